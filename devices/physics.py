@@ -1,0 +1,109 @@
+"""The world the emulators share: a specimen on a heated chip in a gas cell with a liquid line.
+
+Gas flow moves the pressure gauges and cools the chip, the chip's temperature changes the
+resistance that the source-measure unit sees, and the detector films it all. Simple lumped models
+with plausible constants: good for finding mistakes in control scripts, no substitute for a cell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import exp
+
+AMBIENT = 25.0  # degC
+SCCM = 101325.0 * 1e-6 / 60  # Pa m3/s of one mL/min at 0 degC and 101.325 kPa (temperature factor left out)
+
+# The chip: heat capacity and loss give a time constant of 1 s in vacuum.
+CAPACITY = 1.0e-4  # J/K
+LOSS = 1.0e-4  # W/K to the holder's body
+GAS_LOSS = {"argon": 0.4e-4, "hydrogen": 4.0e-4}  # W/K more at 100 Pa; hydrogen conducts ten times better
+FULL_POWER = 0.15  # W at 100 % output
+BODY_CAPACITY, BODY_LOSS = 0.6, 0.006  # J/K, W/K: the holder's body warms by a few kelvin in minutes
+
+# The gas cell and the column behind it.
+CELL_VOLUME = 1.0e-3  # m3, tubing included
+PUMPING = 1.0e-3  # m3/s
+CELL_BASE = 1.0e-3  # Pa
+COLUMN_BASE = 2.0e-5  # Pa
+COLUMN_SHARE = 1.0e-6  # of the cell's pressure that the differential pumping lets through
+LINE_VOLUME = 2.0e-5  # m3 between flow controller and valve
+
+R_ZERO, R_SLOPE = 278.2, 0.225  # ohm, ohm/K: a MEMS heater's four-point resistance
+
+
+@dataclass
+class Line:
+    """One gas line: the controller's flow, a valve, and the gas on its way to the cell."""
+
+    flow: float = 0.0
+    """sccm, through the controller."""
+    open: bool = True
+    """The valve to the cell; closed, the gas goes to the vent."""
+    arriving: float = 0.0
+    """sccm that reach the cell."""
+
+
+@dataclass
+class World:
+    """Everything the emulated instruments act on and see."""
+
+    temperature: float = AMBIENT
+    """Of chip and specimen, degC."""
+    body: float = AMBIENT
+    """Of the holder's body, degC."""
+    power: float = 0.0
+    """Into the heater, W."""
+    lines: dict[str, Line] = field(default_factory=lambda: {"argon": Line(), "hydrogen": Line(open=False)})
+    pressure: float = CELL_BASE
+    """In the cell, Pa."""
+    hydrogen: float = 0.0
+    """Share of hydrogen in the cell, 0 to 1."""
+    leak: float = 0.0
+    """Pa in the column on top of everything: a burst window, for tests."""
+    voltage: float = 0.0
+    """Across the specimen, V."""
+    pumped: float = 0.0
+    """Liquid delivered, uL."""
+    liquid: float = 0.0
+    """Liquid flow, uL/min."""
+    blanked: bool = False
+    valves: dict[int, bool] = field(default_factory=dict)
+    """Relays by channel, True when energised."""
+
+    @property
+    def resistance(self) -> float:
+        """Of the specimen's contacts, ohm."""
+        return R_ZERO + R_SLOPE * self.temperature
+
+    @property
+    def current(self) -> float:
+        """Through the specimen, A."""
+        return self.voltage / self.resistance
+
+    @property
+    def column(self) -> float:
+        """Pressure in the column, Pa."""
+        return COLUMN_BASE + COLUMN_SHARE * self.pressure + self.leak
+
+    def advance(self, dt: float) -> None:
+        """Let `dt` seconds pass, in one step of at most some 10 ms."""
+        into = 0.0
+        hydrogen_in = 0.0
+        for gas, line in self.lines.items():
+            target = line.flow if line.open else 0.0
+            line.arriving += (target - line.arriving) * (1 - exp(-dt / 0.4))
+            into += line.arriving
+            if gas == "hydrogen":
+                hydrogen_in += line.arriving
+        balance = CELL_BASE + into * SCCM / PUMPING
+        self.pressure += (balance - self.pressure) * (1 - exp(-dt * PUMPING / CELL_VOLUME))
+        if into > 1e-6:
+            self.hydrogen += (hydrogen_in / into - self.hydrogen) * (1 - exp(-dt / 2.0))
+        cooling = self.pressure / 100.0
+        loss = LOSS + cooling * (GAS_LOSS["argon"] * (1 - self.hydrogen) + GAS_LOSS["hydrogen"] * self.hydrogen)
+        joule = self.voltage * self.current * 1e-3  # little of it reaches the chip
+        steady = self.body + (self.power + joule) / loss
+        self.temperature += (steady - self.temperature) * (1 - exp(-dt * loss / CAPACITY))
+        into_body = loss * (self.temperature - self.body)
+        self.body += dt * (into_body - BODY_LOSS * (self.body - AMBIENT)) / BODY_CAPACITY
+        self.pumped += self.liquid * dt / 60

@@ -1,0 +1,29 @@
+"""The capabilities a script may ask for: ``from hal.capabilities import Camera, Gauge, Heater``."""
+
+from .model.capabilities import (
+    CAPABILITIES,
+    Beam,
+    Camera,
+    FlowController,
+    Gauge,
+    Heater,
+    Pump,
+    SourceMeter,
+    Thermometer,
+    Valve,
+    lacking,
+)
+
+__all__ = [
+    "CAPABILITIES",
+    "Beam",
+    "Camera",
+    "FlowController",
+    "Gauge",
+    "Heater",
+    "Pump",
+    "SourceMeter",
+    "Thermometer",
+    "Valve",
+    "lacking",
+]

@@ -1,0 +1,184 @@
+"""What a script may ask of a device, whatever its make.
+
+A driver claims capabilities in `provides`; the shape is checked here against these protocols
+(names, units, verbs), when a lab opens and in the contract tests. The claim matters as much as the
+shape: a flow controller has a `pressure` too and is still no vacuum gauge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, get_args, get_origin, get_type_hints
+
+from .signal import SignalR, SignalRW
+from .status import Status
+
+if TYPE_CHECKING:
+    from ..frames.view import Frame
+    from .device import Device
+
+
+class Thermometer(Protocol):
+    """Measures a temperature."""
+
+    temperature: Annotated[SignalR[float], "degC"]
+
+
+class Heater(Protocol):
+    """Controls a temperature. Safe state: output off."""
+
+    temperature: Annotated[SignalR[float], "degC"]
+    setpoint: Annotated[SignalRW[float], "degC"]
+    ramp_rate: Annotated[SignalRW[float], "K/s"]
+
+    def ramp(self, to: float, rate: float) -> Status[None]:
+        """Go to `to` (degC) at `rate` (K/s); ended early, it holds."""
+        ...
+
+    def hold(self) -> Status[None]:
+        """Stay at the present temperature."""
+        ...
+
+    def off(self) -> Status[None]:
+        """Output off: the specimen cools by itself."""
+        ...
+
+
+class SourceMeter(Protocol):
+    """Sources voltage or current and measures both. Safe state: 0, output off."""
+
+    voltage: Annotated[SignalR[float], "V"]
+    current: Annotated[SignalR[float], "A"]
+
+    def source(self, mode: Literal["voltage", "current"], level: float, compliance: float) -> Status[None]:
+        """Source `level` (V or A), limiting the other quantity to `compliance` (A or V), output on."""
+        ...
+
+    def sweep(
+        self, mode: Literal["voltage", "current"], levels: Sequence[float], compliance: float, dwell: float
+    ) -> Status[Any]:
+        """Source each level for `dwell` s; the result has levels, voltages and currents."""
+        ...
+
+    def off(self) -> Status[None]:
+        """Level to zero, output off."""
+        ...
+
+
+class FlowController(Protocol):
+    """Controls a gas flow in mL/min at 0 degC and 101.325 kPa. Safe state: closed."""
+
+    flow: Annotated[SignalR[float], "sccm"]
+    setpoint: Annotated[SignalRW[float], "sccm"]
+    gas: Annotated[SignalR[str], ""]
+
+    def set(self, value: float) -> Status[None]:
+        """Ask for a flow, sccm."""
+        ...
+
+    def close(self) -> Status[None]:
+        """Close the valve."""
+        ...
+
+
+class Gauge(Protocol):
+    """Measures a pressure."""
+
+    pressure: Annotated[SignalR[float], "Pa"]
+
+
+class Valve(Protocol):
+    """Open or closed. Safe state: as declared per valve."""
+
+    state: Annotated[SignalR[str], ""]
+
+    def open(self) -> Status[None]:
+        """Open it."""
+        ...
+
+    def close(self) -> Status[None]:
+        """Close it."""
+        ...
+
+
+class Beam(Protocol):
+    """Blanks the beam. Safe state: blanked."""
+
+    blanked: Annotated[SignalR[bool], ""]
+
+    def blank(self) -> Status[None]:
+        """Keep the beam off the specimen."""
+        ...
+
+    def unblank(self) -> Status[None]:
+        """Let it through."""
+        ...
+
+
+class Pump(Protocol):
+    """Pumps liquid. Safe state: stopped."""
+
+    rate: Annotated[SignalR[float], "uL/min"]
+    volume: Annotated[SignalR[float], "uL"]
+
+    def run(self, rate: float) -> Status[None]:
+        """Pump at `rate` (uL/min) until stopped."""
+        ...
+
+    def dispense(self, volume: float, rate: float) -> Status[None]:
+        """Pump `volume` (uL) at `rate` (uL/min); done when it is out."""
+        ...
+
+    def stop(self, *, success: bool = True) -> Status[Any]:
+        """Stop."""
+        ...
+
+
+class Camera(Protocol):
+    """Films. Safe state: stopped."""
+
+    exposure: Annotated[SignalRW[float], "s"]
+    rate: Annotated[SignalR[float], "1/s"]
+    dropped: Annotated[SignalR[int], ""]
+
+    def frames(self, until: Status[Any] | None = None) -> AsyncIterator[Frame]:
+        """A view of the film; it may fall behind and then skips, the recording does not."""
+        ...
+
+    def arm(self) -> Status[None]:
+        """Begin to film."""
+        ...
+
+    def stop(self, *, success: bool = True) -> Status[Any]:
+        """Cease to film."""
+        ...
+
+
+CAPABILITIES: tuple[type, ...] = (
+    Thermometer, Heater, SourceMeter, FlowController, Gauge, Valve, Beam, Pump, Camera,
+)  # fmt: skip
+
+
+def lacking(device: Device | type[Device], capability: type) -> list[str]:
+    """What keeps `device` from being a `capability`: one phrase each, none if it is one."""
+    provides = device.provides
+    if capability not in provides:
+        names = ", ".join(c.__name__ for c in provides) or "nothing"
+        return [f"it does not claim to be one (it is: {names})"]
+    missing = []
+    for name, hint in get_type_hints(capability, include_extras=True).items():
+        if get_origin(hint) is not Annotated:
+            continue
+        kind, unit = get_args(hint)
+        signal = getattr(device, name, None)
+        wanted = get_origin(kind) or kind
+        if not isinstance(signal, wanted):
+            missing.append(f"signal {name!r} ({wanted.__name__})")
+        elif signal.unit != unit:
+            missing.append(f"{name!r} in {unit} (it has {signal.unit or 'no unit'})")
+        elif signal.dtype is not get_args(kind)[0]:
+            missing.append(f"{name!r} as {get_args(kind)[0].__name__} (it is {signal.dtype.__name__})")
+    for name in vars(capability):
+        if not name.startswith("_") and callable(vars(capability)[name]) and not callable(getattr(device, name, None)):
+            missing.append(f"verb {name}()")
+    return missing

@@ -1,0 +1,40 @@
+"""What every device of a lab shares: its time, gate, journal and polls. Handed in, never global."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ..clock.timebase import Timebase
+from ..gate import Gate
+from .journal import Journal
+from .poll import Polls
+
+
+class Pending(Protocol):
+    """Something a script waits for that a trip must end."""
+
+    def fail(self, error: Exception) -> None:
+        """End now, raising `error` to whoever waits."""
+        ...
+
+
+class Context:
+    """Shared by the devices of one lab; a device opened alone makes its own."""
+
+    def __init__(self, timebase: Timebase | None = None, gate: Gate | None = None) -> None:
+        self.timebase = timebase or Timebase.system()
+        self.gate = gate or Gate()
+        self.journal = Journal(self.timebase)
+        self.polls = Polls()
+        self.pending: set[Pending] = set()
+        self.unobserved: list[Exception] = []
+        """Errors of operations that nobody awaited; raised when the lab closes."""
+
+    def fail_pending(self, error: Exception) -> None:
+        """End every operation and iterator under way with `error`."""
+        for pending in list(self.pending):
+            pending.fail(error)
+
+    async def close(self) -> None:
+        """Stop all polls."""
+        await self.polls.close()

@@ -1,0 +1,202 @@
+"""A running operation: await it, leave its block to cancel it, or hand it to Bluesky."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+from ..errors import HalError, Superseded
+from ..gate import Purpose, acting
+
+if TYPE_CHECKING:
+    from .device import Device
+
+T = TypeVar("T")
+
+
+class Status(Generic[T]):
+    """One operation under way, such as a ramp; has the shape of `bluesky.protocols.Status`.
+
+    Cancelling it (also by leaving its ``async with`` block early) holds the device; an error takes
+    the device to its safe state; a trip ends it without another write.
+    """
+
+    def __init__(
+        self,
+        work: Coroutine[Any, Any, T],
+        *,
+        name: str = "operation",
+        device: Device | None = None,
+        on_cancel: Callable[[], Awaitable[object]] | None = None,
+        after: Status[Any] | None = None,
+    ) -> None:
+        self.name = name
+        self._device, self._on_cancel = device, on_cancel
+        self._imposed: Exception | None = None
+        self._observed = False
+        if device is not None:
+            device.context.pending.add(self)
+        self._task: asyncio.Task[T] = asyncio.get_running_loop().create_task(self._run(work, after), name=name)
+        self._task.add_done_callback(self._ended)
+
+    # ------------------------------------------------------------------ for scripts
+
+    def __await__(self) -> Generator[Any, None, T]:
+        self._observed = True
+        return self._task.__await__()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._observed = True
+        self.cancel()
+        await asyncio.wait([self._task])
+        if kind is None and not self._task.cancelled():
+            error = self._task.exception()
+            if error is not None and not isinstance(error, Superseded):
+                raise error
+
+    def cancel(self) -> None:
+        """End the operation early; the device holds where it is. No effect on one that has ended."""
+        if not self._task.done() and self._imposed is None:
+            self._task.cancel()
+
+    @property
+    def done(self) -> bool:
+        return self._task.done()
+
+    @property
+    def success(self) -> bool:
+        return self.done and not self._task.cancelled() and self._task.exception() is None
+
+    def exception(self, timeout: float | None = 0.0) -> BaseException | None:
+        """The error it ended with; None while under way and after success. (`timeout` is Bluesky's.)"""
+        if not self.done:
+            return None
+        self._observed = True
+        return asyncio.CancelledError() if self._task.cancelled() else self._task.exception()
+
+    def add_callback(self, callback: Callable[[Self], None]) -> None:
+        """Call back when it has ended, at once if it has already."""
+        if self.done:
+            callback(self)
+        else:
+            self._task.add_done_callback(lambda _: callback(self))
+
+    def __repr__(self) -> str:
+        state = "under way" if not self.done else "done" if self.success else "failed"
+        return f"<Status {self.name}: {state}>"
+
+    # ------------------------------------------------------------------ for the device and the lab
+
+    def fail(self, error: Exception) -> None:
+        """End it now with `error`, with no hold and no further write (a trip, a newer operation)."""
+        if not self._task.done() and self._imposed is None:
+            self._imposed = error
+            self._task.cancel()
+
+    def cancel_without_hold(self, why: str, *, superseded: bool = False) -> None:
+        """End it because something else takes over the device: a newer operation, the safe state."""
+        if not self._task.done() and self._imposed is None and self._device is not None:
+            what = why if superseded else f"ended: {why}"
+            self._device.context.journal.note("operation", self._device.name, f"{self.name}: {what}")
+        self.fail(Superseded(f"{self.name}: {why}"))
+
+    @property
+    def running_here(self) -> bool:
+        """Whether the caller is part of this operation."""
+        return self._task is asyncio.current_task()
+
+    async def ended(self) -> None:
+        """Return once it no longer writes, however it ended."""
+        if not self._task.done():
+            await asyncio.wait([self._task])
+
+    async def _run(self, work: Coroutine[Any, Any, T], after: Status[Any] | None) -> T:
+        try:
+            if after is not None:
+                await after.ended()
+            return await work
+        except asyncio.CancelledError:
+            work.close()
+            if self._imposed is not None:
+                raise self._imposed from None
+            if self._on_cancel is not None:
+                with acting(Purpose.STOP):
+                    await self._on_cancel()
+            raise
+        except Exception as error:
+            if self._device is not None and not self._device.context.gate.closed:
+                self._device.context.journal.note("error", self._device.name, f"{self.name} failed: {error}")
+                # The operation's own error is the one to raise; how the safe state fared is in the journal.
+                with suppress(HalError):
+                    await self._device.safe_state()
+            raise
+
+    def _ended(self, task: asyncio.Task[T]) -> None:
+        device = self._device
+        error = None if task.cancelled() else task.exception()
+        if device is None:
+            return
+        device.context.pending.discard(self)
+        if self._imposed is None and not self.name.endswith(".set"):
+            text = "cancelled" if task.cancelled() else "failed" if error else "done"
+            device.context.journal.note("operation", device.name, f"{self.name}: {text}")
+        if isinstance(error, Exception) and self._imposed is None and not self._observed:
+            # Somebody may still await it in this turn of the loop; the lab asks again when it closes.
+            device.context.unobserved.append(Unobserved(self, error))
+
+    @property
+    def observed(self) -> bool:
+        """Whether anybody has asked how it ended."""
+        return self._observed
+
+
+class Unobserved(HalError):
+    """An operation that failed while nobody awaited it."""
+
+    def __init__(self, status: Status[Any], error: Exception) -> None:
+        super().__init__(f"{status.name} failed and nobody awaited it: {error}")
+        self.status, self.error = status, error
+
+
+class Done(Status[None]):
+    """An operation that was over as soon as it was asked for."""
+
+    def __init__(self, name: str = "operation") -> None:
+        self.name = name
+        self._imposed = None
+        self._observed = True
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return
+        yield  # makes this a generator
+
+    async def __aexit__(self, *_: object) -> None:
+        """Nothing is left to cancel."""
+
+    def cancel(self) -> None:
+        """Nothing is left to cancel."""
+
+    def fail(self, error: Exception) -> None:
+        """Nothing is left to fail."""
+
+    async def ended(self) -> None:
+        """It has."""
+
+    @property
+    def done(self) -> bool:
+        return True
+
+    @property
+    def success(self) -> bool:
+        return True
+
+    def exception(self, timeout: float | None = 0.0) -> BaseException | None:
+        return None
+
+    def add_callback(self, callback: Callable[[Any], None]) -> None:
+        callback(self)

@@ -1,0 +1,46 @@
+"""The registry: drivers found by name through the entry points `hal.devices`."""
+
+from __future__ import annotations
+
+import difflib
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from ..errors import ConfigError
+from ..instrument.instrument import Instrument
+
+GROUP = "hal.devices"
+
+
+@cache
+def known() -> dict[str, EntryPoint]:
+    """All installed drivers by name; nothing is imported."""
+    return {entry.name: entry for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name)}
+
+
+def driver(name: str) -> type[Instrument]:
+    """Return the driver called `name`: an entry point, or ``my_pkg.module:Class``. Raises `ConfigError`."""
+    if ":" in name:
+        found = load(name)
+    elif name in known():
+        found = known()[name].load()
+    else:
+        near = difflib.get_close_matches(name, known(), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known()) or 'none'}"
+        raise ConfigError(f'unknown driver {name!r}; {hint} Or write "package.module:Class".')
+    if not (isinstance(found, type) and issubclass(found, Instrument)):
+        raise ConfigError(f"driver {name!r} is {found!r}, not a subclass of hal.Instrument")
+    return found
+
+
+def load(path: str) -> Any:
+    """Import ``package.module:Name``. Raises `ConfigError`."""
+    module, _, name = path.partition(":")
+    try:
+        return getattr(import_module(module), name)
+    except ImportError as error:
+        raise ConfigError(f"{path!r} can't be imported: {error}; is the package installed here?") from error
+    except AttributeError:
+        raise ConfigError(f"{path!r}: module {module} has no {name!r}") from None

@@ -1,0 +1,146 @@
+"""A serial port as a link, opened with pyserial.
+
+Where the event loop can watch a file descriptor (Linux, macOS) it does; elsewhere (Windows) a
+thread reads, at the price of some hundred microseconds a message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+from contextlib import suppress
+from dataclasses import asdict, replace
+from typing import Any
+
+from ..errors import ConfigError
+from .link import Address, Inbox, SerialSettings
+
+WATCH_DESCRIPTORS = sys.platform != "win32"
+
+
+def settings_from(address: Address, default: SerialSettings) -> SerialSettings:
+    """Return the driver's own line settings with what the URL says instead; raise `ConfigError`."""
+    known = asdict(default)
+    changed: dict[str, Any] = {}
+    for key, text in address.query.items():
+        if key not in known:
+            raise ConfigError(f"link {address.url!r}: unknown setting {key!r}; known are {', '.join(known)}")
+        kind = type(known[key])
+        try:
+            changed[key] = text.lower() in ("1", "true", "yes") if kind is bool else kind(text)
+        except ValueError:
+            raise ConfigError(f"link {address.url!r}: {key}={text!r} is not a {kind.__name__}") from None
+    return replace(default, **changed)
+
+
+class SerialLink:
+    """One serial port."""
+
+    def __init__(self, port: str, settings: SerialSettings, *, threaded: bool = not WATCH_DESCRIPTORS) -> None:
+        self.port, self.settings = port, settings
+        self.url = f"serial://{port}"
+        self._threaded = threaded
+        self._serial: Any = None
+        self._inbox = Inbox()
+        self._writable: asyncio.Future[None] | None = None
+
+    async def open(self) -> None:
+        await self.close()
+        import serial  # here, so that labs without serial ports do without it
+
+        s = self.settings
+        try:
+            self._serial = serial.Serial(
+                self.port, s.baudrate, bytesize=s.bytesize, parity=s.parity, stopbits=s.stopbits,
+                rtscts=s.rtscts, xonxoff=s.xonxoff, timeout=0.05 if self._threaded else 0, write_timeout=2.0,
+                exclusive=None if sys.platform == "win32" else True,
+            )  # fmt: skip
+        except (serial.SerialException, OSError, ValueError) as error:
+            raise ConnectionError(f"{self.port} can't be opened: {_reason(error)}") from error
+        self._inbox = Inbox()
+        if self._threaded:
+            loop = asyncio.get_running_loop()
+            reader = threading.Thread(
+                target=self._read_in_thread, args=(loop, self._serial, self._inbox), name=self.url, daemon=True
+            )
+            reader.start()
+        else:
+            asyncio.get_running_loop().add_reader(self._serial.fileno(), self._readable)
+
+    async def send(self, data: bytes) -> None:
+        if self._serial is None:
+            raise ConnectionError(f"{self.port} is not open")
+        if self._threaded:
+            try:
+                await asyncio.to_thread(self._serial.write, data)
+            except OSError as error:  # SerialException is one
+                raise ConnectionError(f"{self.port}: {_reason(error)}") from error
+            return
+        descriptor = self._serial.fileno()
+        while data:
+            try:
+                data = data[os.write(descriptor, data) :]
+            except BlockingIOError:
+                await self._until_writable(descriptor)
+            except OSError as error:
+                raise ConnectionError(f"{self.port}: {_reason(error)}") from error
+
+    async def receive(self) -> bytes:
+        return await self._inbox.take()
+
+    async def close(self) -> None:
+        port, self._serial = self._serial, None
+        if port is None:
+            return
+        self._inbox.fail(ConnectionError(f"{self.port} was closed"))
+        if not self._threaded:
+            with suppress(OSError, ValueError):
+                asyncio.get_running_loop().remove_reader(port.fileno())
+        with suppress(OSError):
+            port.close()
+
+    def _readable(self) -> None:
+        try:
+            data = os.read(self._serial.fileno(), 65536)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            data, reason = b"", _reason(error)
+        else:
+            reason = "the port hung up"
+        if data:
+            self._inbox.feed(data)
+        else:
+            asyncio.get_running_loop().remove_reader(self._serial.fileno())
+            self._inbox.fail(ConnectionError(f"{self.port}: {reason}"))
+
+    async def _until_writable(self, descriptor: int) -> None:
+        loop = asyncio.get_running_loop()
+        ready: asyncio.Future[None] = loop.create_future()
+        loop.add_writer(descriptor, _settle, ready)
+        try:
+            await ready
+        finally:
+            loop.remove_writer(descriptor)
+
+    def _read_in_thread(self, loop: asyncio.AbstractEventLoop, port: Any, inbox: Inbox) -> None:
+        with suppress(RuntimeError):  # the loop was closed under us
+            while self._serial is port:
+                try:
+                    data = port.read(max(1, port.in_waiting))
+                except (OSError, TypeError) as error:
+                    loop.call_soon_threadsafe(inbox.fail, ConnectionError(f"{self.port}: {_reason(error)}"))
+                    return
+                if data:
+                    loop.call_soon_threadsafe(inbox.feed, data)
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _settle(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)

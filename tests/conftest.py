@@ -1,0 +1,56 @@
+"""Every test runs on a clock that jumps, unless it is marked `real_clock` (sockets, ports, processes).
+
+A test marked `needs_tool("qemu", ...)` fails without the tool where CI=true; elsewhere it is not
+run and the end of the run says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import warnings
+from collections.abc import Iterator
+
+import pytest
+
+from hal.testing import JumpingLoop
+
+_not_run: dict[str, list[str]] = {}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "real_clock: runs on the real clock and real wires")
+    config.addinivalue_line("markers", "needs_tool(*names): needs programs on the PATH")
+
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)
+
+    class _JumpingPolicy(asyncio.DefaultEventLoopPolicy):
+        def new_event_loop(self) -> asyncio.AbstractEventLoop:
+            return JumpingLoop()
+
+
+@pytest.fixture
+def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
+    if request.node.get_closest_marker("real_clock"):
+        return asyncio.DefaultEventLoopPolicy()
+    return _JumpingPolicy()
+
+
+@pytest.fixture(autouse=True)
+def _tools(request: pytest.FixtureRequest) -> Iterator[None]:
+    marker = request.node.get_closest_marker("needs_tool")
+    for tool in marker.args if marker else ():
+        if shutil.which(tool) is None:
+            if os.environ.get("CI") == "true":
+                pytest.fail(f"this test needs {tool}, and CI must have it (see the Makefile's `tools` target)")
+            _not_run.setdefault(tool, []).append(request.node.nodeid)
+            pytest.skip(f"needs {tool}")
+    yield
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for tool, tests in sorted(_not_run.items()):
+        terminalreporter.write_line(f"NOT RUN for want of {tool}: {', '.join(tests)}", yellow=True)
