@@ -133,7 +133,7 @@ async def wired(
     )  # fmt: skip
     device = cls(session, name, unit=unit, channel=channel, options=cls.Options(**(options or {})), context=context)
     wire = Wire(link, faulty, emulator, bench)
-    await device.open()
+    await device.connect()
     wire.forget()
     try:
         yield device, wire
@@ -142,4 +142,4 @@ async def wired(
         if device.operation is not None:
             device.operation.cancel()
             await device.operation.ended()
-        await device.close()
+        await device.disconnect()

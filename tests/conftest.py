@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -24,19 +23,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs_tool(*names): needs programs on the PATH")
 
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)
-
-    class _JumpingPolicy(asyncio.DefaultEventLoopPolicy):
-        def new_event_loop(self) -> asyncio.AbstractEventLoop:
-            return JumpingLoop()
-
-
-@pytest.fixture
-def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
-    if request.node.get_closest_marker("real_clock"):
-        return asyncio.DefaultEventLoopPolicy()
-    return _JumpingPolicy()
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    if item.get_closest_marker("real_clock"):
+        return {"real": asyncio.new_event_loop}
+    return {"jumping": JumpingLoop}
 
 
 @pytest.fixture(autouse=True)

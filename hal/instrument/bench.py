@@ -58,6 +58,17 @@ class EmulatedWire:
         """The same instruments for a further connection, with a framing of its own."""
         return EmulatedWire(self.bench, self.emulators, self.scheme)
 
+    @property
+    def streaming(self) -> bool:
+        """Whether one of the instruments has more to send unasked."""
+        return any(getattr(emulator, "streaming", False) for emulator in self.emulators)
+
+    def stream(self, now: float) -> bytes:
+        """What the instruments send unasked by time `now`, over a port of their own."""
+        self.bench.advance_to(now)
+        streams = [getattr(emulator, "stream", None) for emulator in self.emulators]
+        return b"".join(piece for stream in streams if stream is not None for piece in stream())
+
     def receive(self, data: bytes, now: float) -> list[tuple[float, bytes]]:
         """Take bytes at time `now`; return what is answered and after how many seconds."""
         self.bench.advance_to(now)

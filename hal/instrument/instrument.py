@@ -12,7 +12,7 @@ from ..model.context import Context
 from ..model.device import Device
 from ..protocols.framing import Framing
 from ..transport.link import SerialSettings
-from ..transport.session import Exchange, LinkState, Matches, Probe, Session
+from ..transport.session import Exchange, FollowUp, LinkState, Matches, Probe, Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,9 @@ class Instrument(Device):
 
     # ------------------------------------------------------------------ life
 
-    async def open(self) -> None:
+    # Not `open` and `close`: those are verbs of valves and flow controllers.
+
+    async def connect(self) -> None:
         """Open the link, make sure of the instrument. Raises `LinkLost`, `NoReply`, `WrongInstrument`."""
         if self.name not in self.session.users:
             self.session.users.append(self.name)
@@ -93,7 +95,7 @@ class Instrument(Device):
         if self._verify not in self.session.verify:
             self.session.verify.append(self._verify)
 
-    async def close(self) -> None:
+    async def disconnect(self) -> None:
         """Let go of the instrument; the session closes with its last user."""
         await self.disconnecting()
         if self.name in self.session.users:
@@ -110,11 +112,22 @@ class Instrument(Device):
     # ------------------------------------------------------------------ what drivers speak with
 
     async def ask(
-        self, question: bytes, *, timeout: float | None = None, repeatable: bool = True, matches: Matches | None = None
+        self,
+        question: bytes,
+        *,
+        timeout: float | None = None,
+        repeatable: bool = True,
+        matches: Matches | None = None,
+        then: FollowUp | None = None,
     ) -> Exchange:
         """Ask the instrument; see `Session.ask`."""
         return await self.session.ask(
-            question, owner=self.name, timeout=timeout or self.timeout, repeatable=repeatable, matches=matches
+            question,
+            owner=self.name,
+            timeout=timeout or self.timeout,
+            repeatable=repeatable,
+            matches=matches,
+            then=then,
         )
 
     async def command(

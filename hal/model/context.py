@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Protocol
 
 from ..clock.timebase import Timebase
@@ -27,6 +28,8 @@ class Context:
         self.journal = Journal(self.timebase)
         self.polls = Polls()
         self.pending: set[Pending] = set()
+        self.reached: set[asyncio.Task[object]] = set()
+        """The tasks that have met the trip in force, as an error raised to them."""
         self.unobserved: list[Exception] = []
         """Errors of operations that nobody awaited; raised when the lab closes."""
 
@@ -34,6 +37,13 @@ class Context:
         """End every operation and iterator under way with `error`."""
         for pending in list(self.pending):
             pending.fail(error)
+
+    def delivered(self, error: Exception) -> Exception:
+        """Note that `error` is being raised to the running task; return it."""
+        task = asyncio.current_task()
+        if task is not None and self.gate.closed:
+            self.reached.add(task)
+        return error
 
     async def close(self) -> None:
         """Stop all polls."""

@@ -21,6 +21,7 @@ from .safety import Condition
 from .status import Done, Status
 
 if TYPE_CHECKING:
+    from .context import Context
     from .device import Device
 
 T = TypeVar("T")
@@ -149,8 +150,8 @@ class SignalR(Generic[T]):
 
         Whoever falls `BACKLOG` readings behind loses the oldest. A trip ends the iteration with its error.
         """
-        mailbox: _Mailbox[T] = _Mailbox()
         context = self.device.context
+        mailbox: _Mailbox[T] = _Mailbox(context)
         context.pending.add(mailbox)
         self.subscribe(mailbox.put)
         try:
@@ -322,7 +323,8 @@ def _shown(payload: Any) -> str:
 class _Mailbox(Generic[T]):
     """Readings waiting for one follower."""
 
-    def __init__(self) -> None:
+    def __init__(self, context: Context) -> None:
+        self._context = context
         self.readings: deque[Reading[T]] = deque(maxlen=BACKLOG)
         self.dropped = 0
         self._waiter: asyncio.Future[None] | None = None
@@ -341,7 +343,7 @@ class _Mailbox(Generic[T]):
     async def take(self) -> Reading[T]:
         while not self.readings or self._error:
             if self._error is not None:
-                raise self._error
+                raise self._context.delivered(self._error)
             self._waiter = asyncio.get_running_loop().create_future()
             try:
                 await self._waiter

@@ -45,7 +45,13 @@ class Status(Generic[T]):
 
     def __await__(self) -> Generator[Any, None, T]:
         self._observed = True
-        return self._task.__await__()
+        try:
+            return (yield from self._task.__await__())
+        except Exception as error:
+            raise self._delivered(error) from error.__cause__
+
+    def _delivered(self, error: Exception) -> Exception:
+        return error if self._device is None else self._device.context.delivered(error)
 
     async def __aenter__(self) -> Self:
         return self
@@ -56,8 +62,8 @@ class Status(Generic[T]):
         await asyncio.wait([self._task])
         if kind is None and not self._task.cancelled():
             error = self._task.exception()
-            if error is not None and not isinstance(error, Superseded):
-                raise error
+            if isinstance(error, Exception) and not isinstance(error, Superseded):
+                raise self._delivered(error)
 
     def cancel(self) -> None:
         """End the operation early; the device holds where it is. No effect on one that has ended."""

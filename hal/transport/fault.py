@@ -6,7 +6,7 @@ import asyncio
 import random
 from dataclasses import dataclass
 
-from .link import Link
+from .link import Link, beside
 
 
 @dataclass
@@ -36,6 +36,10 @@ class FaultyLink:
     @property
     def url(self) -> str:
         return self.link.url
+
+    def beside(self, port: int, host: str = "") -> FaultyLink:
+        """A further connection that suffers the same faults."""
+        return FaultyLink(beside(self.link, port, host), self.faults, seed=port)
 
     async def open(self) -> None:
         self._refuse_if_disconnected()

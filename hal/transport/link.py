@@ -42,6 +42,15 @@ class Link(Protocol):
         ...
 
 
+def beside(link: Link, port: int, host: str = "") -> Link:
+    """A further connection to the same instrument, at another port (or host). Raises `ConfigError`."""
+    make = getattr(link, "beside", None)
+    if make is None:
+        raise ConfigError(f"link {link.url!r}: the instrument needs a second port beside it; write tcp://host:port")
+    further: Link = make(port, host)
+    return further
+
+
 class Inbox:
     """Bytes that have arrived and the one reader that waits for them."""
 

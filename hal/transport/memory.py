@@ -11,8 +11,21 @@ from typing import Protocol
 from .link import Inbox
 
 
+TICK = 0.005
+"""How often a streaming instrument is asked for more, s."""
+
+
 class FarEnd(Protocol):
     """What a memory link leads to: an emulator with its framing and physics."""
+
+    @property
+    def streaming(self) -> bool:
+        """Whether more is to be sent unasked."""
+        ...
+
+    def stream(self, now: float) -> bytes:
+        """What is sent unasked by loop time `now`, over a port of its own."""
+        ...
 
     def receive(self, data: bytes, now: float) -> list[tuple[float, bytes]]:
         """Take bytes at loop time `now`; return what is sent back and after how many seconds."""
@@ -29,6 +42,12 @@ class MemoryLink:
         self.plugged = True
         self.sent: list[bytes] = []
         self._inbox: Inbox | None = None
+        self.stirred = asyncio.Event()
+        """Set whenever something was said to the instrument: it may stream from now on."""
+
+    def beside(self, port: int, host: str = "") -> MemoryStream:
+        """The instrument's stream port, whatever its number."""
+        return MemoryStream(self)
 
     async def open(self) -> None:
         if not self.plugged:
@@ -42,6 +61,7 @@ class MemoryLink:
         loop = asyncio.get_running_loop()
         for delay, reply in self.far_end.receive(data, loop.time()):
             loop.call_later(delay, self._deliver, self._inbox, reply)
+        self.stirred.set()
 
     async def receive(self) -> bytes:
         if self._inbox is None:
@@ -56,6 +76,7 @@ class MemoryLink:
     def unplug(self) -> None:
         """Pull the cable."""
         self.plugged = False
+        self.stirred.set()
         if self._inbox is not None:
             self._inbox.fail(ConnectionError("the cable was pulled"))
 
@@ -66,3 +87,42 @@ class MemoryLink:
     def _deliver(self, inbox: Inbox, data: bytes) -> None:
         if self.plugged:
             inbox.feed(data)
+
+
+class MemoryStream:
+    """The stream port of the instrument at the end of a memory link; shares its plug."""
+
+    url = "memory:stream"
+
+    def __init__(self, beside: MemoryLink) -> None:
+        self._beside = beside
+        self._open = False
+
+    async def open(self) -> None:
+        if not self._beside.plugged:
+            raise ConnectionError("the cable is not plugged in")
+        self._open = True
+
+    async def send(self, data: bytes) -> None:
+        raise ConnectionError("the stream port only sends")
+
+    async def receive(self) -> bytes:
+        loop = asyncio.get_running_loop()
+        far_end, stirred = self._beside.far_end, self._beside.stirred
+        while True:
+            if not self._beside.plugged:
+                raise ConnectionError("the cable was pulled")
+            if not self._open:
+                raise ConnectionError("the link was closed")
+            stirred.clear()
+            if data := far_end.stream(loop.time()):
+                return data
+            # An idle instrument costs a clock that jumps nothing.
+            if far_end.streaming:
+                await asyncio.sleep(TICK)
+            else:
+                await stirred.wait()
+
+    async def close(self) -> None:
+        self._open = False
+        self._beside.stirred.set()

@@ -20,7 +20,7 @@ import asyncio
 import heapq
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import count
 
@@ -62,6 +62,17 @@ class Reconnect:
     """What to do when the link is lost: try again for `within` seconds, then give up."""
 
     within: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class FollowUp:
+    """The second half of an exchange in two steps, within one turn: ACK, then ENQ, then the data."""
+
+    after: Matches
+    """The first reply that calls for it; any other reply (a NAK) ends the exchange."""
+    message: bytes
+    matches: Matches
+    """Tells the reply to `message` from others."""
 
 
 class LinkState(Enum):
@@ -110,6 +121,7 @@ class Session:
         self._messages: list[bytes] = []
         self._owed: list[bytes] = []
         self._last_sent = float("-inf")
+        self._last_heard = float("-inf")
         self._hand: asyncio.Task[None] | None = None
         self._restored: asyncio.Event = asyncio.Event()
         self._why = ""
@@ -148,14 +160,15 @@ class Session:
         timeout: float | None = None,
         repeatable: bool = True,
         matches: Matches | None = None,
+        then: FollowUp | None = None,
     ) -> Exchange:
         """Ask and return the reply. A question must not change the device: it passes a closed gate.
 
-        `matches` tells this question's reply from others where replies identify themselves.
-        Raises `NoReply`, `LinkLost`.
+        `matches` tells this question's reply from others where replies identify themselves; `then`
+        asks on within the same turn. Raises `NoReply`, `LinkLost`.
         """
         return await self._exchange(
-            question, owner, timeout, purpose(Purpose.SCRIPT), repeatable, matches, writes=False
+            question, owner, timeout, purpose(Purpose.SCRIPT), repeatable, matches, then, writes=False
         )
 
     async def command(
@@ -168,7 +181,9 @@ class Session:
         matches: Matches | None = None,
     ) -> Exchange:
         """Send something that changes the device and is answered. Raises what the gate was shut with."""
-        return await self._exchange(message, owner, timeout, purpose(Purpose.COMMAND), idempotent, matches, writes=True)
+        return await self._exchange(
+            message, owner, timeout, purpose(Purpose.COMMAND), idempotent, matches, None, writes=True
+        )
 
     async def tell(self, message: bytes, *, owner: str = "", idempotent: bool = False) -> int:
         """Send something that changes the device and is not answered; return when, in lab time."""
@@ -184,6 +199,14 @@ class Session:
             if not (idempotent and self.state is LinkState.RECONNECTING):
                 raise lost
 
+    def lose(self, owner: str, reason: OSError) -> LinkLost:
+        """A driver's further connection to the same instrument is gone: then this link counts as lost too.
+
+        Reconnects if so configured (`verify` opens the further connection again) and tells `on_lost`;
+        returns the error to raise.
+        """
+        return self._lost(owner, reason)
+
     # ------------------------------------------------------------------ private
 
     async def _exchange(
@@ -194,11 +217,13 @@ class Session:
         rank: Purpose,
         repeatable: bool,
         matches: Matches | None,
+        then: FollowUp | None,
         *,
         writes: bool,
     ) -> Exchange:
         limit = self.timeout if timeout is None else timeout
         attempts = 2 if repeatable else 1
+        first: int | None = None
         while True:
             await self._usable(owner, rank)
             error: HalError
@@ -206,7 +231,11 @@ class Session:
                 async with self._turns.turn(rank, self._hurry):
                     if writes:
                         self.gate.check(rank)
-                    return await self._once(message, limit, matches, writes, rank)
+                    again, first = first, self.timebase.now() if first is None else first
+                    exchange = await self._once(message, limit, matches, then, writes, rank)
+                    if again is not None and matches is not None:  # it may be the late reply to the first attempt
+                        exchange = replace(exchange, sent=again)
+                    return exchange
             except _SetAside:
                 if repeatable:
                     continue  # not its fault: no attempt is used up
@@ -222,22 +251,34 @@ class Session:
                     continue
             except OSError as reason:
                 error = self._lost(owner, reason)
+                first = None  # a new wire brings no late replies
                 if repeatable and self.state is LinkState.RECONNECTING and rank is not Purpose.POLL:
                     continue
             raise error from None
 
     async def _once(
-        self, message: bytes, limit: float, matches: Matches | None, writes: bool, rank: Purpose
+        self,
+        message: bytes,
+        limit: float,
+        matches: Matches | None,
+        then: FollowUp | None,
+        writes: bool,
+        rank: Purpose,
     ) -> Exchange:
         """One attempt, in this task's turn."""
         unsure = bool(self._owed)
         if unsure and not (writes and rank is Purpose.SAFE):
-            await self._resynchronise(limit, self_identifying=matches is not None)
+            # Modbus RTU's replies name unit and function, not the register: a match is no proof there.
+            proof = matches is not None and getattr(self.framing, "replies_identify", True)
+            await self._resynchronise(limit, self_identifying=proof)
             unsure = False
         self._messages.clear()
         self._owed.append(message)
         sent = await self._send(message)
         reply = await self._reply(limit, matches)
+        if then is not None and then.after(reply):
+            await self._send(then.message)
+            reply = await self._reply(limit, then.matches)
         received = self.timebase.now()
         if not unsure:  # else this may have been the reply to an older question: the next one clears it up
             self._owed.clear()
@@ -249,6 +290,10 @@ class Session:
             if (wait := self._last_sent + self.pace - loop.time()) > 0:
                 await asyncio.sleep(wait)
             self._last_sent = loop.time()
+        if quiet := getattr(self.framing, "quiet", 0.0):  # silence that marks a new message (Modbus RTU)
+            loop = asyncio.get_running_loop()
+            if (wait := self._last_heard + quiet - loop.time()) > 0:
+                await asyncio.sleep(wait)
         sent = self.timebase.now()
         await self.link.send(self.framing.encode(message))
         return sent
@@ -271,7 +316,9 @@ class Session:
         waiting = self._turns.interruptible()
         try:
             async with asyncio.timeout(limit):
-                return await self.link.receive()
+                data = await self.link.receive()
+            self._last_heard = asyncio.get_running_loop().time()
+            return data
         except asyncio.CancelledError:
             if waiting.taken_back():
                 raise _SetAside from None

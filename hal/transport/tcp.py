@@ -17,6 +17,10 @@ class TcpLink:
         self._connect_timeout = connect_timeout
         self._wire: _Wire | None = None
 
+    def beside(self, port: int, host: str = "") -> TcpLink:
+        """A further connection, to another port of the same host."""
+        return TcpLink(host or self.host, port, connect_timeout=self._connect_timeout)
+
     async def open(self) -> None:
         await self.close()
         loop = asyncio.get_running_loop()

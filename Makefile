@@ -1,0 +1,70 @@
+# What a user types. `make demo` shows it work, `make test` proves it; both set up .venv themselves.
+SHELL := /bin/bash
+VENV := .venv
+PY := $(VENV)/bin/python
+UV := $(shell command -v uv 2>/dev/null)
+PYTHON ?= python3
+# Debian packages behind the tests that need a real tool.
+APT := mosquitto
+TOOLS := mosquitto
+
+.PHONY: demo test lint bench docs tools clean
+
+demo: $(VENV)/demo.stamp
+	$(PY) -m hal.demo $(ARGS)
+
+test: $(VENV)/test.stamp tools lint
+	$(PY) -m pytest $(ARGS)
+
+lint: $(VENV)/test.stamp
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+bench: $(VENV)/bench.stamp
+	@for script in bench/*.py; do echo "== $$script"; $(PY) $$script || exit 1; done
+
+docs: $(VENV)/test.stamp
+	$(PY) docs/build.py
+
+# Python packages: uv where it is, pip otherwise.
+$(VENV)/bin/python:
+ifdef UV
+	uv venv -q --python $(PYTHON) $(VENV)
+else
+	$(PYTHON) -m venv $(VENV) || { echo "python3-venv is missing; type: sudo apt-get install python3-venv"; exit 1; }
+endif
+
+define install
+	$(if $(UV),uv pip install -q --python $(PY) -e '.[$(1)]',$(PY) -m pip install -q -e '.[$(1)]')
+	@touch $@
+endef
+
+$(VENV)/demo.stamp: $(VENV)/bin/python pyproject.toml
+	$(call install,all)
+
+$(VENV)/test.stamp: $(VENV)/bin/python pyproject.toml
+	$(call install,test)
+
+$(VENV)/bench.stamp: $(VENV)/bin/python pyproject.toml
+	$(call install,test$(comma)bench)
+
+comma := ,
+
+# Programs that pip can't bring: installed when allowed to, else named.
+tools:
+	@missing=""; for tool in $(TOOLS); do \
+	  command -v $$tool >/dev/null || test -x /usr/sbin/$$tool || missing="$$missing $$tool"; done; \
+	if [ -n "$$missing" ]; then \
+	  sudo=""; [ "$$(id -u)" = 0 ] || sudo="sudo -n"; \
+	  if command -v apt-get >/dev/null && { [ -z "$$sudo" ] || sudo -n true 2>/dev/null; }; then \
+	    echo "installing$$missing"; \
+	    $$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(APT) >/dev/null; \
+	  else \
+	    echo "Missing:$$missing. Tests that need them are not run. Type: sudo apt-get install -y $(APT)"; \
+	  fi; \
+	fi
+
+clean:
+	rm -rf $(VENV) runs demo .mypy_cache .ruff_cache .pytest_cache

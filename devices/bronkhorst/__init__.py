@@ -1,0 +1,1 @@
+"""Bronkhorst mass flow controllers on RS-232 or FLOW-BUS."""

@@ -1,0 +1,176 @@
+"""An emulated Eurotherm 3504 that heats the world's specimen."""
+
+from __future__ import annotations
+
+import math
+import random
+import struct
+from collections.abc import Sequence
+
+from devices.physics import FULL_POWER, World
+from hal.instrument.registers import FLOATS, Illegal, RegisterMap
+from hal.protocols.modbus import ILLEGAL_ADDRESS, ILLEGAL_VALUE, ModbusFraming
+
+from . import codec
+from .codec import Parameter
+
+NOISE = 0.2  # K, one sigma
+BAND = 400.0  # K: proportional band in engineering units, for 100 % output
+INTEGRAL = 1.0  # s
+
+
+class Eurotherm3504Emulator:
+    """A controller that wakes up in automatic mode with its setpoint at 25 degC."""
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        unit: int | str | None = None,
+        channel: int | str | None = None,
+        seed: int = 3504,
+        temperature: float | None = None,
+        identifier: int = 0x3504,
+        reply_delay: float = 0.02,
+    ) -> None:
+        self.world = world
+        self.reply_delay = reply_delay
+        if temperature is not None:
+            world.temperature = temperature
+        self.identifier, self.version = identifier, 0x0291
+        self.select, self.sp1, self.sp2, self.remote = 0, 25.0, 25.0, 25.0
+        self.sp_low, self.sp_high = 0.0, 1200.0
+        self.rate, self.rate_disable = 0.0, 0
+        self.manual, self.manual_output, self.output = 0, 0.0, 0.0
+        self.setpoint_writes = 0
+        """Writes of SP1, SP2 and target setpoint, of which the memory survives 100,000."""
+        self._random = random.Random(seed)
+        self._integral = 0.0  # % of output
+        self._elapsed = 0.0
+        self.pv = self._measured()
+        self.working_setpoint = self.target
+        self._map = RegisterMap(1 if unit is None else int(unit), registers=_Parameters(self))
+
+    def framing(self, scheme: str) -> ModbusFraming:
+        return ModbusFraming(scheme, "server")
+
+    def respond(self, message: bytes) -> bytes | None:
+        return self._map.respond(message)
+
+    def advance(self, dt: float) -> None:
+        self._elapsed += dt
+        while self._elapsed >= codec.CYCLE - 1e-9:
+            self._elapsed -= codec.CYCLE
+            self._cycle()
+
+    @property
+    def target(self) -> float:
+        return self.sp2 if self.select else self.sp1
+
+    @target.setter
+    def target(self, value: float) -> None:
+        if self.select:
+            self.sp2 = value
+        else:
+            self.sp1 = value
+
+    @property
+    def status(self) -> int:
+        texts = ["manual"] if self.manual else []
+        if self.working_setpoint != self.target:
+            texts.append("ramping")
+        return codec.encode_status(*texts)
+
+    def _measured(self) -> float:
+        return self.world.temperature + self._random.gauss(0.0, NOISE)
+
+    def _cycle(self) -> None:
+        """One control cycle: measure, move the setpoint, work out the output."""
+        self.pv = self._measured()
+        step = self.rate / 60 * codec.CYCLE
+        away = self.target - self.working_setpoint
+        if self.rate == 0 or self.rate_disable or abs(away) <= step:
+            self.working_setpoint = self.target
+        else:
+            self.working_setpoint += math.copysign(step, away)
+        proportional = (self.working_setpoint - self.pv) * 100 / BAND
+        if self.manual:
+            self.output = self.manual_output
+            self._integral = self.output - proportional  # so that the way back is bumpless
+        else:
+            integral = self._integral + proportional * codec.CYCLE / INTEGRAL
+            wanted = proportional + integral
+            self.output = min(max(wanted, 0.0), 100.0)
+            if wanted == self.output:  # no wind-up while the output is at its end
+                self._integral = integral
+            else:
+                self._integral = min(max(integral, 0.0), 100.0)
+            self.manual_output = self.output  # so that manual mode takes over where automatic was
+        self.world.power = self.output / 100 * FULL_POWER
+
+
+class _Parameters:
+    """The instrument's one table of registers: scaled integers, and the same as floats from 0x8000 on."""
+
+    def __init__(self, instrument: Eurotherm3504Emulator) -> None:
+        self._instrument = instrument
+        self._known = {parameter.number: parameter for parameter in codec.PARAMETERS}
+
+    def read(self, start: int, count: int) -> list[int]:
+        if start < FLOATS:
+            return [self._integer(self._at(start + n)) for n in range(count)]
+        words: list[int] = []
+        for parameter in self._floats(start, count):
+            words += struct.unpack(">HH", struct.pack(">f", getattr(self._instrument, parameter.name)))
+        return words
+
+    def write(self, start: int, values: Sequence[int]) -> None:
+        if start < FLOATS:
+            writes = [(self._at(start + n), _signed(word)) for n, word in enumerate(values)]
+            changes: list[tuple[Parameter, float]] = [
+                (parameter, word / 10**parameter.decimals) for parameter, word in writes
+            ]
+        else:
+            pairs = zip(values[::2], values[1::2], strict=False)
+            numbers = [struct.unpack(">f", struct.pack(">HH", *pair))[0] for pair in pairs]
+            changes = list(zip(self._floats(start, len(values)), numbers, strict=True))
+        for parameter, value in changes:
+            self._check(parameter, value)
+        for parameter, value in changes:
+            self._set(parameter, value)
+
+    def _check(self, parameter: Parameter, value: float) -> None:
+        # Which code the instrument gives for a read-only parameter is unverified.
+        if parameter.low is None or parameter.high is None:
+            raise Illegal(ILLEGAL_ADDRESS)
+        low, high = parameter.low, parameter.high
+        if parameter.name in ("target", "sp1", "sp2"):
+            low, high = max(low, self._instrument.sp_low), min(high, self._instrument.sp_high)
+        if not low <= value <= high:
+            raise Illegal(ILLEGAL_VALUE)
+
+    def _set(self, parameter: Parameter, value: float) -> None:
+        if parameter.name in ("target", "sp1", "sp2"):
+            self._instrument.setpoint_writes += 1
+        if parameter.name == "manual_output" and not self._instrument.manual:
+            return  # in automatic mode the loop writes it
+        setattr(self._instrument, parameter.name, value if parameter.decimals else int(value))
+
+    def _at(self, number: int) -> Parameter:
+        if number not in self._known:
+            raise Illegal(ILLEGAL_ADDRESS)
+        return self._known[number]
+
+    def _floats(self, start: int, count: int) -> list[Parameter]:
+        if start % 2 or count % 2:
+            raise Illegal(ILLEGAL_ADDRESS)
+        return [self._at((start - FLOATS) // 2 + n) for n in range(count // 2)]
+
+    def _integer(self, parameter: Parameter) -> int:
+        value: int = round(float(getattr(self._instrument, parameter.name)) * 10**parameter.decimals)
+        highest = 0x7FFF if parameter.decimals else 0xFFFF
+        return min(max(value, -0x8000), highest) & 0xFFFF
+
+
+def _signed(word: int) -> int:
+    return word - 0x10000 if word >= 0x8000 else word

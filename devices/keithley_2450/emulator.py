@@ -1,0 +1,345 @@
+"""An emulated Keithley 2450 at the specimen's contacts: a table of SCPI headers and a load line.
+
+Faithful where drivers of others look (QCoDeS's and PyMeasure's run against it). Simplified: the
+source settles at once, a sweep is taken in one go when started and its time is charged to the next
+reply, the overvoltage protection and the safety interlock are stored but do not act.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from statistics import fmean, pstdev
+from typing import Any
+
+from devices.physics import World
+from hal.protocols.framing import AnyLines, Framing
+from hal.protocols.scpi import Boolean, Choice, Entry, Interpreter, Kind, Numeric, ScpiError, Text, setting
+
+from . import codec
+
+LATENCY = 0.003  # s
+LINE_FREQUENCY = 50.0  # Hz
+VOLTAGE_NOISE = (2e-5, 1e-5)  # V, of the value: one sigma of a reading at 1 PLC
+CURRENT_NOISE = (1e-10, 3e-5)  # A, of the value
+START = datetime(2025, 6, 15, 15, 6, 40, tzinfo=UTC)
+ON_POWER_UP: dict[str, Any] = {"func": "VOLT", "sense": "CURR", "outp": False}
+FUNCTIONS = {"CURR": "CURRent[:DC]", "VOLT": "VOLTage[:DC]", "RES": "RESistance"}
+UNIT = {"CURR": "A", "VOLT": "V", "RES": "Ohm"}
+ELEMENTS = (
+    "DATE", "FORMatted", "FRACtional", "READing", "RELative", "SEConds", "SOURce", "SOURFORMatted",
+    "SOURSTATus", "SOURUNIT", "STATus", "TIME", "TSTamp", "UNIT",
+)  # fmt: skip
+"""Page 6-6."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One reading in a buffer."""
+
+    source: float
+    reading: float
+    status: int
+    source_unit: str
+    unit: str
+    time: float
+
+
+class Keithley2450Emulator:
+    """A 2450 that biases ``world.voltage``. Settings: `seed`, `language` (``SCPI``, ``TSP``, ``SCPI2400``)."""
+
+    def __init__(
+        self, world: World, *, unit: object = None, channel: object = None, seed: int = 2450, language: str = "SCPI"
+    ) -> None:
+        self.world = world
+        self.reply_delay = LATENCY
+        self._random = random.Random(seed)
+        self._language = language
+        self._now = 0.0
+        self._busy = 0.0
+        self._values: dict[str, Any] = {}
+        self._defaults: dict[str, Any] = {}
+        self._buffers: dict[str, deque[Row]] = {}
+        self._sweep: list[float] = []
+        self._scpi = Interpreter(f"{codec.IDENTITY},04412345,1.7.12b", list(self._table()), on_reset=self._reset)
+        self._scpi.errors.size = 1000  # p. 6-101
+        self._defaults = dict(self._values)
+        self._reset()
+
+    # ------------------------------------------------------------------ the instrument's life
+
+    def framing(self, scheme: str) -> Framing:
+        return AnyLines(codec.TERMINATOR)
+
+    def respond(self, message: bytes) -> bytes | None:
+        if message[:5].upper() == b"*LANG":
+            return self._speak(message)
+        if self._language != "SCPI":
+            return self._scpi.respond(message) if message.strip().upper() == b"*IDN?" else None
+        spent, self._busy = self._busy, 0.0
+        reply = self._scpi.respond(message)
+        self._drive()
+        if reply is None:
+            self._busy += spent  # charged to whoever next waits for an answer
+        else:
+            self.reply_delay, self._busy = LATENCY + spent + self._busy, 0.0
+        return reply
+
+    def advance(self, dt: float) -> None:
+        self._now += dt
+        self._busy = max(0.0, self._busy - dt)
+        self._drive()
+
+    @property
+    def errors(self) -> int:
+        """Entries of the event log not yet read."""
+        return len(self._scpi.errors)
+
+    # ------------------------------------------------------------------ physics
+
+    def _drive(self) -> None:
+        """Put the load line's voltage across the specimen."""
+        self.world.voltage = self._operating_point()[0]
+
+    def _operating_point(self) -> tuple[float, float, bool]:
+        """Voltage, current, and whether the compliance holds the source back (p. 6-72)."""
+        v, resistance = self._values, self.world.resistance
+        if not v["outp"]:
+            return 0.0, 0.0, False  # the normal output-off state: a source of 0 V (p. 2-82)
+        if v["func"] == "VOLT":
+            level, limit = v["level VOLT"], abs(v["limit VOLT"])
+            limited = abs(level / resistance) > limit
+            voltage = (limit if level > 0 else -limit) * resistance if limited else level
+        else:
+            level, limit = v["level CURR"], abs(v["limit CURR"])
+            limited = abs(level * resistance) > limit
+            voltage = (limit if level > 0 else -limit) if limited else level * resistance
+        return voltage, voltage / resistance, limited
+
+    def _measure(self, buffer: str = "defbuffer1") -> Row:
+        v, (voltage, current, limited) = self._values, self._operating_point()
+        volts, amperes = self._noisy(voltage, *VOLTAGE_NOISE), self._noisy(current, *CURRENT_NOISE)
+        found = {"VOLT": volts, "CURR": amperes, "RES": volts / amperes if v["outp"] else codec.OVERFLOW}
+        function, sense = v["func"], v["sense"]
+        source = found[function] if v[f"readback {function}"] else v[f"level {function}"]
+        if not v["outp"] and not v[f"readback {function}"]:
+            source = 0.0
+        if abs(found[sense]) > 1.05 * v[f"range {sense}"] and not v[f"autorange {sense}"]:
+            found[sense] = codec.OVERFLOW
+        status = (codec.LIMITED if limited else 0) | (codec.OUTPUT_ON if v["outp"] else 0)
+        row = Row(source, found[sense], status, UNIT[function], UNIT[sense], self._now)
+        self._buffer(buffer).append(row)
+        cycles = v[f"nplc {sense}"] * (2 if v[f"readback {function}"] else 1)
+        self._busy += cycles / LINE_FREQUENCY + (0.0 if v[f"delay auto {function}"] else v[f"delay {function}"])
+        return row
+
+    def _noisy(self, value: float, absolute: float, relative: float) -> float:
+        return self._random.gauss(value, (absolute**2 + (relative * value) ** 2) ** 0.5)
+
+    # ------------------------------------------------------------------ commands
+
+    def _table(self) -> Iterator[Entry]:
+        v, buffer = self._values, Text(bare=True)
+
+        def keep(header: str, key: str, kind: Kind) -> Entry:
+            return setting(header, key, kind, v)
+
+        for f, bounds in (("VOLT", codec.VOLTAGE), ("CURR", codec.CURRENT)):
+            unit, name = UNIT[f], {"VOLT": "VOLTage", "CURR": "CURRent"}[f]
+            root, x = f":SOURce[1]:{name}", "I" if f == "VOLT" else "V"
+            level = Numeric(-bounds, bounds, 0.0, unit)
+            limit = (
+                Numeric(*codec.CURRENT_LIMIT, 1.05e-4, "A") if f == "VOLT" else Numeric(*codec.VOLTAGE_LIMIT, 21.0, "V")
+            )
+            yield keep(f"{root}[:LEVel][:IMMediate][:AMPLitude]", f"level {f}", level)
+            yield Entry(f"{root}:{x}LIMit[:LEVel]:TRIPped", read=lambda f=f: self._tripped(f))
+            yield keep(f"{root}:{x}LIMit[:LEVel]", f"limit {f}", limit)
+            yield keep(
+                f"{root}:RANGe", f"source range {f}", Numeric(-bounds, bounds, 0.02 if f == "VOLT" else 1e-8, unit)
+            )
+            yield keep(f"{root}:RANGe:AUTO", f"source autorange {f}", Boolean(True))
+            yield keep(f"{root}:DELay", f"delay {f}", Numeric(0, 1e4, 0, "s"))
+            yield keep(f"{root}:DELay:AUTO", f"delay auto {f}", Boolean(True))
+            yield keep(f"{root}:DELay:USER#", f"user delay {f}", Numeric(0, 1e4, 0, "s"))
+            yield keep(f"{root}:READ:BACK", f"readback {f}", Boolean(True))
+            yield keep(f"{root}:HIGH:CAPacitance", f"high capacitance {f}", Boolean())
+            yield keep(f":OUTPut[1]:{name}:SMODe", f"off state {f}", Choice(OFF_STATES, "NORM"))
+            yield Entry(
+                f":SOURce[1]:SWEep:{name}:LINear", lambda *a, f=f: self._set_sweep(f, *a),
+                takes=(level, level, Numeric(2, 1e6, whole=True), Numeric(-1, 1e4), Numeric(0, 268435455, whole=True),
+                       Choice(("AUTO", "BEST", "FIXed")), Boolean(True), Boolean(), buffer), optional=6,
+            )  # fmt: skip
+        yield keep(":SOURce[1]:VOLTage:PROTection[:LEVel]", "protection", Text("NONE", bare=True))
+        yield Entry(":SOURce[1]:VOLTage:PROTection[:LEVel]:TRIPped", read=lambda: "0")
+        yield Entry(
+            ":SOURce[1]:FUNCtion[:MODE]", self._set_function, lambda: v["func"], (Choice(("VOLTage", "CURRent")),)
+        )
+        for f, name in FUNCTIONS.items():
+            root = f"[:SENSe[1]]:{name}"
+            top = {"VOLT": 210.0, "CURR": 1.05, "RES": 210e6}[f]
+            yield keep(f"{root}:NPLCycles", f"nplc {f}", Numeric(0.01, 10, 1))
+            yield Entry(
+                f"{root}:RANGe[:UPPer]",
+                lambda value, f=f: v.update({f"range {f}": abs(value), f"autorange {f}": False}),
+                lambda f=f: codec.number(v[f"range {f}"]), (Numeric(-top, top, unit=UNIT[f]),),
+            )  # fmt: skip
+            v[f"range {f}"] = {"VOLT": 0.02, "CURR": 1e-4, "RES": 2e5}[f]
+            yield keep(f"{root}:RANGe:AUTO", f"autorange {f}", Boolean(True))
+            yield keep(f"{root}:AZERo[:STATe]", f"autozero {f}", Boolean(True))
+            yield keep(f"{root}:RSENse", f"four-wire {f}", Boolean())
+            yield keep(f"{root}:AVERage[:STATe]", f"filter {f}", Boolean())
+            yield keep(f"{root}:AVERage:COUNt", f"filter count {f}", Numeric(1, 100, 10, whole=True))
+            yield keep(f"{root}:AVERage:TCONtrol", f"filter type {f}", Choice(("REPeat", "MOVing"), "REP"))
+            yield keep(f"{root}:DELay:USER#", f"sense delay {f}", Numeric(0, 1e4, 0, "s"))
+            yield Entry(
+                f":MEASure:{name}", read=lambda *a, f=f: self._read(*a, sense=f), asks=(buffer,), rest=Choice(ELEMENTS)
+            )
+        yield Entry("[:SENSe[1]]:AZERo:ONCE", write=lambda: None)
+        yield keep("[:SENSe[1]]:COUNt", "count", Numeric(1, 300000, 1, whole=True))
+        yield Entry(
+            "[:SENSe[1]]:FUNCtion[:ON]", lambda name: v.update(sense=name.partition(":")[0]), self._sense_function,
+            (Choice(tuple(FUNCTIONS.values()), quoted=True),),
+        )  # fmt: skip
+        for verb in (":READ", ":MEASure"):
+            yield Entry(verb, read=self._read, asks=(buffer,), rest=Choice(ELEMENTS))
+        yield Entry(":FETCh", read=self._fetch, asks=(buffer,), rest=Choice(ELEMENTS))
+        yield keep(":OUTPut[1][:STATe]", "outp", Boolean())
+        yield keep(":OUTPut[1]:SMODe", "off state", Choice(OFF_STATES, "NORM"))
+        yield from self._trace(buffer)
+        yield Entry(":INITiate[:IMMediate]", write=self._initiate)
+        yield Entry(":ABORt", write=self._abort)
+        yield Entry("*TRG", write=lambda: None)
+        yield keep(":ROUTe:TERMinals", "terminals", Choice(("FRONt", "REAR"), "FRON"))
+        yield keep(":FORMat[:DATA]", "format", Choice(("ASCii", "REAL", "SREal"), "ASC"))
+        yield keep(":FORMat:ASCii:PRECision", "precision", Numeric(0, 16, 0, whole=True))
+        yield Entry(":SYSTem:LFRequency", read=lambda: f"{LINE_FREQUENCY:g}")
+        yield Entry(
+            ":SYSTem:BEEPer[:IMMediate]", write=lambda f, t: None, takes=(Numeric(20, 8000), Numeric(0.001, 100))
+        )
+        for header in (":SYSTem:CLEar", ":STATus:CLEar"):
+            yield Entry(header, write=lambda: self._scpi.errors.clear())
+        yield Entry(":SYSTem:ERRor[:NEXT]", read=self._error)
+
+    def _trace(self, buffer: Text) -> Iterator[Entry]:
+        index, size = Numeric(1, 1e7, whole=True), Numeric(10, 6875000, whole=True)
+        optional = {"takes": (buffer,), "optional": 1}
+        yield Entry(
+            ":TRACe:MAKE", lambda name, points, *_: self._make(name, int(points)),
+            takes=(buffer, size, Choice(("STANdard", "COMPact", "FULL", "WRITable"))), optional=1,
+        )  # fmt: skip
+        yield Entry(":TRACe:DELete", lambda name: self._buffers.pop(name, None), takes=(buffer,))
+        yield Entry(":TRACe:CLEar", lambda name="defbuffer1": self._buffer(name).clear(), **optional)  # type: ignore[arg-type]
+        yield Entry(":TRACe:TRIGger", lambda name="defbuffer1": self._measure(name), **optional)  # type: ignore[arg-type]
+        yield Entry(
+            ":TRACe:POINts", lambda points, name="defbuffer1": self._make(name, int(points)),
+            lambda name="defbuffer1": str(self._buffer(name).maxlen), (size, buffer), (buffer,), 1,
+        )  # fmt: skip
+        yield Entry(":TRACe:ACTual", read=lambda name="defbuffer1": str(len(self._buffer(name))), asks=(buffer,))
+        yield Entry(":TRACe:DATA", read=self._data, asks=(index, index, buffer), rest=Choice(ELEMENTS), asks_at_least=2)
+        for name, of in (("AVERage", fmean), ("MAXimum", max), ("MINimum", min), ("STDDev", pstdev)):
+            yield Entry(
+                f":TRACe:STATistics:{name}", asks=(buffer,),
+                read=lambda which="defbuffer1", of=of: codec.number(of([r.reading for r in self._filled(which)])),
+            )  # fmt: skip
+
+    def _reset(self) -> None:
+        self._values.update(self._defaults | ON_POWER_UP)
+        self._buffers = {name: deque(maxlen=100_000) for name in ("defbuffer1", "defbuffer2")}
+        self._sweep = []
+        self._drive()
+
+    def _speak(self, message: bytes) -> bytes | None:
+        if message.strip().endswith(b"?"):
+            return self._language.encode("ascii")
+        return None  # takes effect after the next power-up only
+
+    def _set_function(self, name: str) -> None:
+        if name != self._values["func"]:
+            self._values["outp"] = False  # unverified
+        self._values["func"] = name
+
+    def _sense_function(self) -> str:
+        sense = self._values["sense"]
+        return f'"{sense}"' if sense == "RES" else f'"{sense}:DC"'  # as QCoDeS expects it
+
+    def _tripped(self, f: str) -> str:
+        return "1" if f == self._values["func"] and self._operating_point()[2] else "0"
+
+    def _read(self, name: str = "defbuffer1", *elements: str, sense: str = "") -> str:
+        if sense:
+            self._values["sense"] = sense
+        for _ in range(round(self._values["count"])):
+            row = self._measure(name)
+        return self._shown(row, elements)
+
+    def _fetch(self, name: str = "defbuffer1", *elements: str) -> str:
+        return self._shown(self._filled(name)[-1], elements)
+
+    def _data(self, first: float, last: float, name: str = "defbuffer1", *elements: str) -> str:
+        rows = list(self._filled(name))[int(first) - 1 : int(last)]
+        if not rows or last > len(self._buffer(name)):
+            raise ScpiError(-222)
+        return ",".join(self._shown(row, elements) for row in rows)
+
+    def _shown(self, row: Row, elements: tuple[str, ...]) -> str:
+        when = START + timedelta(seconds=row.time)
+        table = {
+            "DATE": f"{when:%m/%d/%Y}", "FORM": f"{row.reading:.6g} {row.unit}", "FRAC": f"{row.time % 1:.9f}",
+            "READ": codec.number(row.reading), "REL": f"{row.time:.9f}", "SEC": f"{int(when.timestamp())}",
+            "SOUR": codec.number(row.source), "SOURFORM": f"{row.source:.6g} {row.source_unit}",
+            "SOURSTAT": str(row.status), "SOURUNIT": codec.UNITS[row.source_unit], "STAT": "8",
+            "TIME": f"{when:%H:%M:%S}", "TST": f"{when:%m/%d/%Y %H:%M:%S}.{row.time % 1 * 1e9:09.0f}",
+            "UNIT": codec.UNITS[row.unit],
+        }  # fmt: skip
+        return ",".join(table[element] for element in elements or ("READ",))
+
+    def _make(self, name: str, size: int) -> None:
+        self._buffers[name] = deque(maxlen=size)
+
+    def _buffer(self, name: str) -> deque[Row]:
+        if name not in self._buffers:
+            raise ScpiError(-224)
+        return self._buffers[name]
+
+    def _filled(self, name: str) -> deque[Row]:
+        if not self._buffer(name):
+            raise ScpiError(-230)
+        return self._buffers[name]
+
+    def _set_sweep(
+        self, f: str, start: float, stop: float, points: float, delay: float = -1, count: float = 1,
+        ranging: str = "AUTO", abort: bool = True, dual: bool = False, buffer: str = "defbuffer1",
+    ) -> None:  # fmt: skip
+        number = int(points)
+        up = [start + (stop - start) * i / (number - 1) for i in range(number)]
+        self._sweep = (up + up[-2::-1] if dual else up) * max(1, int(count))
+        self._values |= {"func": f, "sweep buffer": buffer, "sweep delay": max(0.0, delay)}
+
+    def _initiate(self) -> None:
+        if not self._sweep:
+            self._measure()
+            return
+        v = self._values
+        v["outp"] = True
+        self._buffer(v["sweep buffer"]).clear()
+        for level in self._sweep:
+            v[f"level {v['func']}"] = level
+            self._busy += v["sweep delay"]
+            self._measure(v["sweep buffer"])
+        v["outp"] = False  # a sweep ends with the output off (unverified)
+
+    def _abort(self) -> None:
+        self._sweep, self._busy = [], 0.0
+
+    def _error(self) -> str:
+        error = self._scpi.errors.pop()
+        if error.code == 0:
+            return '0,"No error;0;0 0"'  # verified against PyMeasure's tests of a sibling
+        return f'{error.code},"{error.text};1;{START + timedelta(seconds=self._now):%Y/%m/%d %H:%M:%S}.000"'
+
+
+OFF_STATES = ("NORMal", "HIMPedance", "ZERO", "GUARd")
+"""Page 6-31."""

@@ -1,0 +1,1 @@
+"""Lake Shore 336 temperature controller: four inputs, two heater outputs."""

@@ -1,0 +1,1 @@
+"""The New Era NE-1000 syringe pump."""

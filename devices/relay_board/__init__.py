@@ -1,0 +1,1 @@
+"""Boards of eight relays with Modbus coils: gas valves and the beam blanker hang on them."""

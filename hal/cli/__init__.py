@@ -1,0 +1,48 @@
+"""The command `hal`: emulate, find, check, list, run, ack, export, repair, watch, schema, devices.
+
+Exit codes: 0 all well; 1 something is wrong and the message says what; 2 the command line itself;
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from ..errors import HalError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; print errors as sentences, not as tracebacks."""
+    parser = build()
+    options = parser.parse_args(arguments)
+    if not hasattr(options, "work"):
+        parser.print_help()
+        return 2
+    try:
+        return int(options.work(options) or 0)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+    except HalError as error:
+        print(f"hal: {error}", file=sys.stderr)
+        for note in getattr(error, "__notes__", ()):
+            print(f"hal: {note}", file=sys.stderr)
+        return 1
+
+
+def build() -> argparse.ArgumentParser:
+    """The command line."""
+    from . import emulate, look, record, run, watch
+
+    parser = argparse.ArgumentParser(prog="hal", description="Instruments of an in-situ electron microscopy lab.")
+    from .. import __version__
+
+    parser.add_argument("--version", action="version", version=f"insitu-hal {__version__}")
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for module in (emulate, look, run, record, watch):
+        module.add(verbs)
+    return parser

@@ -1,0 +1,5 @@
+"""``python -m hal.cli``: the same as `hal`."""
+
+from . import main
+
+raise SystemExit(main())

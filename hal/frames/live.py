@@ -1,0 +1,293 @@
+"""Values onto frames while both come in: provisional rows at once, final when nothing can change them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hal.frames.align import curve_of
+from hal.frames.channel import Aligned, Channel, Kind
+from hal.frames.frame import Float64, FrameTimes, Int64, Mask, Reason
+from hal.frames.line import Line
+from hal.frames.readings import Middles, Place
+from hal.frames.steps import Steps
+
+
+@dataclass(frozen=True, slots=True)
+class LiveChannel:
+    """What stays the same of a channel while readings come in; meanings and units as in `Channel`.
+
+    response_s: s from a measurement to its reading being fed. A frame waits for this channel at most
+    max_gap_s + response_s after its exposure's end, then it is final with what there is.
+    """
+
+    kind: Kind = "linear"
+    aperture_s: float = 0.0
+    delay_s: float = 0.0
+    delay_sigma_s: float = 0.0
+    max_gap_s: float = 5.0
+    sigma_common: float = 0.0
+    polled: bool = False
+    response_s: float = 0.5
+
+    @property
+    def deadline(self) -> int:
+        """ns after an exposure's end at which a frame waits no longer for this channel."""
+        return round((self.max_gap_s + self.response_s + max(self.delay_s, 0.0)) * 1e9)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A channel's value at one moment as far as known by now; NaN where valid is False."""
+
+    value: float
+    sigma: float
+    valid: bool
+    final: bool
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Consecutive frames with every channel's value; `first` counts frames from the aligner's start."""
+
+    first: int
+    frames: FrameTimes
+    values: dict[str, Aligned]
+    final: bool
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+@dataclass(slots=True)
+class _Buffer:
+    """One channel's recent readings, sorted by time (delay not yet taken off)."""
+
+    fixed: LiveChannel
+    time: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    value: Float64 = field(default_factory=lambda: np.zeros(0))
+    bound: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    sigma: Float64 = field(default_factory=lambda: np.zeros(0))
+    good: Mask = field(default_factory=lambda: np.zeros(0, np.bool_))
+    built: Line | Steps | None = None
+    outlook: _Outlook | None = None
+
+    def curve(self) -> Line | Steps:
+        if self.built is None:
+            f = self.fixed
+            channel = Channel(
+                self.time, self.value, self.bound, self.sigma, f.kind, f.aperture_s, f.delay_s,
+                f.delay_sigma_s, f.max_gap_s, self.good, f.sigma_common, f.polled,
+            )  # fmt: skip
+            self.built, self.outlook = curve_of(channel), None
+        return self.built
+
+    def ahead(self) -> _Outlook:
+        curve = self.curve()
+        if self.outlook is None:
+            self.outlook = _Outlook.of(curve)
+        return self.outlook
+
+    def on(self, frames: FrameTimes, middles: Middles) -> Aligned:
+        curve = self.curve()
+        return curve.on(frames, Place.of(middles, curve.r.time))
+
+    def keep(self, where: Mask | slice | Int64) -> None:
+        self.time, self.value, self.bound = (self.time[where], self.value[where], self.bound[where])
+        self.sigma, self.good, self.built = self.sigma[where], self.good[where], None
+
+
+class LiveAligner:
+    """Feed readings and frames in any rhythm; take provisional and final rows.
+
+    channels   names and what is fixed about them
+    history_s  readings at least this old may be forgotten once no pending frame needs them
+    max_frames frames that may wait; beyond it the oldest become final with what there is
+
+    Final values are those `align` gives offline over all readings, except where a deadline passed.
+    Each channel's readings must come in the order of time; all times are int64 ns of lab time.
+    """
+
+    def __init__(
+        self, channels: Mapping[str, LiveChannel], *, history_s: float = 30.0, max_frames: int = 200_000
+    ) -> None:
+        self._buffers = {name: _Buffer(fixed) for name, fixed in channels.items()}
+        self._history = round(history_s * 1e9)
+        self._max_frames = max_frames
+        self._waiting = FrameTimes.concatenate([])
+        self._first = 0
+
+    @property
+    def waiting(self) -> int:
+        """Frames that are not final yet."""
+        return len(self._waiting)
+
+    def feed(
+        self,
+        name: str,
+        time: Int64 | int,
+        value: Float64 | float,
+        time_bound: Int64 | int = 0,
+        sigma: Float64 | float = 0.0,
+        good: Mask | bool = True,
+    ) -> None:
+        """One reading, or a chunk (arrays of shape (m,)), of the channel `name`; KeyError if unknown."""
+        b = self._buffers[name]
+        t = np.atleast_1d(np.asarray(time, np.int64))
+        n = t.size
+        if not n:
+            return
+        late = b.time.size > 0 and bool(t[0] < b.time[-1])
+        b.time = np.concatenate([b.time, t])
+        b.value = np.concatenate([b.value, np.broadcast_to(np.asarray(value, np.float64), (n,))])
+        b.bound = np.concatenate([b.bound, np.broadcast_to(np.asarray(time_bound, np.int64), (n,))])
+        b.sigma = np.concatenate([b.sigma, np.broadcast_to(np.asarray(sigma, np.float64), (n,))])
+        b.good = np.concatenate([b.good, np.broadcast_to(np.asarray(good, np.bool_), (n,))])
+        b.built = None
+        if late or (n > 1 and (t[1:] < t[:-1]).any()):
+            b.keep(np.argsort(b.time, kind="stable"))
+        self._forget(b)
+
+    def heartbeat(self, name: str, time: int) -> None:
+        """A step channel's value still holds at `time`, ns; ignored if not newer than the last reading."""
+        b = self._buffers[name]
+        if b.fixed.kind != "step":
+            raise ValueError(
+                f"{name}: heartbeats are for step channels; feed this channel's readings instead"
+            )
+        if b.time.size and time > b.time[-1]:
+            self.feed(name, time, float(b.value[-1]), 0, float(b.sigma[-1]), bool(b.good[-1]))
+
+    def add(self, frames: FrameTimes) -> Rows:
+        """Take in frames; returns them at once with the best values by now, which may be revised."""
+        first = self._first + len(self._waiting)
+        self._waiting = FrameTimes.concatenate([self._waiting, frames])
+        return Rows(first, frames, self._provisional(frames), final=False)
+
+    def revise(self) -> Rows:
+        """All waiting frames with the best values by now."""
+        return Rows(self._first, self._waiting, self._provisional(self._waiting), final=False)
+
+    def settle(self, now: int) -> Rows:
+        """The frames that became final by `now` (lab time, ns), in order; perhaps none."""
+        frames = self._waiting
+        end = frames.stop + frames.bound
+        ready = np.ones(len(frames), np.bool_)
+        for b in self._buffers.values():
+            ready &= (end <= b.ahead().horizon) | (frames.stop + b.fixed.deadline <= now)
+        ready |= ~frames.valid
+        count = int(ready.size if ready.all() else np.argmin(ready))
+        return self._take(max(count, len(frames) - self._max_frames))
+
+    def flush(self) -> Rows:
+        """All waiting frames as final, at the end of a run."""
+        return self._take(len(self._waiting))
+
+    def at(self, name: str, time: int) -> Estimate:
+        """The channel's value at lab time `time`, ns, by what is known now.
+
+        Later than the last reading, that reading is held for at most max_gap_s, its sigma grown by
+        the recent slope times its age. Unknown names are a KeyError.
+        """
+        b = self._buffers[name]
+        moment = np.array([time], np.int64)
+        frame = FrameTimes.of(moment, moment)
+        ahead = b.ahead()
+        got = self._one(b, frame, Middles.of(frame))
+        return Estimate(
+            float(got.value[0]), float(got.sigma[0]), bool(got.valid[0]), bool(time <= ahead.horizon),
+            Reason(int(got.reason[0])),
+        )  # fmt: skip
+
+    # -------------------------------------------------------------------------------- private
+
+    def _take(self, count: int) -> Rows:
+        frames = self._waiting[:count]
+        middles = Middles.of(frames)
+        values = {name: b.on(frames, middles) for name, b in self._buffers.items()}
+        rows = Rows(self._first, frames, values, final=True)
+        self._waiting = self._waiting[count:]
+        self._first += count
+        if count:
+            for b in self._buffers.values():
+                self._forget(b)
+        return rows
+
+    def _provisional(self, frames: FrameTimes) -> dict[str, Aligned]:
+        middles = Middles.of(frames)
+        return {name: self._one(b, frames, middles) for name, b in self._buffers.items()}
+
+    def _one(self, b: _Buffer, frames: FrameTimes, middles: Middles) -> Aligned:
+        got = b.on(frames, middles)
+        after = np.flatnonzero(got.reason == Reason.AFTER_DATA)
+        if after.size:
+            ahead = b.ahead()
+            sigma = ahead.sigma(frames.middle[after])
+            ok = np.isfinite(sigma)
+            got.value[after[ok]], got.sigma[after[ok]] = ahead.value, sigma[ok]
+            got.valid[after[ok]], got.reason[after[ok]] = True, Reason.OK
+        return got
+
+    def _forget(self, b: _Buffer) -> None:
+        """Drop readings that neither a waiting frame nor the history needs; amortised over many feeds."""
+        if b.time.size < 64:
+            return
+        oldest = int(b.time[-1]) - self._history
+        if len(self._waiting):
+            valid = self._waiting.valid
+            if valid.any():
+                start = self._waiting.start - self._waiting.bound
+                oldest = min(oldest, int(start[valid].min()))
+        # Slopes look back by 2 w and one reading more, uncertainties by another.
+        reach = 2 * int(b.bound.max()) + max(round(b.fixed.delay_s * 1e9), 0)
+        keep = int(np.searchsorted(b.time, oldest - reach)) - 4
+        if keep > b.time.size // 2:
+            b.keep(slice(keep, None))
+
+
+@dataclass(frozen=True, slots=True)
+class _Outlook:
+    """How far a channel's readings reach by now, and what may be said beyond them.
+
+    horizon: the latest exposure end (ns, bound included) whose values later readings can't change.
+    """
+
+    horizon: int
+    value: float
+    _last: int
+    _variance: float
+    _slope2: float
+    _max_gap: float
+
+    @classmethod
+    def of(cls, curve: Line | Steps) -> _Outlook:
+        """From the readings so far."""
+        r = curve.r
+        channel, m = r.channel, r.x.size
+        if not m:
+            return cls(_NEVER, math.nan, 0, math.nan, 0.0, 0.0)
+        if isinstance(curve, Steps):
+            horizon = int(r.time[0]) + int(np.max(r.x - np.ceil(r.width) - 2e9 * channel.delay_sigma_s))
+            slope2 = 0.0
+        else:
+            # Final once slopes (2 w beyond the next reading) and the noise behind them are complete.
+            full = np.flatnonzero(r.x[:-2] + 2 * r.width[:-2] <= r.x[-2]) if m > 2 else np.zeros(0, np.int64)
+            horizon = int(r.time[full[-1]]) if full.size else _NEVER
+            slope2 = float(curve.g2[-2:].max()) if m > 1 else 0.0
+        variance = r.sigma[-1] ** 2 + channel.sigma_common**2
+        variance += slope2 * (r.width[-1] ** 2 / 3.0 + (channel.delay_sigma_s * 1e9) ** 2)
+        value = float(r.value[-1]) if r.good[-1] else math.nan
+        return cls(horizon, value, int(r.time[-1]), float(variance), slope2, channel.max_gap_s * 1e9)
+
+    def sigma(self, time: Int64) -> Float64:
+        """sigma of the last reading held until later times, ns: grown by slope x age; NaN beyond max_gap."""
+        age = (time - self._last).astype(np.float64)
+        held = np.sqrt(self._variance + self._slope2 * age**2)
+        return np.where((age >= 0) & (age <= self._max_gap) & math.isfinite(self.value), held, np.nan)
+
+
+_NEVER = -(1 << 62)

@@ -1,0 +1,79 @@
+"""Stimuli as a script sees them: the value of any signal at the time of a frame, as known by now.
+
+Readings are collected from the first time a signal is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..model.reading import Quality, Reading
+from ..model.signal import SignalR, SignalRW
+from .channel import Kind
+from .live import Estimate, LiveAligner, LiveChannel
+
+LEVELS = {"closed": 0.0, "open": 1.0}
+"""The number that stands for a valve's state, as `aligned` has it."""
+
+
+def number(value: Any) -> float:
+    """The number that a reading's value is aligned as; NaN for none."""
+    if isinstance(value, str):
+        return LEVELS.get(value, float("nan"))
+    return float("nan") if value is None else float(value)
+
+
+def kind_of(signal: SignalR[Any]) -> Kind:
+    """How to go from one reading of `signal` to the next."""
+    return "linear" if signal.varies == "smoothly" and signal.dtype is float else "step"
+
+
+def can_be_aligned(signal: SignalR[Any]) -> bool:
+    """Whether a frame can be given a number for this signal."""
+    return signal.dtype in (float, int, bool) or signal.name == "state"
+
+
+def live_channel(signal: SignalR[Any]) -> LiveChannel:
+    """What is fixed about a signal's readings."""
+    return LiveChannel(
+        kind=kind_of(signal),
+        aperture_s=signal.aperture,
+        max_gap_s=signal.max_gap,
+        polled=not isinstance(signal, SignalRW),
+        response_s=min(2.0, signal.poll + 0.5),
+    )
+
+
+def half_width(signal: SignalR[Any], bound: int) -> int:
+    """Of the moment the measurement's middle may be at, ns: a reading's bound less half the aperture."""
+    return max(0, bound - round(signal.aperture * 5e8))
+
+
+class Stimuli:
+    """Best estimates by signal path."""
+
+    def __init__(self, find: Callable[[str], SignalR[Any]]) -> None:
+        self._find = find
+        self._aligners: dict[str, LiveAligner] = {}
+
+    def at(self, path: str, time: int) -> Estimate:
+        """Value, sigma, validity of signal `path` at lab time `time` (ns). Raises `ConfigError` for no signal."""
+        aligner = self._aligners.get(path)
+        if aligner is None:
+            aligner = self._aligners[path] = self._follow(path)
+        return aligner.at(path, time)
+
+    def _follow(self, path: str) -> LiveAligner:
+        signal = self._find(path)
+        aligner = LiveAligner({path: live_channel(signal)})
+
+        def feed(reading: Reading[Any]) -> None:
+            good = reading.quality is not Quality.BAD
+            width = half_width(signal, reading.bound)
+            aligner.feed(path, reading.time, number(reading.value), width, reading.uncertainty or 0.0, good)
+
+        if signal.last is not None:
+            feed(signal.last)
+        signal.subscribe(feed)
+        return aligner

@@ -1,0 +1,64 @@
+"""A picture of a run: stimuli against frame time, and a few frames. Needs the extra `plot`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from .reader import open_run
+
+COLUMNS = 6
+"""Frames shown."""
+POINTS = 4000
+"""Most points drawn per curve."""
+
+
+def picture(run_path: str | Path, out: str | Path | None = None) -> Path:
+    """Draw `out` (default: beside the run) and return its path. ImportError without matplotlib."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    run_path = Path(run_path)
+    path = Path(out) if out is not None else run_path.with_suffix(".png")
+    with open_run(run_path) as run:
+        curves = [name for name in run.aligned if _worth_drawing(run.aligned[name].value)]
+        figure = Figure(figsize=(12, 2.6 + 1.25 * len(curves)), layout="constrained")
+        FigureCanvasAgg(figure)
+        top, bottom = figure.subfigures(2, 1, height_ratios=[2.2, 1.25 * max(len(curves), 1)])
+        seconds = (run.frame_time - run.start_time) * 1e-9
+        known = run.frame_valid
+        count = len(seconds)
+        shown = np.unique(np.linspace(0, max(count - 1, 0), COLUMNS).astype(int)) if count else []
+        top.suptitle(f"{run.title}: {count} frames, {run.dropped} dropped", fontsize=11)
+        for place, axes in zip(shown, np.atleast_1d(top.subplots(1, max(len(shown), 1))), strict=False):
+            block = np.asarray(run.frames[int(place) : int(place) + 16], float).mean(axis=0)
+            axes.imshow(block, cmap="gray")
+            axes.set_title(f"#{run.frame_number[place]}  {seconds[place]:.1f} s", fontsize=8)
+            axes.set_xticks([])
+            axes.set_yticks([])
+        if curves:
+            every = max(1, count // POINTS)
+            grid = np.atleast_1d(bottom.subplots(len(curves), 1, sharex=True))
+            for name, axes in zip(curves, grid, strict=True):
+                column = run.aligned[name]
+                value = np.where(column.valid & known, np.asarray(column.value, float), np.nan)[::every]
+                sigma = np.asarray(column.uncertainty, float)[::every]
+                axes.fill_between(seconds[::every], value - 2 * sigma, value + 2 * sigma, alpha=0.3, linewidth=0)
+                axes.plot(seconds[::every], value, linewidth=0.9)
+                if np.nanmin(value) > 0 and np.nanmax(value) / np.nanmin(value) > 100:
+                    axes.set_yscale("log")
+                axes.set_ylabel(f"{name}\n{column.unit}", rotation=0, ha="right", va="center", fontsize=8)
+                axes.tick_params(labelsize=7)
+                axes.margins(x=0)
+            grid[-1].set_xlabel("time of the frame, s after the start of the run (band: 2 sigma)", fontsize=8)
+        figure.savefig(path, dpi=110)
+    return path
+
+
+def _worth_drawing(value: object) -> bool:
+    numbers = np.asarray(value)
+    if numbers.dtype.kind not in "fiu":
+        return False
+    finite = numbers[np.isfinite(numbers.astype(float))]
+    return bool(finite.size) and float(np.ptp(finite)) > 0

@@ -1,0 +1,163 @@
+"""What a run will hold, put together from the lab before its first frame."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..frames.stimuli import can_be_aligned, kind_of
+from ..model.context import Context
+from ..model.signal import Kind, SignalR, SignalRW
+from ..units import unit
+from .layout import CameraPlan, ClockAnchor, Column, DevicePlan, Holder, RunPlan, SignalPlan
+
+
+class Recordable(Protocol):
+    """What the recorder needs of a lab."""
+
+    name: str
+    context: Context
+    devices: Any
+    config: Any
+
+
+FRAME_COLUMNS = (
+    Column("exposure_time", "float64", "s", "length of the exposure as the detector states it"),
+    Column("restart", "uint8", "", "1 where the detector began a new series"),
+)
+"""What every camera records beside the writer's own columns, so that alignment can be done again."""
+
+
+def is_camera(device: Any) -> bool:
+    """Whether a device films."""
+    return hasattr(device, "on_chunk")
+
+
+def aligned_signals(lab: Recordable, camera: str) -> list[SignalR[Any]]:
+    """The signals laid onto a camera's frames: every number of the other devices that may change."""
+    return [
+        s for d in lab.devices.values() if d.name != camera for s in d.signals()
+        if can_be_aligned(s) and not is_camera(d)
+        and (s.kind is not Kind.CONFIG or (isinstance(s, SignalRW) and s.of))
+    ]  # fmt: skip
+
+
+def plan(lab: Recordable, sample: str, notes: Mapping[str, Any]) -> RunPlan:
+    """Describe the run that begins now."""
+    file = lab.config.file
+    anchor = lab.context.timebase.anchor
+    holder = file.holder
+    signals = [s for d in lab.devices.values() for s in d.signals()]
+    return RunPlan(
+        title=str(notes.get("title", f"{sample} in {lab.name}")),
+        start_time=lab.context.timebase.now(),
+        clock=ClockAnchor(anchor.epoch, anchor.counter, anchor.bound, anchor.clock),
+        lab=lab.name,
+        sample=sample,
+        sample_notes={k: str(v) for k, v in notes.items()},
+        user=str(notes.get("user", "")),
+        simulated=any("emulator" in lab.config.link_of(n)[1].url for n in file.devices)
+        or "# emulated" in lab.config.text,
+        software=software(),
+        lab_file=lab.config.text,
+        script=_script(),
+        holder=None
+        if holder is None
+        else Holder(holder.name, {k: str(v) for k, v in holder.parts.items()}, dict(holder.limits)),
+        devices=[_device(lab, d) for d in lab.devices.values()],
+        signals=[_signal(s) for s in signals],
+        cameras=[_camera(lab, d) for d in lab.devices.values() if is_camera(d)],
+    )
+
+
+def software() -> dict[str, str]:
+    """Versions of what makes the record what it is."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in ("insitu-hal", "numpy", "h5py", "pymodbus", "pyvisa", "pyvisa-py", "pyserial", "aiomqtt"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _device(lab: Recordable, device: Any) -> DevicePlan:
+    entry = lab.config.file.devices[device.name]
+    config: dict[str, Any] = asdict(device.options)
+    config |= {"unit": entry.unit, "channel": entry.channel}
+    if is_camera(device):
+        config["alignment"] = asdict(device.clock_settings) | {
+            "signals": {
+                s.path: {"max_gap": s.max_gap, "polled": not isinstance(s, SignalRW)}
+                for s in aligned_signals(lab, device.name)
+            }
+        }
+    certificates = {}
+    if entry.calibration is not None:
+        path = Path(lab.config.path).parent / entry.calibration
+        certificates[entry.calibration] = path.read_text(encoding="utf-8")
+    return DevicePlan(
+        name=device.name,
+        driver=entry.driver,
+        model=device.model,
+        vendor=device.vendor,
+        identity=device.identity,
+        link=device.session.link.url,
+        capabilities=[c.__name__ for c in device.provides],
+        certificates=certificates,
+        config=config,
+        limits={
+            s.name: s.limits.shown(s.unit)
+            for s in device.signals()
+            if isinstance(s, SignalRW) and s.dtype in (int, float)
+        },
+    )
+
+
+def _signal(signal: SignalR[Any]) -> SignalPlan:
+    known = unit(signal.unit)
+    kinds: dict[type, Any] = {float: "float", int: "int", bool: "bool", str: "str"}
+    return SignalPlan(
+        path=signal.path,
+        unit=signal.unit,
+        ucum=known.ucum,
+        udunits=known.udunits,
+        kind=kinds[signal.dtype],
+        interpolation=kind_of(signal),
+        role="setpoint" if isinstance(signal, SignalRW) else "readback",
+        aperture=signal.aperture,
+        max_age=signal.max_age,
+        rate=1 / signal.poll,
+        long_name=signal.__doc__ or "",
+        limits=signal.limits.shown(signal.unit) if isinstance(signal, SignalRW) and signal.limits.low > -1e300 else "",
+    )
+
+
+def _camera(lab: Recordable, camera: Any) -> CameraPlan:
+    return CameraPlan(
+        name=camera.name,
+        shape=camera.shape,
+        dtype=str(camera.dtype),
+        exposure=camera.exposure.last.value if camera.exposure.last is not None else float("nan"),
+        columns=FRAME_COLUMNS,
+        aligned=[s.path for s in aligned_signals(lab, camera.name)],
+        vendor=camera.vendor,
+        model=camera.model,
+        ticks_rate=camera.clock_settings.frequency,
+    )
+
+
+def _script() -> str | None:
+    main = sys.modules.get("__main__")
+    path = getattr(main, "__file__", None)
+    if not path or not str(path).endswith(".py"):
+        return None
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError:
+        return None

@@ -1,0 +1,662 @@
+"""A run on disk, opened for reading: finished, still being written, or left behind by a crash.
+
+Names are those of the programs that wrote it: ``run.frames[10]``, one per frame
+``run.aligned["heater.temperature"].value``, as they came ``run.signals["heater.temperature"].value``.
+Times are int64 nanoseconds since the UNIX epoch, `layout.UNKNOWN_TIME` where unknown; unknown values
+are NaN and not `valid`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import RecordError
+from . import layout
+from .layout import (
+    ENTRY,
+    FRAME_COLUMNS,
+    IMAGE,
+    RUN,
+    UNKNOWN_TIME,
+    Aligned,
+    Array,
+    ClockAnchor,
+    FrameTimes,
+    Holder,
+    frames_group,
+    signal_group,
+    stimuli_group,
+)
+from .nexus import joined_events
+from .repair import Superblock, cameras, is_being_written
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+
+
+def open_run(path: str | os.PathLike[str]) -> Recording:
+    """Open a run, whatever state it is in; ``with open_run(...) as run`` closes it again."""
+    path = Path(path)
+    superblock = Superblock.read(path)
+    if superblock is None:
+        raise RecordError(f"{path}: not an HDF5 file; is it a run?")
+    try:
+        file = h5py.File(path, "r", swmr=bool(superblock.flags))
+    except OSError as error:
+        remedy = "wait until it is closed" if is_being_written(path) else "run `hal repair` on it"
+        raise RecordError(f"{path}: can't be opened ({error}); {remedy}") from error
+    if f"{RUN}/state" not in file or layout.MEASUREMENT not in file:
+        file.close()
+        raise RecordError(f"{path}: an HDF5 file, but not a run of ours; open it with h5py")
+    return Recording(path, file)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SignalRecord:
+    """One signal's readings as they came, and how to read them."""
+
+    path: str
+    value: Array
+    time: npt.NDArray[np.int64]  # ns, middle of the interval of measurement
+    time_bound: npt.NDArray[np.int64]  # ns, half-width; -1 is unknown
+    uncertainty: npt.NDArray[np.float64]  # NaN is unknown
+    quality: npt.NDArray[np.uint8]  # place in layout.QUALITIES
+    valid: npt.NDArray[np.bool_]
+    unit: str
+    kind: str = "float"
+    interpolation: str = "linear"
+    role: str = "readback"
+    aperture: float = 0.0  # s
+    max_age: float = 0.0  # s
+    ticks: npt.NDArray[np.int64] | None = None
+    long_name: str = ""
+    limits: str = ""
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __repr__(self) -> str:
+        return f"<{self.path}: {len(self)} {self.role}s in {self.unit or 'no unit'}, {self.interpolation}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened: a setpoint, an operation, a trip, an acknowledgement, an anchor."""
+
+    time: int  # ns
+    kind: str
+    device: str = ""
+    text: str = ""
+    data: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRecord:
+    """One instrument as it was at the start of the run."""
+
+    name: str
+    driver: str
+    vendor: str
+    model: str
+    serial_number: str
+    identity: str
+    link: str
+    capabilities: tuple[str, ...]
+    certificates: Mapping[str, str]
+    config: Mapping[str, Any]
+    limits: Mapping[str, str]
+
+
+class FrameStack:
+    """One camera's frames, read from the file as they are asked for; index it like an array."""
+
+    def __init__(self, camera: str, group: h5py.Group) -> None:
+        self.camera = camera
+        self._group = group
+        self._swmr = bool(group.file.swmr_mode)
+
+    def __len__(self) -> int:
+        """Frames that are on disk with all their columns; grows while the run is written."""
+        datasets = [
+            self._group[name] for name in (IMAGE, "indices_image", *(c[0] for c in FRAME_COLUMNS.values()))
+        ]
+        if self._swmr:
+            for dataset in datasets:
+                dataset.id.refresh()
+        return min(int(dataset.shape[0]) for dataset in datasets)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        rows, columns = self._group[IMAGE].shape[1:]
+        return len(self), int(rows), int(columns)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        found: np.dtype[Any] = self._group[IMAGE].dtype
+        return found
+
+    ndim = 3
+
+    def __getitem__(self, key: Any) -> Array:
+        count = len(self)
+        first, rest = (key[0], key[1:]) if isinstance(key, tuple) and key else (key, ())
+        match first:
+            case slice():
+                start, stop, step = first.indices(count)
+                if step > 0:
+                    return np.asarray(self._group[IMAGE][(slice(start, stop, step), *rest)])
+                return np.asarray(self._group[IMAGE][(slice(0, count), *rest)])[first]
+            case int() | np.integer():
+                if not -count <= first < count:
+                    raise IndexError(f"{self.camera}: frame {first} of {count}")
+                return np.asarray(self._group[IMAGE][(int(first) % count, *rest)])
+            case _:
+                if first is Ellipsis or first == ():
+                    return np.asarray(np.asarray(self._group[IMAGE][:count])[key])
+                return np.asarray(self._group[IMAGE][(np.asarray(first), *rest)])
+
+    def __iter__(self) -> Iterator[Array]:
+        """Frame by frame, reading whole chunks."""
+        step = self._group[IMAGE].chunks[0]
+        for first in range(0, len(self), step):
+            yield from self[first : first + step]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.asarray(self[:], dtype)
+
+    @property
+    def dataset(self) -> h5py.Dataset:
+        """The HDF5 dataset itself, for dask and the like."""
+        return self._group[IMAGE]
+
+    @property
+    def number(self) -> npt.NDArray[np.int64]:
+        """Frame numbers as the camera counts."""
+        return self.column("number")
+
+    @property
+    def start(self) -> npt.NDArray[np.int64]:
+        """Start of each exposure (ns)."""
+        return self.column("start")
+
+    @property
+    def stop(self) -> npt.NDArray[np.int64]:
+        """End of each exposure (ns)."""
+        return self.column("stop")
+
+    @property
+    def time(self) -> npt.NDArray[np.int64]:
+        """Middle of each exposure (ns)."""
+        start, stop = self.start, self.stop
+        known = (start != UNKNOWN_TIME) & (stop != UNKNOWN_TIME)
+        return np.where(known, start + np.where(known, stop - start, 0) // 2, UNKNOWN_TIME)
+
+    @property
+    def bound(self) -> npt.NDArray[np.int64]:
+        """Half-width of what isn't known about each exposure's time (ns); -1 is unknown."""
+        return self.column("bound")
+
+    @property
+    def valid(self) -> npt.NDArray[np.bool_]:
+        """Whether each exposure's time is known at all."""
+        return self.column("valid").astype(bool)
+
+    @property
+    def arrival(self) -> npt.NDArray[np.int64]:
+        """When each frame reached the computer (ns); not when it was taken."""
+        return self.column("arrival")
+
+    @property
+    def detector_ticks(self) -> npt.NDArray[np.int64]:
+        """The detector's own timestamps, raw."""
+        return self.column("detector_ticks")
+
+    @property
+    def times(self) -> FrameTimes:
+        """Every exposure's interval, bound and validity."""
+        return FrameTimes(self.start, self.stop, self.bound, self.valid)
+
+    @property
+    def dropped(self) -> int:
+        """Frames missing between the first and the last, by the camera's own count."""
+        steps = np.diff(self.number)
+        return int((steps - 1)[steps > 1].sum())
+
+    def column(self, name: str) -> Array:
+        """Any column by name: one of `layout.FRAME_COLUMNS` or the camera's own."""
+        dataset = FRAME_COLUMNS[name][0] if name in FRAME_COLUMNS else name
+        if dataset not in self._group:
+            raise KeyError(f"{self.camera}: no column {name!r}; there are {', '.join(self.columns)}")
+        count = len(self)
+        if self._swmr:
+            self._group[dataset].id.refresh()
+        values: Array = self._group[dataset][:count]
+        return values
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of all columns, the camera's own last."""
+        known = {entry[0] for entry in FRAME_COLUMNS.values()} | {IMAGE, "indices_image", "elapsed"}
+        own = [
+            name
+            for name, item in self._group.items()
+            if name not in known and isinstance(item, h5py.Dataset) and item.maxshape == (None,)
+        ]
+        return [*FRAME_COLUMNS, *own]
+
+    def __repr__(self) -> str:
+        count, rows, columns = self.shape
+        return f"<{self.camera}: {count} frames of {rows} x {columns} {self.dtype}, {self.dropped} dropped>"
+
+
+class _Lazy(Mapping[str, Any]):
+    """Names at once, arrays when asked for."""
+
+    def __init__(self, names: list[str], read: Any, what: str) -> None:
+        self._names, self._read, self._what = names, read, what
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._names:
+            raise KeyError(
+                f"no {self._what} {name!r} in this run; there are {', '.join(self._names) or 'none'}"
+            )
+        return self._read(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} {self._what}s: {', '.join(self._names)}>"
+
+
+class Recording:
+    """One run: frames, signals, what happened, and who took part."""
+
+    def __init__(self, path: Path, file: h5py.File) -> None:
+        self.path = path
+        self._file = file
+
+    # --- the run ------------------------------------------------------------------------------
+
+    @property
+    def title(self) -> str:
+        return self._text(f"{ENTRY}/title")
+
+    @property
+    def sample(self) -> str:
+        return self._text(f"{ENTRY}/sample/name")
+
+    @property
+    def user(self) -> str:
+        return self._text(f"{ENTRY}/user/name") if "user" in self._file[ENTRY] else ""
+
+    @property
+    def holder(self) -> Holder | None:
+        """What was in the gap: name, parts, limits."""
+        if "holder" not in self._file[ENTRY]:
+            return None
+        group = self._file[f"{ENTRY}/holder"]
+        parts, limits = (
+            {name: _str(text[()]) for name, text in group.get(words, {}).items()}
+            for words in ("parts", "limits")
+        )
+        return Holder(_str(group["name"][()]), parts, limits)
+
+    @property
+    def state(self) -> str:
+        """`recording` (live), `interrupted` (needs repair), `finished`, or `crashed` (repaired)."""
+        state = self._text(f"{RUN}/state")
+        return "interrupted" if state == "recording" and not is_being_written(self.path) else state
+
+    @property
+    def start_time(self) -> int:
+        """ns since the UNIX epoch"""
+        return int(self._value(f"{RUN}/start_time"))
+
+    @property
+    def end_time(self) -> int | None:
+        """ns since the UNIX epoch; None while the run goes on. Of a crashed run: the last moment it knows."""
+        end = int(self._value(f"{RUN}/end_time"))
+        return None if end == UNKNOWN_TIME else end
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What the recorder said at the end; empty while the run goes on."""
+        found = json.loads(self._text(f"{ENTRY}/note_summary/description") or "{}")
+        if "see" in found:
+            found = next((event.data for event in reversed(self.events) if event.kind == "summary"), found)
+        return dict(found)
+
+    @property
+    def clock(self) -> ClockAnchor:
+        """The anchor between the lab's monotonic clock and the epoch at the start."""
+        group = self._file[f"{ENTRY}/clock"]
+        epoch, monotonic, uncertainty = (
+            int(group[name][()]) for name in ("epoch", "monotonic", "uncertainty")
+        )
+        return ClockAnchor(epoch, monotonic, uncertainty, self._text(f"{ENTRY}/clock/name"))
+
+    @property
+    def lab_file(self) -> str | None:
+        """The lab file's text as it was."""
+        return self._note("note_lab_file")
+
+    @property
+    def script(self) -> str | None:
+        """The script's text as it was."""
+        return self._note("note_script")
+
+    @property
+    def software(self) -> dict[str, str]:
+        """Name and version of the programs that took part."""
+        programs = self._file[f"{ENTRY}/profiling"].values()
+        return {
+            _str(program["program"][()]): _str(program["program"].attrs["version"]) for program in programs
+        }
+
+    @property
+    def devices(self) -> dict[str, DeviceRecord]:
+        """Every instrument as it was at the start."""
+        return {name: _device(group) for name, group in self._file.get(layout.DEVICES, {}).items()}
+
+    @property
+    def events(self) -> list[Event]:
+        """What happened, in the order it was recorded."""
+        group = self._file[layout.EVENTS]
+        if "part" in group:  # as written live
+            count = self._common(group, ("time", "part", *layout.TEXT_BYTES))
+            times, texts = joined_events(group, count)
+        else:
+            times, texts = group["time"][:], {name: group[name].asstr()[:] for name in layout.TEXT_BYTES}
+        rows = zip(times, texts["kind"], texts["device"], texts["text"], texts["data"], strict=True)
+        return [Event(int(time), kind, device, text, _json(data)) for time, kind, device, text, data in rows]
+
+    # --- frames -------------------------------------------------------------------------------
+
+    @property
+    def cameras(self) -> dict[str, FrameStack]:
+        """Every camera's frames, the default camera first."""
+        return {name: FrameStack(name, self._file[frames_group(name)]) for name in cameras(self._file)}
+
+    @property
+    def frames(self) -> FrameStack:
+        """The first camera's frames."""
+        return self._stack(None)
+
+    @property
+    def frame_number(self) -> npt.NDArray[np.int64]:
+        return self.frames.number
+
+    @property
+    def frame_time(self) -> npt.NDArray[np.int64]:
+        """Middle of each exposure (ns)."""
+        return self.frames.time
+
+    @property
+    def frame_start(self) -> npt.NDArray[np.int64]:
+        return self.frames.start
+
+    @property
+    def frame_stop(self) -> npt.NDArray[np.int64]:
+        return self.frames.stop
+
+    @property
+    def frame_bound(self) -> npt.NDArray[np.int64]:
+        """Half-width of what isn't known about each exposure's time (ns)."""
+        return self.frames.bound
+
+    @property
+    def frame_valid(self) -> npt.NDArray[np.bool_]:
+        return self.frames.valid
+
+    @property
+    def dropped(self) -> int:
+        """Frames that all cameras together lost, by their own count."""
+        return sum(stack.dropped for stack in self.cameras.values())
+
+    # --- signals ------------------------------------------------------------------------------
+
+    @property
+    def signals(self) -> Mapping[str, SignalRecord]:
+        """Every signal as it was read, not resampled."""
+        return _Lazy(sorted(self._file.get(layout.SIGNALS, {})), self._signal, "signal")
+
+    @property
+    def aligned(self) -> Mapping[str, Aligned]:
+        """Signals at each frame of the first camera."""
+        return self.aligned_to(None)
+
+    def aligned_to(self, camera: str | None) -> Mapping[str, Aligned]:
+        """Signals at each frame of `camera`."""
+        stack = self._stack(camera)
+        group = self._file[stimuli_group(stack.camera)]
+        names = [
+            name.removesuffix("_valid")
+            for place in (group, group.get("texts", {}))
+            for name in place
+            if name.endswith("_valid")
+        ]
+        return _Lazy(names, lambda path: self._aligned(stack, group, path), "aligned signal")
+
+    # --- tables -------------------------------------------------------------------------------
+
+    def to_pandas(self, camera: str | None = None) -> pandas.DataFrame:
+        """One row per frame: number, elapsed time, and each aligned signal with uncertainty and validity.
+
+        The index is the middle of the exposure (UTC, NaT where unknown); units stand in ``table.attrs``.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise RecordError(
+                'to_pandas: pandas is not installed; pip install "insitu-hal[tables]"'
+            ) from error
+        stack = self._stack(camera)
+        columns: dict[str, Any] = {"frame_number": stack.number}
+        count = len(columns["frame_number"])
+        columns["frame_valid"] = stack.valid[:count]
+        columns["elapsed"] = stack.column("elapsed")[:count]
+        units = {"elapsed": "s"}
+        for path, column in self.aligned_to(stack.camera).items():
+            columns[path] = _numbers_or_texts(column.value[:count])
+            columns[f"{path}.uncertainty"] = column.uncertainty[:count]
+            columns[f"{path}.valid"] = column.valid[:count]
+            units[path] = column.unit
+        index = pandas.DatetimeIndex(stack.time[:count].view("M8[ns]"), name="time", tz="UTC")
+        table = pandas.DataFrame(columns, index=index)
+        table.attrs.update({"units": units, "camera": stack.camera, "title": self.title})
+        return table
+
+    def to_xarray(self, camera: str | None = None, images: bool = False) -> xarray.Dataset:
+        """The same as a Dataset over `frame`; with the images themselves (in memory) if asked for."""
+        try:
+            import xarray
+        except ImportError as error:
+            raise RecordError(
+                'to_xarray: xarray is not installed; pip install "insitu-hal[tables]"'
+            ) from error
+        stack = self._stack(camera)
+        number = stack.number
+        count = len(number)
+        variables: dict[str, Any] = {}
+        for path, column in self.aligned_to(stack.camera).items():
+            about = {"units": column.unit}
+            variables[path] = ("frame", _numbers_or_texts(column.value[:count]), about)
+            variables[f"{path}.uncertainty"] = ("frame", column.uncertainty[:count], about)
+            variables[f"{path}.valid"] = ("frame", column.valid[:count])
+        if images:
+            variables["image"] = (("frame", "row", "column"), stack[:count], {"units": "counts"})
+        coordinates = {
+            "frame": np.arange(count),
+            "frame_number": ("frame", number),
+            "time": ("frame", stack.time[:count].view("M8[ns]")),
+            "elapsed": ("frame", stack.column("elapsed")[:count], {"units": "s"}),
+        }
+        return xarray.Dataset(variables, coordinates, {"title": self.title, "camera": stack.camera})
+
+    # --- housekeeping -------------------------------------------------------------------------
+
+    @property
+    def file(self) -> h5py.File:
+        """The HDF5 file itself."""
+        return self._file
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        if not self._file:
+            return f"<run {self.path.name}, closed>"
+        lines = [
+            f"<run {self.title!r} of {self.sample!r}, {self.state}, from {layout.iso_time(self.start_time)}"
+        ]
+        if self.end_time is not None:
+            lines[0] += f", {(self.end_time - self.start_time) / 1e9:.1f} s"
+        lines += [f"  {stack!r}" for stack in self.cameras.values()]
+        lines.append(f"  signals: {', '.join(self.signals) or 'none'}")
+        lines.append(f"  devices: {', '.join(self.devices) or 'none'}; {len(self.events)} events>")
+        return "\n".join(lines)
+
+    # --- private ------------------------------------------------------------------------------
+
+    def _stack(self, camera: str | None) -> FrameStack:
+        stacks = self.cameras
+        if camera is None:
+            if not stacks:
+                raise RecordError(f"{self.path}: this run has no camera; see .signals")
+            return next(iter(stacks.values()))
+        if camera not in stacks:
+            raise RecordError(f"{self.path}: no camera {camera!r}; there are {', '.join(stacks) or 'none'}")
+        return stacks[camera]
+
+    def _signal(self, path: str) -> SignalRecord:
+        group = self._file[signal_group(path)]
+        names = ["value", "time", "time_bound", "uncertainty", "quality", "valid"]
+        if "raw_ticks" in group:
+            names.append("raw_ticks")
+        count = self._common(group, names)
+        column = {name: group[name][:count] for name in names}
+        if count == 1 and column["time"][0] == UNKNOWN_TIME:  # a row that says: never read
+            column = {name: values[:0] for name, values in column.items()}
+        about = group.attrs
+        kind = _str(about["kind"])
+        value = _texts(column["value"]) if kind == "str" else column["value"]
+        return SignalRecord(
+            path,
+            value,
+            column["time"],
+            column["time_bound"],
+            column["uncertainty"],
+            column["quality"],
+            column["valid"].astype(bool),
+            _str(about["unit"]),
+            kind,
+            _str(about["interpolation"]),
+            _str(about["role"]),
+            float(about["aperture"]),
+            float(about["max_age"]),
+            column.get("raw_ticks"),
+            _str(group["value"].attrs["long_name"]),
+            _str(about["limits"]),
+        )
+
+    def _aligned(self, stack: FrameStack, group: h5py.Group, path: str) -> Aligned:
+        path = path if path in group else f"texts/{path}"
+        names = [path, f"{path}_errors", f"{path}_valid"]
+        held = self._common(group, names)
+        count = len(stack)
+        value, uncertainty, valid = (group[name][: min(held, count)] for name in names)
+        if len(value) < count:  # live: not aligned yet
+            more = count - len(value)
+            value = np.append(value, np.full(more, b"" if value.dtype.kind == "S" else np.nan, value.dtype))
+            uncertainty = np.append(uncertainty, np.full(more, np.nan))
+            valid = np.append(valid, np.zeros(more, bool))
+        if value.dtype.kind in "SO":
+            value = _texts(value)
+        return Aligned(
+            value,
+            uncertainty,
+            valid.astype(bool),
+            _str(self._file[signal_group(path.removeprefix("texts/"))].attrs["unit"]),
+        )
+
+    def _common(self, group: h5py.Group, names: Any) -> int:
+        if self._file.swmr_mode:
+            for name in names:
+                group[name].id.refresh()
+        return min(int(group[name].shape[0]) for name in names)
+
+    def _value(self, path: str) -> Any:
+        if self._file.swmr_mode:
+            self._file[path].id.refresh()
+        return self._file[path][()]
+
+    def _text(self, path: str) -> str:
+        return _str(self._value(path))
+
+    def _note(self, name: str) -> str | None:
+        return self._text(f"{ENTRY}/{name}/description") if name in self._file[ENTRY] else None
+
+
+def _device(group: h5py.Group) -> DeviceRecord:
+    driver, maker = group["driver"], group["fabrication"]
+    return DeviceRecord(
+        _str(group["name"][()]),
+        _str(driver["name"][()]),
+        _str(maker["vendor"][()]),
+        _str(maker["model"][()]),
+        _str(maker["serial_number"][()]),
+        _str(driver["identity"][()]),
+        _str(driver["link"][()]),
+        tuple(filter(None, _str(driver["capabilities"][()]).split(", "))),
+        {
+            _str(note["file_name"][()]): _str(note["description"][()])
+            for name, note in group.items()
+            if name.startswith("certificate_")
+        },
+        json.loads(_str(driver["config"][()])),
+        {name: _str(text[()]) for name, text in driver.get("limits", {}).items()},
+    )
+
+
+def _texts(column: Array) -> Array:
+    return np.array([_str(text) for text in column] or [""], "U")[: len(column)]
+
+
+def _numbers_or_texts(column: Array) -> Array:
+    return column.astype(object) if column.dtype.kind == "U" else column
+
+
+def _str(text: Any) -> str:
+    return text.decode() if isinstance(text, bytes) else str(text)
+
+
+def _json(text: str) -> Any:
+    if not text:
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -1,0 +1,394 @@
+"""One experiment on the record: every signal and every frame from the moment it starts.
+
+The recorder taps signals and cameras by itself; nothing a script does or omits loses data. Rows are
+collected on the event loop and written by one thread of its own, several times a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import DeviceError, HalError, RecordError
+from ..frames.stimuli import half_width, live_channel, number
+from ..gate import Purpose, acting
+from ..model.journal import Event
+from ..model.reading import Quality, Reading
+from ..model.signal import SignalR, SignalRW
+from .plan import Recordable, aligned_signals, is_camera, plan
+from .realign import FrameColumns, SignalColumns, realigned
+
+if TYPE_CHECKING:
+    from ..frames.chunk import FrameChunk
+    from ..frames.live import LiveAligner
+    from .nexus import NexusWriter
+
+PERIOD = 0.2
+"""Seconds between writes."""
+FIRST_READINGS = 3.0
+"""Seconds to wait for the first reading of every signal before the run begins."""
+BEHIND = 20_000
+"""Frames waiting for the disk at which the journal says so."""
+
+
+class Run:
+    """A recording under way; made by `Lab.record`."""
+
+    def __init__(self, lab: Recordable, directory: str | Path, *, sample: str, notes: Mapping[str, Any]) -> None:
+        self._lab, self._sample, self._notes = lab, sample, notes
+        self.directory = Path(directory)
+        self.path = self.directory
+        """The file, from the start on."""
+        self.readings: dict[str, int] = defaultdict(int)
+        """Readings by device."""
+        self.frames: dict[str, int] = defaultdict(int)
+        """Frames by camera."""
+        self.result: dict[str, Any] = {}
+        """The summary as a dictionary, once finished."""
+        self._writer: NexusWriter | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="record")
+        self._signals: list[SignalR[Any]] = []
+        self._listeners: list[Callable[[], None]] = []
+        self._rows: dict[str, list[Reading[Any]]] = defaultdict(list)
+        self._kept: dict[str, list[Reading[Any]]] = defaultdict(list)
+        self._chunks: list[tuple[str, FrameChunk]] = []
+        self._columns: dict[str, list[FrameChunk | _Columns]] = defaultdict(list)
+        self._events: list[Event] = []
+        self._live: dict[str, LiveAligner] = {}
+        self._aligned: dict[LiveAligner, set[str]] = {}
+        self._settled: list[tuple[str, Any]] = []
+        self._flushing: asyncio.Task[None] | None = None
+        self._problem: Exception | None = None
+        self._ended_by = ""
+        self._said_behind = False
+
+    # ------------------------------------------------------------------ for scripts
+
+    async def hold(self, seconds: float) -> None:
+        """Go on recording for `seconds`. Raises what stops the recording, such as a full disk."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while (left := end - loop.time()) > 0:
+            self._raise_problem()
+            await asyncio.sleep(min(left, 0.5))
+
+    def note(self, text: str, **data: Any) -> None:
+        """Put a remark on the record, stamped now."""
+        self._lab.context.journal.note("note", "", text, **data)
+
+    def summary(self) -> str:
+        """A table: frames, dropped, readings per device, alignment uncertainty per signal."""
+        from .summary import table
+
+        return table(self)
+
+    # ------------------------------------------------------------------ for the lab
+
+    async def start(self) -> None:
+        """Create the file, begin to listen, wait for everybody's first reading. Raises `RecordError`."""
+        self._mend_earlier_runs()
+        self._signals = [s for d in self._lab.devices.values() for s in d.signals()]
+        for signal in self._signals:
+            self._follow(signal, partial(self._take, signal))
+        await self._first_readings()
+        described = plan(self._lab, self._sample, self._notes)
+        self.path = self._free_path(described.start_time)
+        self._writer = await self._in_thread(_create, self.path, described)
+        self._lab.context.journal.listeners.append(self._events.append)
+        self._listeners.append(lambda: self._lab.context.journal.listeners.remove(self._events.append))
+        from ..frames.live import LiveAligner
+
+        for device in self._lab.devices.values():
+            if is_camera(device):
+                signals = aligned_signals(self._lab, device.name)
+                live = LiveAligner({s.path: live_channel(s) for s in signals})
+                self._live[device.name] = live
+                self._aligned[live] = {s.path for s in signals}
+                for signal in signals:
+                    for reading in self._rows[signal.path]:
+                        self._feed(live, signal, reading)
+                tap = partial(self._take_chunk, device.name)
+                device.on_chunk(tap)
+                self._listeners.append(partial(device.off_chunk, tap))
+        self._flushing = asyncio.get_running_loop().create_task(self._flush_for_ever(), name="record")
+
+    def ended_by(self, error: BaseException) -> None:
+        """Note why the run ends early."""
+        self._ended_by = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        self._lab.context.journal.note("error", "", f"the run ends early: {self._ended_by}")
+
+    async def finish(self) -> None:
+        """Stop listening, write the rest, lay every signal onto every frame, close the file. Raises `RecordError`."""
+        if self._writer is None:
+            self._stop_listening()
+            self._thread.shutdown(wait=False)
+            return
+        for device in self._lab.devices.values():
+            if is_camera(device):
+                device.settle_chunks()
+        self._stop_listening(cameras_only=True)
+        await self._last_readings()
+        self._stop_listening()
+        if self._flushing is not None:
+            self._flushing.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._flushing
+        try:
+            await self._in_thread(self._write, self._take_everything())
+            self.result = await self._in_thread(self._close)
+        except Exception as error:
+            raise error if isinstance(error, HalError) else RecordError(f"{self.path}: {error}") from error
+        finally:
+            self._thread.shutdown(wait=False)
+        self._raise_problem()
+
+    # ------------------------------------------------------------------ private: listening
+
+    def _follow(self, signal: SignalR[Any], listener: Callable[[Reading[Any]], None]) -> None:
+        signal.subscribe(listener)
+        self._listeners.append(partial(signal.unsubscribe, listener))
+
+    def _stop_listening(self, *, cameras_only: bool = False) -> None:
+        kept = []
+        for stop in self._listeners:
+            if cameras_only and getattr(getattr(stop, "func", None), "__name__", "") != "off_chunk":
+                kept.append(stop)
+            else:
+                stop()
+        self._listeners = kept
+
+    def _take(self, signal: SignalR[Any], reading: Reading[Any]) -> None:
+        self._rows[signal.path].append(reading)
+        self.readings[signal.device.name] += 1
+        for live in self._live.values():
+            self._feed(live, signal, reading)
+
+    def _feed(self, live: LiveAligner, signal: SignalR[Any], reading: Reading[Any]) -> None:
+        if signal.path in self._aligned[live]:
+            live.feed(
+                signal.path, reading.time, number(reading.value), half_width(signal, reading.bound),
+                reading.uncertainty or 0.0, reading.quality is not Quality.BAD,
+            )  # fmt: skip
+
+    def _take_chunk(self, camera: str, chunk: FrameChunk) -> None:
+        self._chunks.append((camera, chunk))
+        self.frames[camera] += len(chunk.number)
+        waiting = sum(len(c.number) for _, c in self._chunks)
+        if waiting > BEHIND and not self._said_behind:
+            self._said_behind = True
+            self._lab.context.journal.note("error", camera, f"the disk is {waiting} frames behind; nothing is lost yet")
+
+    async def _first_readings(self) -> None:
+        deadline = asyncio.get_running_loop().time() + FIRST_READINGS
+        while asyncio.get_running_loop().time() < deadline:
+            if all(self._rows[s.path] for s in self._signals):
+                return
+            await asyncio.sleep(0.01)
+        missing = [s.path for s in self._signals if not self._rows[s.path]]
+        self._lab.context.journal.note("note", "", f"the run begins without a reading of {', '.join(missing)}")
+
+    async def _last_readings(self) -> None:
+        """Read once more what frames lie behind of, so that the last ones have readings on both sides."""
+        asked: set[Any] = set()
+        for device in self._lab.devices.values():
+            for signal in device.signals():
+                if signal.question in asked or (isinstance(signal, SignalRW) and not signal.of):
+                    continue
+                asked.add(signal.question)
+                same = [s for s in device.signals() if s.question == signal.question]
+                try:
+                    with acting(Purpose.POLL):
+                        answer = await asyncio.wait_for(signal.at.ask(device), 2.0)
+                    for each in same:
+                        each.publish(each.reading(answer))
+                except (DeviceError, TimeoutError):
+                    continue
+
+    # ------------------------------------------------------------------ private: writing
+
+    async def _flush_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(PERIOD)
+            now = self._lab.context.timebase.now()
+            for camera, live in self._live.items():
+                rows = live.settle(now)
+                if len(rows):
+                    self._settled.append((camera, rows))
+            try:
+                await self._in_thread(self._write, self._take_everything())
+            except Exception as error:
+                self._problem = error if isinstance(error, HalError) else RecordError(f"{self.path}: {error}")
+                self._lab.context.journal.note("error", "", f"recording: {error}")
+                await asyncio.sleep(1.0)
+
+    def _take_everything(self) -> _Batch:
+        rows, self._rows = self._rows, defaultdict(list)
+        chunks, self._chunks = self._chunks, []
+        events = list(self._events)
+        self._events.clear()
+        settled, self._settled = self._settled, []
+        for camera, chunk in chunks:
+            live = self._live[camera]
+            live.add(chunk.times)
+        for path, readings in rows.items():
+            self._kept[path] += readings
+        for camera, chunk in chunks:
+            self._columns[camera].append(_Columns.of(chunk))
+        self._said_behind = False
+        return _Batch(rows, chunks, events, settled)
+
+    def _write(self, batch: _Batch) -> None:
+        """In the thread."""
+        writer = self._writer
+        assert writer is not None
+        for path, readings in batch.rows.items():
+            if readings:
+                writer.append_signal(
+                    path,
+                    [r.value for r in readings],
+                    np.array([r.time for r in readings], np.int64),
+                    np.array([r.bound for r in readings], np.int64),
+                    np.array([np.nan if r.uncertainty is None else r.uncertainty for r in readings]),
+                    [r.quality.value for r in readings],
+                )
+        for camera, chunk in batch.chunks:
+            count = len(chunk.number)
+            restart = np.zeros(count, np.uint8)
+            restart[:1] = chunk.restart
+            writer.append_frames(
+                camera,
+                chunk.images,
+                {
+                    "number": chunk.number,
+                    "detector_ticks": chunk.ticks,
+                    "arrival": chunk.arrival,
+                    "start": chunk.start,
+                    "stop": chunk.stop,
+                    "bound": chunk.bound,
+                    "valid": chunk.valid,
+                    "exposure_time": chunk.exposure_ns * 1e-9,
+                    "restart": restart,
+                },
+            )
+        for event in batch.events:
+            data = json.dumps(event.data, default=str) if event.data else ""
+            writer.append_event(event.time, event.kind, event.device, event.text, data)
+        for camera, rows in batch.settled:
+            writer.append_aligned(camera, rows.first, {p: (a.value, a.sigma, a.valid) for p, a in rows.values.items()})
+        writer.flush_if_due()
+
+    def _close(self) -> dict[str, Any]:
+        """In the thread: the final alignment, then the end of the file."""
+        from .summary import result
+
+        writer = self._writer
+        assert writer is not None
+        writer.flush()
+        aligned = {}
+        for device in self._lab.devices.values():
+            if is_camera(device) and self._columns[device.name]:
+                signals = {s.path: self._signal_columns(s) for s in aligned_signals(self._lab, device.name)}
+                final = realigned(_Columns.join(self._columns[device.name]), device.clock_settings, signals)
+                writer.replace_aligned(device.name, final.columns, final.times)
+                aligned[device.name] = final
+        found = result(self, aligned, self._ended_by)
+        writer.close(self._lab.context.timebase.now(), found)
+        return found
+
+    def _signal_columns(self, signal: SignalR[Any]) -> SignalColumns:
+        readings = self._kept[signal.path]
+        channel = live_channel(signal)
+        return SignalColumns(
+            np.array([r.time for r in readings], np.int64),
+            np.array([r.bound for r in readings], np.int64),
+            np.array([number(r.value) for r in readings], np.float64),
+            np.array([r.uncertainty or 0.0 for r in readings], np.float64),
+            np.array([r.quality is not Quality.BAD for r in readings], np.bool_),
+            channel.kind,
+            signal.aperture,
+            signal.max_gap,
+            channel.polled,
+            signal.unit,
+        )
+
+    async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+
+    def _raise_problem(self) -> None:
+        if self._problem is not None:
+            raise self._problem
+
+    # ------------------------------------------------------------------ private: files
+
+    def _free_path(self, start_time: int) -> Path:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(start_time / 1e9))
+        words = re.sub(r"[^A-Za-z0-9]+", "-", self._sample).strip("-") or "run"
+        path = self.directory / f"{stamp}_{words}.nxs"
+        for again in range(2, 1000):
+            if not path.exists():
+                break
+            path = self.directory / f"{stamp}_{words}_{again}.nxs"
+        return path
+
+    def _mend_earlier_runs(self) -> None:
+        """Repair what an earlier process left behind in this directory."""
+        if not self.directory.is_dir():
+            return
+        from .realign import from_recording
+        from .repair import find_broken, repair
+
+        for path in find_broken(self.directory):
+            try:
+                report = repair(path, from_recording)
+                self._lab.context.journal.note("note", "", str(report))
+            except (HalError, OSError) as error:
+                self._lab.context.journal.note("error", "", f"{path} could not be repaired: {error}")
+
+
+class _Columns:
+    """A chunk without its images: all that alignment needs."""
+
+    __slots__ = ("arrival", "exposure", "number", "restart", "ticks")
+
+    def __init__(self, number: Any, ticks: Any, arrival: Any, exposure: Any, restart: bool) -> None:
+        self.number, self.ticks, self.arrival, self.exposure, self.restart = number, ticks, arrival, exposure, restart
+
+    @classmethod
+    def of(cls, chunk: FrameChunk) -> _Columns:
+        return cls(chunk.number, chunk.ticks, chunk.arrival, chunk.exposure_ns * 1e-9, chunk.restart)
+
+    @staticmethod
+    def join(parts: list[Any]) -> FrameColumns:
+        starts = np.cumsum([0, *(len(p.number) for p in parts)])
+        return FrameColumns(
+            np.concatenate([p.number for p in parts]),
+            np.concatenate([p.ticks for p in parts]),
+            np.concatenate([p.arrival for p in parts]),
+            np.concatenate([p.exposure for p in parts]),
+            tuple(int(s) for s, p in zip(starts, parts, strict=False) if p.restart and s),
+        )
+
+
+class _Batch:
+    """What is written at one time."""
+
+    def __init__(self, rows: Any, chunks: Any, events: list[Event], settled: list[tuple[str, Any]]) -> None:
+        self.rows, self.chunks, self.events, self.settled = rows, chunks, events, settled
+
+
+def _create(path: Path, described: Any) -> NexusWriter:
+    from .nexus import NexusWriter
+
+    return NexusWriter(path, described)

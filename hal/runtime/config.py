@@ -1,0 +1,357 @@
+"""The lab file: TOML, checked whole before anything is opened.
+
+Every mistake is reported at once, each with the file, the key, what is wrong and what would be
+right. `schema()` gives the same rules as JSON Schema, for editors.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from ..errors import ConfigError, UnitError
+from ..instrument.instrument import Instrument
+from ..model.limits import Limits, parse_limits
+from ..model.safety import parse_condition
+from ..model.signal import SignalR, SignalRW
+from ..transport.link import parse_url
+from ..units import factors
+from . import registry
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+OnLost = Literal["safe", "reconnect"]
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LabEntry(_Entry):
+    """The lab as a whole."""
+
+    name: Name = Field("lab", description="Name of the lab, as in telemetry topics.")
+    on_exit: Literal["safe", "hold"] = Field("safe", description="What a script's normal end leaves behind.")
+
+
+class LinkEntry(_Entry):
+    """A wire with a name, for instruments that share it."""
+
+    url: str = Field(
+        description="serial:///dev/ttyUSB0?baudrate=38400, tcp://host:port, visa://TCPIP::... or emulator:"
+    )
+    on_link_lost: OnLost = Field("safe", description="Go to the safe state at once, or try to reconnect first.")
+    within: float = Field(10.0, gt=0, description="Seconds to reconnect in, then the safe state all the same.")
+
+
+class DeviceEntry(BaseModel):
+    """One device; further keys are the driver's own options."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    driver: str = Field(description='A name that `hal devices` lists, or "package.module:Class".')
+    link: str = Field("emulator:", description="A link's URL, or the name of an entry of [links].")
+    unit: int | str | None = Field(None, description="The instrument's address on a shared bus.")
+    channel: int | str | None = Field(None, description="Which channel of the instrument.")
+    limits: dict[str, str] = Field({}, description='Narrower limits by signal: setpoint = "20..400 degC".')
+    poll: dict[str, Annotated[float, Field(gt=0)]] = Field({}, description="Seconds between readings, by signal.")
+    calibration: str | None = Field(None, description="Path of a certificate, relative to the lab file.")
+    emulator: dict[str, Any] = Field({}, description="Settings of the device's emulator.")
+    on_link_lost: OnLost = "safe"
+    within: float = Field(10.0, gt=0)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keys that belong to the driver."""
+        return dict(self.model_extra or {})
+
+
+class HolderEntry(BaseModel):
+    """What is in the gap: a name, its parts (role = "device"), limits of its own."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str = Field(description="What the holder is called.")
+    serial: str = Field("", description="Its serial number.")
+    limits: dict[str, str] = Field({}, description='Limits by quantity: temperature = "..800 degC".')
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """Devices by role."""
+        return dict(self.model_extra or {})
+
+
+class InterlockEntry(_Entry):
+    """A condition that must hold, else every device goes to its safe state."""
+
+    name: Name
+    keep: str = Field(description='"gauge.pressure < 1e-3 Pa"')
+    for_at_least: float = Field(0.0, ge=0, description="Seconds of failure before it acts.")
+
+
+class TelemetryEntry(_Entry):
+    """Where readings are published."""
+
+    broker: str = Field(description='"mqtt://host:port", or "embedded:" to start one.')
+
+
+class LabFile(_Entry):
+    """A lab file, `schema = 1`."""
+
+    version: Literal[1] = Field(alias="schema", description="Version of this format.")
+    lab: LabEntry = LabEntry()
+    links: dict[Name, LinkEntry] = {}
+    devices: dict[Name, DeviceEntry] = Field(min_length=1)
+    holder: HolderEntry | None = None
+    interlocks: list[InterlockEntry] = []
+    telemetry: TelemetryEntry | None = None
+
+
+@dataclass(frozen=True)
+class LabConfig:
+    """A checked lab file with its drivers."""
+
+    path: Path
+    text: str
+    file: LabFile
+    drivers: dict[str, type[Instrument]]
+    options: dict[str, Any]
+    limits: dict[str, dict[str, tuple[Limits, str]]]
+    """By device and signal: the limits to add, and who set them."""
+    guards: list[tuple[str, str, Limits, str]]
+    """Readbacks the holder limits: device, signal, limits in the signal's unit, who set them."""
+
+    def link_of(self, device: str) -> tuple[str, LinkEntry]:
+        """The key and entry of a device's link; devices with the same key share a session."""
+        entry = self.file.devices[device]
+        if entry.link in self.file.links:
+            return entry.link, self.file.links[entry.link]
+        inline = LinkEntry(url=entry.link, on_link_lost=entry.on_link_lost, within=entry.within)
+        # An unnamed emulator is nobody else's; a real port named twice is the same port.
+        key = f"emulator:{device}" if parse_url(entry.link).scheme == "emulator" else entry.link
+        return key, inline
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema of the lab file."""
+    out = LabFile.model_json_schema(by_alias=True)
+    out["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    out["title"] = "insitu-hal lab file"
+    return out
+
+
+def load(path: str | Path) -> LabConfig:
+    """Read and check a lab file. Raises `ConfigError` with every mistake found."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; give the path of a lab file") from None
+    return parse(text, path)
+
+
+def parse(text: str, path: str | Path = "lab.toml") -> LabConfig:
+    """Check the text of a lab file. Raises `ConfigError` with every mistake found."""
+    path = Path(path)
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    try:
+        file = LabFile.model_validate(raw)
+    except ValidationError as error:
+        raise _told(path, [_sentence(problem, raw) for problem in error.errors()]) from None
+    return _Checker(path, text, file).check()
+
+
+class _Checker:
+    def __init__(self, path: Path, text: str, file: LabFile) -> None:
+        self.path, self.text, self.file = path, text, file
+        self.problems: list[str] = []
+        self.drivers: dict[str, type[Instrument]] = {}
+        self.options: dict[str, Any] = {}
+        self.limits: dict[str, dict[str, tuple[Limits, str]]] = {}
+        self.guards: list[tuple[str, str, Limits, str]] = []
+
+    def check(self) -> LabConfig:
+        for name, link in self.file.links.items():
+            self._attempt(f"links.{name}.url", parse_url, link.url)
+        for name, entry in self.file.devices.items():
+            cls = self._attempt(f"devices.{name}.driver", registry.driver, entry.driver)
+            if cls is not None:
+                self.drivers[name] = cls
+                self._device(name, entry, cls)
+        for number, interlock in enumerate(self.file.interlocks):
+            self._attempt(f"interlocks[{number}].keep", self.condition, interlock.keep)
+        if self.file.holder is not None:
+            self._holder(self.file.holder)
+        if self.problems:
+            raise _told(self.path, self.problems)
+        return LabConfig(self.path, self.text, self.file, self.drivers, self.options, self.limits, self.guards)
+
+    def condition(self, text: str) -> None:
+        device, name, _, _, unit = parse_condition(text)
+        if device not in self.file.devices:
+            raise ConfigError(f"{device!r} is no device here{_near(device, self.file.devices)}")
+        if device not in self.drivers:
+            return
+        signal = self._signal(device, name)
+        factors(unit or signal.unit, signal.unit)
+
+    def _device(self, name: str, entry: DeviceEntry, cls: type[Instrument]) -> None:
+        key = f"devices.{name}"
+        if entry.link not in self.file.links:
+            if ":" not in entry.link:
+                self.problems.append(
+                    f"{key}.link: {entry.link!r} is neither an entry of [links]{_near(entry.link, self.file.links)} "
+                    "nor a URL such as serial:///dev/ttyUSB0"
+                )
+                return
+            self._attempt(f"{key}.link", parse_url, entry.link)
+        url = self.file.links[entry.link].url if entry.link in self.file.links else entry.link
+        scheme = url.partition(":")[0]
+        if scheme not in (*cls.wires, "emulator"):
+            self.problems.append(f"{key}.link: a {cls.model} is reached by {' or '.join(cls.wires)}, not by {scheme}")
+        if entry.calibration is not None and not (self.path.parent / entry.calibration).is_file():
+            self.problems.append(f"{key}.calibration: there is no file {self.path.parent / entry.calibration}")
+        self._options(key, name, entry, cls)
+        for signal_name, text in entry.limits.items():
+            self._attempt(f"{key}.limits.{signal_name}", self._narrow, name, signal_name, text, f"{self.path.name}")
+        for signal_name in entry.poll:
+            self._attempt(f"{key}.poll.{signal_name}", self._signal, name, signal_name)
+
+    def _options(self, key: str, name: str, entry: DeviceEntry, cls: type[Instrument]) -> None:
+        assert is_dataclass(cls.Options)
+        known = [f.name for f in fields(cls.Options)]
+        unknown = [k for k in entry.options if k not in known]
+        for wrong in unknown:
+            everything = [*known, *DeviceEntry.model_fields]
+            self.problems.append(
+                f"{key}.{wrong}: unknown key{_near(wrong, everything)}; {cls.model or cls.__name__} knows "
+                + (", ".join(known) or "no options of its own")
+            )
+        if unknown:
+            return
+        try:
+            hints = get_type_hints(cls.Options)
+            values = {k: TypeAdapter(hints[k]).validate_python(v) for k, v in entry.options.items()}
+            self.options[name] = cls.Options(**values)
+        except ValidationError as error:
+            for problem in error.errors():
+                self.problems.append(f"{key}: {problem['msg']} (got {problem['input']!r})")
+        except (TypeError, ValueError) as error:
+            self.problems.append(f"{key}: {error}")
+
+    def _narrow(self, device: str, signal_name: str, text: str, by: str) -> None:
+        signal = self._signal(device, signal_name)
+        if not isinstance(signal, SignalRW):
+            settable = [n for n, s in _signals(self.drivers[device]).items() if isinstance(s, SignalRW)]
+            raise ConfigError(
+                f"{signal_name} can only be read; limits apply to {', '.join(settable) or 'nothing here'}"
+            )
+        limits = parse_limits(text, signal.unit)
+        own = signal.driver_limits
+        if limits.low > own.high or limits.high < own.low:
+            raise ConfigError(f"{text!r} leaves nothing of the instrument's own {own.shown(signal.unit)}")
+        if (limits.low > float("-inf") and limits.low < own.low) or (
+            limits.high < float("inf") and limits.high > own.high
+        ):
+            raise ConfigError(
+                f"{text!r} goes beyond the instrument's own {own.shown(signal.unit)}; it may only narrow them"
+            )
+        before = self.limits.setdefault(device, {}).get(signal_name)
+        self.limits[device][signal_name] = (before[0].narrowed(limits) if before else limits, by)
+
+    def _holder(self, holder: HolderEntry) -> None:
+        by = f"holder {holder.name!r}"
+        for role, device in holder.parts.items():
+            if device not in self.file.devices:
+                self.problems.append(
+                    f"holder.{role}: {device!r} is no device here{_near(str(device), self.file.devices)}"
+                )
+        parts = [d for d in holder.parts.values() if d in self.drivers]
+        for quantity, text in holder.limits.items():
+            found = False
+            for device in parts:
+                for name, signal in _signals(self.drivers[device]).items():
+                    if isinstance(signal, SignalRW) and quantity in (name, signal.of):
+                        found = True
+                        self._attempt(f"holder.limits.{quantity}", self._narrow_within, device, name, text, by)
+                    elif name == quantity and not isinstance(signal, SignalRW):
+                        found = True
+                        limits = self._attempt(f"holder.limits.{quantity}", parse_limits, text, signal.unit)
+                        if limits is not None:
+                            self.guards.append((device, name, limits, by))
+            if not found:
+                known = sorted({n for d in parts for n in _signals(self.drivers[d])})
+                self.problems.append(
+                    f"holder.limits.{quantity}: none of the holder's parts has it{_near(quantity, known)}"
+                )
+
+    def _narrow_within(self, device: str, name: str, text: str, by: str) -> None:
+        """As `_narrow`, but a holder may allow more than one of its instruments can do."""
+        signal = self._signal(device, name)
+        assert isinstance(signal, SignalRW)
+        limits = parse_limits(text, signal.unit).narrowed(signal.driver_limits)
+        if limits.low > limits.high:
+            raise ConfigError(f"{text!r} leaves nothing of {device}'s own {signal.driver_limits.shown(signal.unit)}")
+        before = self.limits.setdefault(device, {}).get(name)
+        self.limits[device][name] = (before[0].narrowed(limits) if before else limits, by)
+
+    def _signal(self, device: str, name: str) -> SignalR[Any]:
+        signals = _signals(self.drivers[device])
+        if name not in signals:
+            raise ConfigError(f"{device} has no signal {name!r}{_near(name, signals)}; it has {', '.join(signals)}")
+        return signals[name]
+
+    def _attempt(self, key: str, function: Any, *arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except (ConfigError, UnitError) as error:
+            self.problems.append(f"{key}: {error}")
+            return None
+
+
+def _signals(cls: type[Instrument]) -> dict[str, SignalR[Any]]:
+    found: dict[str, SignalR[Any]] = {}
+    for base in reversed(cls.__mro__):
+        found |= {name: member for name, member in vars(base).items() if isinstance(member, SignalR)}
+    return found
+
+
+def _near(word: str, known: Any) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _sentence(problem: Any, raw: dict[str, Any]) -> str:
+    where = [str(part) for part in problem["loc"]]
+    key = ".".join(where).replace(".[key]", "")
+    match problem["type"]:
+        case "extra_forbidden":
+            known = _known_keys(where)
+            return f"{key}: unknown key{_near(where[-1], known)}; known here are {', '.join(known)}"
+        case "missing":
+            return f"{key}: is missing" + ("; write schema = 1 at the top" if key == "schema" else "")
+        case "string_pattern_mismatch":
+            return f"{key}: a name is made of letters, digits and underscores and does not begin with a digit"
+        case _:
+            return f"{key}: {problem['msg']} (got {problem['input']!r})"
+
+
+def _known_keys(where: list[str]) -> list[str]:
+    section = where[0] if len(where) > 1 else ""
+    models: dict[str, type[BaseModel]] = {
+        "lab": LabEntry, "links": LinkEntry, "interlocks": InterlockEntry, "telemetry": TelemetryEntry,
+    }  # fmt: skip
+    return [f.alias or name for name, f in models.get(section, LabFile).model_fields.items()]
+
+
+def _told(path: Path, problems: list[str]) -> ConfigError:
+    if len(problems) == 1:
+        return ConfigError(f"{path}: {problems[0]}")
+    return ConfigError(f"{path}: {len(problems)} mistakes\n" + "\n".join(f"  {problem}" for problem in problems))

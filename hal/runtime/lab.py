@@ -1,0 +1,477 @@
+"""The lab: devices from a lab file, opened together, guarded, and left in their safe state."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal as signals_of_the_os
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, get_type_hints
+
+from ..clock.timebase import Timebase
+from ..errors import CapabilityError, ConfigError, HalError, InterlockTripped, LinkLost
+from ..instrument.instrument import Instrument
+from ..model.capabilities import CAPABILITIES, lacking
+from ..model.context import Context
+from ..model.safety import Condition, Interlock, Trip, parse_condition
+from ..model.signal import SignalR, SignalRW
+from ..model.status import Unobserved
+from ..transport.session import Session
+from ..units import convert
+from .latch import Latch
+
+if TYPE_CHECKING:
+    from ..recording.run import Run
+    from ..telemetry.publisher import Publisher
+    from .config import LabConfig
+    from .emulation import Emulation
+
+GRACE = 0.3
+"""Seconds a script has to take notice of a trip by itself before its task is cancelled."""
+LOOK = 0.5
+"""Seconds between looks at the latch file while tripped."""
+TRIES = 3
+"""How often a device is asked to go to its safe state."""
+
+
+class Lab:
+    """Subclass it with one annotation per device that your experiment needs::
+
+    class InSitu(Lab):
+        heater: Heater
+        camera: Camera
+
+    async with InSitu.open("lab.toml") as lab:
+        await lab.heater.ramp(to=400.0, rate=2.5)
+    """
+
+    def __init__(self, config: LabConfig, *, timebase: Timebase | None = None) -> None:
+        """Use `open` or `connect` instead."""
+        self.config = config
+        self.name = config.file.lab.name
+        self.context = Context(timebase)
+        self.devices: dict[str, Instrument] = {}
+        self.interlocks: list[Interlock] = []
+        self.trip: Trip | None = None
+        """The trip in force, until it is acknowledged."""
+        self.trips: list[Trip] = []
+        """All trips of this session."""
+        self.emulation: Emulation | None = None
+        """The emulators behind ``emulator:`` links, for the bench."""
+        self._latch = Latch(config.path, self.name)
+        self._sessions: dict[str, Session] = {}
+        self._body: asyncio.Task[Any] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._cancelled_body = False
+        self._closing = False
+        self._looking = False
+        self.telemetry: Publisher | None = None
+        """The publisher, if the lab file names a broker."""
+        self.run: Run | None = None
+        """The recording under way."""
+
+    # ------------------------------------------------------------------ opening and closing
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, path: str | Path | None = None) -> AsyncIterator[Self]:
+        """Open the lab of a lab file; whatever happens, leave every device in its safe state.
+
+        `path` defaults to ``lab.toml``; `hal run --lab FILE` (variable HAL_LAB) overrides it.
+        Raises `ConfigError`, `CapabilityError`, `LinkLost`, `NoReply`, `WrongInstrument`, and
+        `InterlockTripped` if an earlier trip was not acknowledged.
+        """
+        lab = await cls._opened(path, body=asyncio.current_task())
+        failed = True
+        try:
+            with lab._stopped_by_signals():
+                yield lab
+            failed = False
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not lab._cancelled_body or lab.trip is None or task is None:
+                raise
+            if task.uncancel() > 0:  # somebody else wants it cancelled too
+                raise
+            raise lab.trip.error from None
+        finally:
+            await lab._close_whatever_happens(failed=failed)
+        lab._raise_unobserved()
+
+    @classmethod
+    async def connect(cls, path: str | Path | None = None) -> Self:
+        """Open the lab for use over several cells of a notebook; end with ``await lab.close()``."""
+        return await cls._opened(path, body=None)
+
+    @classmethod
+    @asynccontextmanager
+    async def looking(cls, path: str | Path) -> AsyncIterator[Self]:
+        """Open a lab only to read it: no interlock, no telemetry, nothing written, nothing changed at the end."""
+        lab = await cls._opened(path, body=None, looking=True)
+        try:
+            yield lab
+        finally:
+            await lab._close_whatever_happens(failed=False)
+
+    async def close(self) -> None:
+        """Leave every device as the lab file says (`on_exit`), then disconnect. Raises what nobody awaited."""
+        await self._close_whatever_happens(failed=False)
+        self._raise_unobserved()
+
+    @classmethod
+    def needs(cls) -> dict[str, type]:
+        """The devices this experiment needs: name to capability."""
+        base = set(get_type_hints(Lab))
+        return {n: t for n, t in get_type_hints(cls).items() if not n.startswith("_") and n not in base}
+
+    # ------------------------------------------------------------------ safety
+
+    def interlock(self, condition: Condition, *, name: str = "", for_at_least: float = 0.0) -> Interlock:
+        """From now on, if `condition` fails for `for_at_least` seconds, trip."""
+        interlock = Interlock(condition, self._tripped_by, name=name, for_at_least=for_at_least)
+        self.interlocks.append(interlock)
+        interlock.start()
+        self.context.journal.note("note", condition.signal.device.name, f"interlock {interlock.name}: {condition.text}")
+        return interlock
+
+    async def safe_state(self) -> None:
+        """Take every device to its safe state. Raises the first failure, the others as its notes."""
+        problems = [p for p in await asyncio.gather(*(self._make_safe(d) for d in self.devices.values())) if p]
+        if problems:
+            for other in problems[1:]:
+                problems[0].add_note(f"also: {other}")
+            raise problems[0]
+
+    def acknowledge(self, trip: Trip | None = None, *, by: str) -> None:
+        """Release a trip in the name of a person: writes pass again, interlocks watch anew."""
+        if not by.strip():
+            raise ValueError("acknowledge: by whom? give a person's name")
+        if self.trip is None or (trip is not None and trip is not self.trip):
+            return
+        self._latch.acknowledge(by, self.context.timebase)
+        self._release(by)
+
+    # ------------------------------------------------------------------ recording
+
+    @asynccontextmanager
+    async def record(
+        self, directory: str | Path = "runs", *, sample: str = "unknown", **notes: Any
+    ) -> AsyncIterator[Run]:
+        """Record every signal and every frame into one file until the block is left, however it is left."""
+        from ..recording.run import Run
+
+        run = Run(self, directory, sample=sample, notes=notes)
+        await run.start()
+        self.run = run
+        try:
+            yield run
+        except BaseException as error:
+            run.ended_by(error)
+            raise
+        finally:
+            self.run = None
+            await asyncio.shield(run.finish())
+
+    def signals(self) -> Iterator[SignalR[Any]]:
+        """Every signal of every device."""
+        for device in self.devices.values():
+            yield from device.signals()
+
+    def signal(self, path: str) -> SignalR[Any]:
+        """The signal called ``device.signal``. Raises `ConfigError`."""
+        device, _, name = path.partition(".")
+        for found in self.devices[device].signals() if device in self.devices else ():
+            if found.name == name:
+                return found
+        raise ConfigError(f"{path!r} is no signal of this lab; `hal list` shows them")
+
+    def capabilities(self) -> dict[str, list[str]]:
+        """What each device can do."""
+        return {n: [c.__name__ for c in CAPABILITIES if c in d.provides] for n, d in self.devices.items()}
+
+    # ------------------------------------------------------------------ private: opening
+
+    @classmethod
+    async def _opened(cls, path: str | Path | None, body: asyncio.Task[Any] | None, *, looking: bool = False) -> Self:
+        from .config import load
+
+        config = load(os.environ.get("HAL_LAB") or path or "lab.toml")
+        cls._check_needs(config)
+        lab = cls(config)
+        lab._body, lab._looking = body, looking
+        if looking:
+            lab.context.gate.close(lambda: HalError("this lab was opened to be looked at; nothing can be set"))
+        else:
+            lab._latch.refuse_if_set()
+        try:
+            await lab._connect()
+        except BaseException:
+            await lab._close_whatever_happens(failed=True, opening=True)
+            raise
+        return lab
+
+    @classmethod
+    def _check_needs(cls, config: LabConfig) -> None:
+        for name, capability in cls.needs().items():
+            driver = config.drivers.get(name)
+            if driver is None:
+                raise ConfigError(
+                    f"{config.path}: {cls.__name__} needs a device {name!r} ({capability.__name__}); "
+                    f"the file has {', '.join(config.drivers)}"
+                )
+            if missing := lacking(driver, capability):
+                raise CapabilityError(
+                    f"{config.path}: devices.{name} ({driver.model or driver.__name__}) is no {capability.__name__}: "
+                    f"{'; '.join(missing)}. Nothing was sent; name another device or driver."
+                )
+
+    async def _connect(self) -> None:
+        from .emulation import Emulation
+        from .wiring import make_session
+
+        config = self.config
+        links: dict[str, list[str]] = {}
+        for name in config.file.devices:
+            links.setdefault(config.link_of(name)[0], []).append(name)
+        urls = {key: config.link_of(names[0])[1].url for key, names in links.items()}
+        if any(url.startswith("emulator:") for url in urls.values()):
+            self.emulation = await Emulation(config).start(only_unreal=True)
+            urls |= {key: link.port.url for key, link in self.emulation.links.items()}
+        for key, names in links.items():
+            session = make_session(config, names, urls[key], self.context)
+            session.on_lost.append(self._link_lost)
+            session.on_restored.append(self._link_restored)
+            self._sessions[key] = session
+            for name in names:
+                self.devices[name] = self._make(name, session)
+        self.devices = {name: self.devices[name] for name in config.file.devices}
+        problems = [p for p in await asyncio.gather(*map(_opening, self.devices.values())) if p]
+        if problems:
+            for other in problems[1:]:
+                problems[0].add_note(f"also: {other}")
+            raise problems[0]
+        for name in self.needs():
+            setattr(self, name, self.devices[name])
+        self._give_stimuli()
+        if self._looking:
+            return
+        self._start_interlocks()
+        await self._start_telemetry()
+
+    def _make(self, name: str, session: Session) -> Instrument:
+        config, entry, cls = self.config, self.config.file.devices[name], self.config.drivers[name]
+        options = config.options.get(name) or cls.Options()
+        if self.emulation is not None and (found := self.emulation.overrides(name)):
+            from dataclasses import replace
+
+            options = replace(options, **found)
+        device = cls(session, name, unit=entry.unit, channel=entry.channel, options=options, context=self.context)
+        for signal in device.signals():
+            if signal.name in entry.poll:
+                signal.poll = entry.poll[signal.name]
+            narrower = config.limits.get(name, {}).get(signal.name)
+            if narrower is not None and isinstance(signal, SignalRW):
+                signal.narrow(*narrower)
+        return device
+
+    def _give_stimuli(self) -> None:
+        from ..frames.stimuli import Stimuli
+
+        stimuli = Stimuli(self.signal)
+        for device in self.devices.values():
+            if hasattr(device, "stimuli"):
+                device.stimuli = stimuli
+
+    def _start_interlocks(self) -> None:
+        for entry in self.config.file.interlocks:
+            device, name, relation, limit, unit = parse_condition(entry.keep)
+            signal = self.signal(f"{device}.{name}")
+            bound = convert(limit, unit or signal.unit, signal.unit)
+            condition = signal.below(bound) if relation == "<" else signal.above(bound)
+            self.interlock(condition, name=entry.name, for_at_least=entry.for_at_least)
+        for device, name, limits, by in self.config.guards:
+            signal = self.signal(f"{device}.{name}")
+            text = f"{signal.path} within {limits.shown(signal.unit)} ({by})"
+            self.interlock(
+                Condition(signal, limits.__contains__, text), name=f"{device}_{name}_of_holder", for_at_least=0.2
+            )
+
+    async def _start_telemetry(self) -> None:
+        entry = self.config.file.telemetry
+        if entry is None:
+            return
+        from ..telemetry.publisher import Publisher
+
+        self.telemetry = Publisher(self.context, self.devices.values(), entry.broker, lab=self.name)
+        await self.telemetry.start()
+
+    # ------------------------------------------------------------------ private: tripping
+
+    def _tripped_by(self, interlock: Interlock, text: str) -> None:
+        self._trip(interlock.name, f"interlock {interlock.name!r} tripped: {text}", InterlockTripped, latched=True)
+
+    def _link_lost(self, session: Session, error: LinkLost, for_good: bool) -> None:
+        names = ", ".join(session.users)
+        self.context.journal.note("link", names, str(error))
+        if for_good and not self._closing and not self._looking:
+            self._trip(names, str(error).removeprefix(f"{names}: "), lambda text: LinkLost(names, text), latched=False)
+
+    def _link_restored(self, session: Session) -> None:
+        self.context.journal.note("link", ", ".join(session.users), f"the link {session.link.url} is back")
+        if self.trip is not None:
+            for device in self.devices.values():
+                if device.session is session:
+                    self._start(self._make_safe_quietly(device))
+
+    def _trip(self, name: str, text: str, make: Callable[[str], HalError], *, latched: bool) -> None:
+        if self.trip is not None:
+            self.context.journal.note("trip", name, f"{text} (while tripped already)")
+            return
+        remedy = (
+            "Every device was taken to its safe state; look after them, then type "
+            f"`hal ack {self.config.path} --by YOUR_NAME`."
+            if latched
+            else "Every other device was taken to its safe state."
+        )
+
+        def error() -> HalError:
+            return make(f"{text}. {remedy}")
+
+        trip = Trip(len(self.trips) + 1, name, text, self.context.timebase.now(), error(), latched)
+        self.trip = trip
+        self.trips.append(trip)
+        self.context.reached.clear()
+        self.context.gate.close(error)
+        self.context.journal.note("trip", name, text, number=trip.number, latched=latched)
+        self.context.fail_pending(trip.error)
+        if latched:
+            try:
+                self._latch.set(trip)
+            except OSError as problem:
+                self.context.journal.note("error", "lab", f"the trip could not be written down: {problem}")
+        self._start(self._after_trip(trip))
+
+    async def _after_trip(self, trip: Trip) -> None:
+        await asyncio.gather(*(self._make_safe_quietly(d) for d in self.devices.values()))
+        await asyncio.sleep(GRACE)
+        body = self._body
+        if body is not None and not body.done() and not self._closing and body not in self.context.reached:
+            self._cancelled_body = True
+            body.cancel()
+        while self.trip is trip and trip.latched and not self._closing:
+            await asyncio.sleep(LOOK)
+            if (by := self._latch.acknowledged_by()) is not None and self.trip is trip:
+                self._release(by)
+
+    def _release(self, by: str) -> None:
+        assert self.trip is not None
+        trip, self.trip = self.trip, None
+        self.context.gate.open()
+        self.context.reached.clear()
+        for interlock in self.interlocks:
+            interlock.reset()
+        self.context.journal.note("acknowledge", trip.name, f"acknowledged by {by}", number=trip.number, by=by)
+
+    async def _make_safe(self, device: Instrument) -> Exception | None:
+        problem: Exception | None = None
+        for attempt in range(TRIES):
+            try:
+                await device.safe_state()
+                return None
+            except (HalError, OSError) as error:
+                problem = error
+                if isinstance(error, LinkLost):
+                    break
+                await asyncio.sleep(0.2 * (attempt + 1))
+        self.context.journal.note("error", device.name, f"not in its safe state: {problem}")
+        return problem
+
+    async def _make_safe_quietly(self, device: Instrument) -> None:
+        await self._make_safe(device)
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # ------------------------------------------------------------------ private: closing
+
+    async def _close_whatever_happens(self, *, failed: bool, opening: bool = False) -> None:
+        closing = asyncio.get_running_loop().create_task(self._close(failed=failed, opening=opening))
+        cancelled: asyncio.CancelledError | None = None
+        while not closing.done():
+            try:
+                await asyncio.shield(closing)
+            except asyncio.CancelledError as error:  # a second Ctrl-C must not leave a heater on
+                cancelled = error
+        closing.result()
+        if cancelled is not None:
+            raise cancelled
+
+    async def _close(self, *, failed: bool, opening: bool) -> None:
+        if self._closing:
+            return
+        self._closing = True
+        for interlock in self.interlocks:
+            interlock.stop()
+        connected = [d for d in self.devices.values() if d.identity]
+        if self._looking:
+            pass
+        elif failed or self.trip is not None or self.config.file.lab.on_exit == "safe":
+            if not opening:
+                await asyncio.gather(*(self._make_safe_quietly(d) for d in connected))
+        else:
+            for device in connected:
+                await device.stop()
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        if self.telemetry is not None:
+            await self.telemetry.stop()
+        await self.context.close()
+        for device in self.devices.values():
+            try:
+                await device.disconnect()
+            except (HalError, OSError) as error:
+                self.context.journal.note("error", device.name, f"closing: {error}")
+        if self.emulation is not None:
+            await self.emulation.close()
+
+    def _raise_unobserved(self) -> None:
+        left = [e for e in self.context.unobserved if isinstance(e, Unobserved) and not e.status.observed]
+        self.context.unobserved.clear()
+        if left:
+            for other in left[1:]:
+                left[0].add_note(f"also: {other}")
+            raise left[0] from left[0].error
+
+    @contextmanager
+    def _stopped_by_signals(self) -> Iterator[None]:
+        """`kill` ends a script like Ctrl-C does: through the safe state."""
+        loop = asyncio.get_running_loop()
+        installed = []
+        if sys.platform != "win32" and self._body is not None:
+            for number in (signals_of_the_os.SIGTERM, signals_of_the_os.SIGHUP):
+                if signals_of_the_os.getsignal(number) is signals_of_the_os.SIG_DFL:
+                    try:
+                        loop.add_signal_handler(number, self._body.cancel)
+                        installed.append(number)
+                    except (ValueError, RuntimeError):  # not the main thread
+                        pass
+        try:
+            yield
+        finally:
+            for number in installed:
+                loop.remove_signal_handler(number)
+
+
+async def _opening(device: Instrument) -> Exception | None:
+    try:
+        await device.connect()
+    except (HalError, OSError) as error:
+        return error
+    return None

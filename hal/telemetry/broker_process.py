@@ -1,0 +1,103 @@
+"""The process around an embedded broker: ends it when the lab does, also when the lab is killed.
+
+Run as a file (``python -P broker_process.py PORT PROGRAM``) with the standard library only, so that
+it starts in no time. The lab holds the other end of standard input; when that closes, for whatever
+reason and on any operating system, the broker ends.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+LOOK = 0.5
+"""Seconds between looks at whether broker and parent are still there."""
+
+
+def main(port: int, program: str) -> int:
+    """Run the broker until it or the lab ends."""
+    over = threading.Event()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the lab
+    signal.signal(signal.SIGTERM, lambda *_: over.set())
+    threading.Thread(target=_watch, args=(over, os.getppid()), daemon=True).start()
+    return _amqtt(port, over) if program == "amqtt" else _mosquitto(port, program, over)
+
+
+def _watch(over: threading.Event, parent: int) -> None:
+    # End of file is the rule; a child that the lab forked may hold the pipe open, hence the second look.
+    def read() -> None:
+        while os.read(0, 4096):
+            pass
+        over.set()
+
+    threading.Thread(target=read, daemon=True).start()
+    while not over.wait(LOOK):
+        if os.name == "posix" and os.getppid() != parent:
+            over.set()
+
+
+def _mosquitto(port: int, program: str, over: threading.Event) -> int:
+    with tempfile.TemporaryDirectory(prefix="insitu-broker-") as folder:
+        configuration = Path(folder, "mosquitto.conf")
+        configuration.write_text(
+            f"listener {port} 127.0.0.1\n"
+            "allow_anonymous true\n"
+            "persistence false\n"
+            "set_tcp_nodelay true\n"
+            "log_dest stderr\n"
+            "log_type error\n"
+            "log_type warning\n"
+        )
+        broker = subprocess.Popen(
+            [program, "-c", str(configuration)],
+            stdin=subprocess.DEVNULL,
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        )
+        while broker.poll() is None and not over.wait(0.1):
+            pass
+        if broker.poll() is not None:
+            return broker.returncode or 1
+        broker.terminate()
+        try:
+            broker.wait(3.0)
+        except subprocess.TimeoutExpired:
+            broker.kill()
+            broker.wait()
+        return 0
+
+
+def _die_with_parent() -> None:
+    # For the case that this process itself is killed: prctl(PR_SET_PDEATHSIG, SIGTERM), see prctl(2).
+    import ctypes
+
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+def _amqtt(port: int, over: threading.Event) -> int:
+    import asyncio
+
+    from amqtt.broker import Broker
+
+    configuration: dict[str, Any] = {
+        "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}},
+        "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
+    }
+
+    async def serve() -> None:
+        broker = Broker(configuration)
+        await broker.start()
+        await asyncio.to_thread(over.wait)
+        await broker.shutdown()
+
+    asyncio.run(serve())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), sys.argv[2]))

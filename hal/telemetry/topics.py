@@ -1,0 +1,356 @@
+"""Topics and payloads of the lab's telemetry: what a dashboard meets on MQTT, in both directions, pure.
+
+``insitu/<lab>/<device>/<signal>`` carries readings and nothing else, so that a dashboard that
+subscribes ``insitu/+/+/+`` never meets anything but a reading. Descriptions, the lab's state, alarms
+and events live under ``insitu-meta/<lab>/...``. Payloads are JSON, always valid: what is unknown is
+null, and an integer that JavaScript would round (beyond 2^53) is a decimal string.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from enum import Enum
+from typing import Any, TypeVar
+
+from ..clock.timebase import Anchor
+from ..errors import ConfigError, ProtocolError, UnitError
+from ..model.journal import Event
+from ..model.limits import Limits
+from ..model.reading import Quality, Reading
+from ..model.signal import Kind, SignalR, SignalRW
+from ..units import unit
+
+SCHEMA = 1
+ROOT, META = "insitu", "insitu-meta"
+READINGS = f"{ROOT}/+/+/+"
+"""What a dashboard subscribes: lab, device, signal."""
+EXACT = 2**53
+"""The largest integer that every JSON reader keeps."""
+
+# ---------------------------------------------------------------------- topics
+
+
+def level(name: str, what: str) -> str:
+    """Return `name` if it may be a level of a topic; raise `ConfigError` otherwise."""
+    forbidden = sorted({c for c in name if c in "/+#$" or not c.isprintable()})
+    if not name or forbidden or len(name.encode()) > 200:
+        why = f"has {', '.join(map(repr, forbidden))}" if forbidden else "is empty" if not name else "is too long"
+        raise ConfigError(
+            f"telemetry: the {what} name {name!r} {why} and can't be part of an MQTT topic; "
+            "use letters, digits, '_' and '-'"
+        )
+    return name
+
+
+def reading_topic(lab: str, device: str, signal: str) -> str:
+    """Where a signal's readings are published; not retained."""
+    return f"{ROOT}/{level(lab, 'lab')}/{level(device, 'device')}/{level(signal, 'signal')}"
+
+
+def description_topic(lab: str, device: str, signal: str) -> str:
+    """Where a signal describes itself; retained."""
+    return f"{META}/{level(lab, 'lab')}/signals/{level(device, 'device')}/{level(signal, 'signal')}"
+
+
+def state_topic(lab: str) -> str:
+    """Where the lab says whether it is there; retained, and the last will."""
+    return f"{META}/{level(lab, 'lab')}/state"
+
+
+def trip_topic(lab: str) -> str:
+    """Where the lab says whether a trip awaits its acknowledgement; retained."""
+    return f"{META}/{level(lab, 'lab')}/alarms/trip"
+
+
+def event_topic(lab: str, kind: str) -> str:
+    """Where events of a kind (set, operation, trip, acknowledge, link, ...) are published; not retained."""
+    return f"{META}/{level(lab, 'lab')}/events/{level(kind, 'event')}"
+
+
+def source(topic: str) -> tuple[str, str, str]:
+    """Lab, device and signal of a reading's topic. Raises `ProtocolError`."""
+    levels = topic.split("/")
+    if len(levels) != 4 or levels[0] != ROOT or not all(levels):
+        raise ProtocolError("telemetry", f"{topic!r} is no topic of a reading; subscribe {READINGS!r}")
+    return levels[1], levels[2], levels[3]
+
+
+# ---------------------------------------------------------------------- readings
+
+
+def encode_reading(reading: Reading[Any]) -> bytes:
+    """The payload of a reading."""
+    value, quality, reason = reading.value, reading.quality, reading.reason
+    if isinstance(value, float) and not math.isfinite(value):
+        value, quality, reason = None, Quality.BAD, reason or f"the value is {value}"
+    return _encode({
+        "value": value,
+        "unit": reading.unit,
+        "time": str(reading.time),
+        "time_bound": reading.bound,
+        "uncertainty": reading.uncertainty,
+        "quality": quality.value,
+        "reason": reason,
+    })  # fmt: skip
+
+
+def decode_reading(payload: bytes | str) -> Reading[Any]:
+    """The reading in a payload. Raises `ProtocolError`."""
+    found = _decode(payload, "a reading")
+    with _Shape("a reading"):
+        return Reading(
+            found["value"], found["unit"], int(found["time"]), int(found["time_bound"]), found["uncertainty"],
+            Quality(found["quality"]), found["reason"],
+        )  # fmt: skip
+
+
+# ---------------------------------------------------------------------- descriptions
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a signal says of itself."""
+
+    lab: str
+    device: str
+    signal: str
+    long_name: str
+    unit: str
+    ucum: str | None
+    udunits: str | None
+    dtype: str
+    """float, int, bool or str."""
+    kind: str
+    """hinted (plot it first), normal, or config (described, but its readings are not published)."""
+    writable: bool
+    limits: tuple[float | None, float | None] | None
+    """Least and greatest value that may be set; None: no such bound."""
+    choices: tuple[Any, ...] | None
+    setpoint_of: str
+    """The readback this is the setpoint of."""
+    period: float
+    """Seconds between readings."""
+    varies: str
+    """smoothly or in steps."""
+    capabilities: tuple[str, ...]
+    """What its device is: Heater, Gauge, ..."""
+    vendor: str
+    model: str
+    identity: str
+    """Who answered on the device's link."""
+    session: str
+    """The lab's session it was given in; another than the lab's state names: an old one that stayed behind."""
+
+
+def describe(lab: str, signal: SignalR[Any], session: str = "") -> Description:
+    """The description of a signal as it stands now."""
+    device = signal.device
+    ucum: str | None = None
+    udunits: str | None = None
+    try:
+        ucum, udunits = unit(signal.unit).ucum, unit(signal.unit).udunits
+    except UnitError:  # a driver's own: shown as it is
+        pass
+    limits: tuple[float | None, float | None] | None = None
+    choices: tuple[Any, ...] | None = None
+    of = ""
+    if isinstance(signal, SignalRW):
+        limits = _bounds(signal.limits) if signal.dtype in (int, float) else None
+        choices, of = tuple(signal.choices) or None, signal.of
+    return Description(
+        lab=lab,
+        device=device.name,
+        signal=signal.name,
+        long_name=signal.__doc__ or signal.name.replace("_", " "),
+        unit=signal.unit,
+        ucum=ucum,
+        udunits=udunits,
+        dtype=signal.dtype.__name__,
+        kind=signal.kind.value,
+        writable=isinstance(signal, SignalRW),
+        limits=limits,
+        choices=choices,
+        setpoint_of=of,
+        period=signal.poll,
+        varies=signal.varies,
+        capabilities=tuple(capability.__name__ for capability in device.provides),
+        vendor=getattr(device, "vendor", ""),
+        model=getattr(device, "model", ""),
+        identity=getattr(device, "identity", ""),
+        session=session,
+    )
+
+
+def streamed(signal: SignalR[Any]) -> bool:
+    """Whether a signal's readings are published."""
+    return signal.kind is not Kind.CONFIG
+
+
+def encode_description(description: Description) -> bytes:
+    """The payload of a description."""
+    return _encode(asdict(description))
+
+
+def decode_description(payload: bytes | str) -> Description:
+    """The description in a payload. Raises `ProtocolError`."""
+    found = _decode(payload, "a description")
+    with _Shape("a description"):
+        known = {f.name: found[f.name] for f in fields(Description)}
+        for name in ("limits", "choices", "capabilities"):
+            known[name] = None if known[name] is None else tuple(known[name])
+        return Description(**known)
+
+
+# ---------------------------------------------------------------------- state of the lab, trips, events
+
+
+@dataclass(frozen=True, slots=True)
+class LabState:
+    """Whether a lab is there."""
+
+    online: bool
+    session: str
+    """One run of the program; a new one has a new clock anchor."""
+    time: int | None
+    """Lab time of this state, ns; None in the last will: nobody knows when the lab was lost."""
+    clean: bool
+    """False in the last will: the program died or the network went."""
+    anchor: Anchor
+
+
+def encode_state(state: LabState) -> bytes:
+    """The payload of a lab's state."""
+    anchor = state.anchor
+    return _encode({
+        "state": "online" if state.online else "offline",
+        "session": state.session,
+        "time": None if state.time is None else str(state.time),
+        "clean": state.clean,
+        "anchor": {
+            "epoch": str(anchor.epoch), "counter": str(anchor.counter), "bound": anchor.bound, "clock": anchor.clock,
+        },
+    })  # fmt: skip
+
+
+def decode_state(payload: bytes | str) -> LabState:
+    """The state in a payload. Raises `ProtocolError`."""
+    found = _decode(payload, "a lab's state")
+    with _Shape("a lab's state"):
+        anchor = found["anchor"]
+        return LabState(
+            {"online": True, "offline": False}[found["state"]],
+            found["session"],
+            None if found["time"] is None else int(found["time"]),
+            found["clean"],
+            Anchor(int(anchor["epoch"]), int(anchor["counter"]), int(anchor["bound"]), anchor["clock"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TripState:
+    """Whether a trip holds the lab in its safe state."""
+
+    tripped: bool
+    time: int
+    """Since when (lab time, ns)."""
+    text: str = ""
+    """What happened and what to do; empty when all is well."""
+
+
+def encode_trip(state: TripState) -> bytes:
+    """The payload of the trip's state."""
+    return _encode({"tripped": state.tripped, "time": str(state.time), "text": state.text})
+
+
+def decode_trip(payload: bytes | str) -> TripState:
+    """The trip's state in a payload. Raises `ProtocolError`."""
+    found = _decode(payload, "a trip's state")
+    with _Shape("a trip's state"):
+        return TripState(found["tripped"], int(found["time"]), found["text"])
+
+
+def encode_event(event: Event, number: int) -> bytes:
+    """The payload of a journal's entry; `number` counts the session's events, so that a gap shows."""
+    return _encode({
+        "number": number,
+        "time": str(event.time),
+        "kind": event.kind,
+        "device": event.device,
+        "text": event.text,
+        "data": event.data,
+    })  # fmt: skip
+
+
+def decode_event(payload: bytes | str) -> tuple[Event, int]:
+    """The entry in a payload, and its number. Raises `ProtocolError`."""
+    found = _decode(payload, "an event")
+    with _Shape("an event"):
+        event = Event(int(found["time"]), found["kind"], found["device"], found["text"], found["data"])
+        return event, found["number"]
+
+
+# ---------------------------------------------------------------------- JSON
+
+T = TypeVar("T")
+
+
+def _bounds(limits: Limits) -> tuple[float | None, float | None]:
+    low = limits.low if math.isfinite(limits.low) else None
+    high = limits.high if math.isfinite(limits.high) else None
+    return low, high
+
+
+def _encode(content: dict[str, Any]) -> bytes:
+    text = json.dumps({"schema": SCHEMA} | _plain(content), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "replace")
+
+
+def _decode(payload: bytes | str, what: str) -> dict[str, Any]:
+    try:
+        found = json.loads(payload)
+    except ValueError as error:
+        raise ProtocolError("telemetry", f"{payload[:60]!r} is no JSON ({error}); expected {what}") from None
+    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
+        raise ProtocolError(
+            "telemetry", f"{payload[:60]!r} is not {what} of schema {SCHEMA}; update one of the two ends"
+        )
+    return found
+
+
+class _Shape:
+    """Turns what a misshapen payload raises into one error."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if isinstance(error, (KeyError, TypeError, ValueError)):
+            raise ProtocolError(
+                "telemetry", f"this is not {self.what} ({error!r}); update one of the two ends"
+            ) from None
+
+
+def _plain(value: Any) -> Any:
+    """Only what JSON has: NaN and infinities become null, large integers text, all that is foreign its text."""
+    match value:
+        case None | bool() | str():
+            return value
+        case Enum():
+            return _plain(value.value)
+        case int():
+            return value if -EXACT <= value <= EXACT else str(value)
+        case float():
+            return float(value) if math.isfinite(value) else None
+        case Mapping():
+            return {str(key): _plain(item) for key, item in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):  # numpy
+        return _plain(value.tolist())
+    return str(value)

@@ -1,0 +1,366 @@
+"""Bronkhorst flow controllers: packets of the manual, two on one bus, and what keeps a gas line safe."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from devices.bronkhorst import codec
+from devices.bronkhorst.codec import Binary, BinaryOrAscii, Packet, Parameter
+from devices.bronkhorst.driver import Bronkhorst
+from devices.bronkhorst.emulator import BronkhorstEmulator
+from devices.physics import World
+from hal.capabilities import FlowController
+from hal.clock.timebase import Timebase
+from hal.errors import ConfigError, LimitError, NoReply, ProtocolError, Refused, UnitError, WrongInstrument
+from hal.gate import Gate
+from hal.instrument.bench import Bench
+from hal.instrument.serving import PtyPort
+from hal.model.capabilities import lacking
+from hal.model.context import Context
+from hal.model.reading import Quality
+from hal.testing import wired
+from hal.transport.memory import MemoryLink
+from hal.transport.serial import SerialLink
+from hal.transport.session import Session
+
+
+def hexa(text: str) -> bytes:
+    return bytes.fromhex(text)
+
+
+# ---------------------------------------------------------------------- the manual's packets
+
+
+def test_a_setpoint_of_half_scale_is_written_as_in_the_manual():
+    """9.17.027, section 3.7, example "send setpoint", binary."""
+    data = codec.write_request([(codec.SETPOINT, 16000)])
+    assert Binary().encode(Packet(0x0E, 0x80, data).encode()) == hexa("10 02 0e 80 05 01 01 21 3e 80 10 03")
+
+
+def test_a_setpoint_is_asked_for_and_answered_as_in_the_manual():
+    """9.17.027, section 3.7, example "request setpoint", binary."""
+    data = codec.read_request([codec.SETPOINT])
+    assert Binary().encode(Packet(0x0F, 0x80, data).encode()) == hexa("10 02 0f 80 05 04 01 21 01 21 10 03")
+    (reply,) = Binary().feed(hexa("10 02 0f 80 05 02 01 21 3e 80 10 03"))
+    assert codec.read_reply([codec.SETPOINT], Packet.decode(reply).data) == [16000]
+
+
+def test_the_emulator_answers_the_manuals_ascii_example():
+    """9.17.027, section 3.7: `:06800401210121` asks for the setpoint, `:06800101213E80` sets it."""
+    emulator = BronkhorstEmulator(World(), unit=3)
+    framing = emulator.framing("serial")
+    said = [
+        framing.encode(reply)
+        for message in framing.feed(b":06800101213E80\r\n:06800401210121\r\n")
+        if (reply := emulator.respond(message))
+    ]
+    assert said == [b":0480000005\r\n", b":06800201213E80\r\n"]
+
+
+def test_values_chained_over_processes_follow_the_vendors_order_of_bits():
+    """As built by bronkhorst-propar 1.3.0 for Fmeasure, Fsetpoint and the control mode."""
+    data = codec.read_request([codec.FMEASURE, codec.FSETPOINT, codec.CONTROL_MODE])
+    assert data == hexa("04 a1 c0 21 40 43 21 43 01 04 01 04")
+
+
+@pytest.mark.parametrize(("raw", "count"), [("0000", 0), ("a3d6", 41942), ("a3d7", -23593), ("ffff", -1)])
+def test_a_measurement_goes_below_zero_where_bronkhorst_folds_it(raw, count):
+    assert codec.decode_value(codec.MEASURE, hexa(raw)) == count
+    assert codec.encode_value(codec.MEASURE, count) == hexa(raw)
+
+
+# ---------------------------------------------------------------------- the codec, both directions
+
+PARAMETERS = [
+    codec.MEASURE, codec.SETPOINT, codec.CONTROL_MODE, codec.CAPACITY, codec.FLUID, codec.CAPACITY_UNIT,
+    codec.FMEASURE, codec.FSETPOINT, codec.TEMPERATURE, codec.MODEL, codec.SERIAL, codec.VALVE,
+]  # fmt: skip
+
+
+def values_of(parameter: Parameter) -> st.SearchStrategy:
+    printable = st.characters(min_codepoint=33, max_codepoint=126)
+    return {
+        "byte": st.integers(0, 255), "word": st.integers(0, 65535), "signed": st.integers(-23593, 41942),
+        "long": st.integers(0, 2**32 - 1), "float": st.floats(width=32, allow_nan=False),
+        "text": st.text(printable, max_size=parameter.length or 20),
+    }[parameter.kind]  # fmt: skip
+
+
+PAIRS = st.lists(st.sampled_from(PARAMETERS), min_size=1, max_size=6, unique=True).flatmap(
+    lambda ps: st.tuples(*(st.tuples(st.just(p), values_of(p)) for p in ps))
+)
+
+
+@given(PAIRS)
+def test_what_an_instrument_answers_is_what_the_driver_reads(pairs):
+    parameters = [p for p, _ in pairs]
+    asked = codec.read_asked(codec.read_request(parameters))
+    assert [(a.process, a.code) for a in asked] == [(p.process, p.code) for p in parameters]
+    data = codec.answer(asked, [codec.encode_value(p, v) for p, v in pairs])
+    assert codec.read_reply(parameters, data) == [v for _, v in pairs]
+
+
+@given(PAIRS)
+def test_what_the_driver_writes_is_what_an_instrument_takes(pairs):
+    taken = codec.written(codec.write_request(pairs))
+    assert [(p, c) for p, c, _, _ in taken] == [(p.process, p.code) for p, _ in pairs]
+    assert [codec.decode_value(p, raw) for (p, _), (_, _, raw, _) in zip(pairs, taken, strict=True)] == [
+        v for _, v in pairs
+    ]
+
+
+@given(st.lists(st.binary(min_size=1, max_size=30), max_size=4), st.lists(st.integers(1, 7)), st.binary(max_size=5))
+def test_packets_survive_any_cutting_and_noise_before_them(payloads, cuts, noise):
+    messages = [Packet(16, 16, payload).encode() for payload in payloads]
+    stream = noise.replace(b"\x10", b"") + b"".join(map(Binary().encode, messages))
+    for framing, prefix in ((Binary(), b""), (BinaryOrAscii(), b"b")):
+        if prefix and b":" in noise:
+            continue  # in an instrument that begins a line
+        found, rest, steps = [], stream, iter(cuts)
+        while rest:
+            size = next(steps, len(rest))
+            found += framing.feed(rest[:size])
+            rest = rest[size:]
+        assert found == [prefix + message for message in messages]
+
+
+@given(st.binary(max_size=40))
+def test_no_bytes_whatever_upset_the_emulator(noise):
+    emulator = BronkhorstEmulator(World(), unit=3)
+    framing = emulator.framing("serial")
+    for message in framing.feed(Binary().encode(bytes((1, 3, len(noise))) + noise)):
+        emulator.respond(message)
+    for message in framing.feed(noise + b"\r\n"):
+        emulator.respond(message)
+    framing.reset()
+    (asked,) = framing.feed(Binary().encode(Packet(1, 3, codec.read_request([codec.ADDRESS])).encode()))
+    assert emulator.respond(asked).endswith(b"\x03")
+
+
+# ---------------------------------------------------------------------- one controller
+
+
+@pytest.fixture
+async def bench():
+    async with wired("bronkhorst", name="argon", unit=3, gas="argon", full_scale=20.0) as (controller, wire):
+        yield controller, wire
+
+
+async def test_it_is_a_flow_controller_and_says_who_it_is(bench):
+    controller, _ = bench
+    assert lacking(controller, FlowController) == []
+    assert controller.identity == "Bronkhorst DMFC, M21200003A"
+    assert await controller.gas.get() == "Ar"
+    assert await controller.full_scale.get() == pytest.approx(20.0)
+
+
+async def test_gas_flows_some_time_after_it_is_asked_for(bench):
+    controller, wire = bench
+    await controller.set(10.0)
+    assert wire.world.lines["argon"].flow < 1.0
+    await asyncio.sleep(3)
+    assert await controller.flow.get() == pytest.approx(10.0, abs=0.1)
+    assert wire.world.lines["argon"].flow == pytest.approx(10.0, abs=1e-2)
+
+
+async def test_more_than_full_scale_never_reaches_the_wire(bench):
+    controller, wire = bench
+    with pytest.raises(LimitError, match=r"outside 0 to 20 sccm; nothing was sent.*full scale"):
+        controller.set(20.5)
+    with pytest.raises(LimitError):
+        controller.setpoint.set(-1.0)
+    assert not wire.sent
+
+
+async def test_a_setpoint_is_rounded_to_a_32000th_of_full_scale_and_read_back_so(bench):
+    controller, _ = bench
+    await controller.set(1.2345678)
+    assert await controller.setpoint.get() == pytest.approx(round(1.2345678 / 20 * 32000) / 32000 * 20, rel=1e-6)
+
+
+async def test_closing_ends_the_flow(bench):
+    controller, wire = bench
+    await controller.set(20.0)
+    await asyncio.sleep(2)
+    await controller.close()
+    await asyncio.sleep(10)
+    assert await controller.flow.get() == pytest.approx(0.0, abs=0.1)
+    assert wire.world.lines["argon"].flow == 0.0
+
+
+async def test_the_safe_state_is_one_packet_and_closes_even_a_controller_in_purge(bench):
+    controller, wire = bench
+    wire.emulator.control_mode = codec.FULLY_OPEN
+    await asyncio.sleep(0.1)
+    await controller.mode.get()  # lets the emulator live
+    wire.forget()
+    await controller.safe_state()
+    assert len(wire.sent) == 1
+    assert (wire.emulator.setpoint, wire.emulator.control_mode) == (0, codec.BUS)
+
+
+async def test_a_controller_that_obeys_its_analog_input_refuses_the_setpoint(bench):
+    controller, wire = bench
+    wire.emulator.control_mode = 1
+    with pytest.raises(Refused, match=r"argon: its control mode is 1 .analog input.*set it to 0"):
+        await controller.set(5.0)
+
+
+async def test_flow_and_setpoint_cost_one_question(bench):
+    controller, wire = bench
+    await controller.read()
+    assert len(wire.sent) == 1
+
+
+async def test_readings_scatter_as_declared(bench):
+    controller, wire = bench
+    await controller.set(10.0)
+    await asyncio.sleep(5)
+    inside = total = 0
+    for _ in range(300):
+        await asyncio.sleep(0.06)
+        reading = await controller.flow.read()
+        inside += abs(reading.value - wire.world.lines["argon"].flow) < 2 * reading.uncertainty
+        total += 1
+    assert 0.92 < inside / total < 0.985
+
+
+async def test_a_lost_reply_is_asked_for_again_with_no_wait_for_the_old_one(bench):
+    controller, wire = bench
+    wire.faults.drop = 1.0
+    reading = asyncio.ensure_future(controller.flow.read())
+    await asyncio.sleep(0.45)
+    wire.faults.drop = 0.0
+    assert (await reading).quality is Quality.GOOD
+    assert len(wire.sent) == 2
+
+
+async def test_a_late_reply_is_never_taken_for_a_newer_one(bench):
+    controller, wire = bench
+    wire.faults.delay = 0.7  # longer than the timeout
+    with pytest.raises(NoReply, match=r"no reply to .* is it powered"):
+        await controller.ask(controller._packet(codec.read_request([codec.FLUID])).encode(), repeatable=False)
+    wire.faults.delay = 0.0
+    assert await controller.full_scale.get() == pytest.approx(20.0)
+
+
+async def test_a_late_reply_to_a_repeated_question_widens_the_time_instead_of_lying(bench):
+    controller, wire = bench
+    begun = controller.context.timebase.now()
+    wire.faults.delay = 0.7
+    reading = await controller.flow.read()
+    assert reading.time - reading.bound <= begun
+
+
+async def test_a_reply_that_makes_no_sense_names_the_packet(bench):
+    controller, wire = bench
+    wire.emulator._answer = lambda data: hexa("02 01 21 3e 80")
+    with pytest.raises(ProtocolError, match=r"argon: expected the values asked for"):
+        await controller.flow.get()
+
+
+# ---------------------------------------------------------------------- opening
+
+
+async def test_a_flow_meter_is_not_taken_for_a_controller():
+    with pytest.raises(WrongInstrument, match=r"expected a mass flow controller, found a 'DMFM'.*check `unit`"):
+        async with wired("bronkhorst", name="argon", unit=3, device_type="DMFM"):
+            pass
+
+
+async def test_a_capacity_in_grams_is_refused_at_opening():
+    with pytest.raises(UnitError, match=r"argon: its full scale is 20 'g/h'.*set the capacity unit"):
+        async with wired("bronkhorst", name="argon", unit=3, capacity_unit="g/h"):
+            pass
+
+
+@pytest.mark.parametrize("unit", ["ln/min", "mls/min", "m3n/h"])
+async def test_any_normal_volume_comes_out_in_sccm(unit):
+    async with wired("bronkhorst", name="argon", unit=3, capacity_unit=unit, full_scale=500.0, noise=0.0) as (c, wire):
+        await c.set(250.0)
+        await asyncio.sleep(10)
+        assert await c.full_scale.get() == pytest.approx(500.0, rel=1e-6)
+        assert await c.flow.get() == pytest.approx(250.0, rel=1e-3)
+        assert wire.world.lines["argon"].flow == pytest.approx(250.0, rel=1e-3)
+
+
+def test_european_standard_litres_are_counted_at_20_degc():
+    assert codec.SCCM["mls/min"] == pytest.approx(0.93178, rel=1e-4)
+
+
+async def test_without_an_address_the_only_instrument_on_the_line_answers():
+    async with wired("bronkhorst", name="argon") as (controller, _):
+        assert await controller.gas.get() == "Ar"
+
+
+@pytest.mark.parametrize("unit", [0, 128, "three"])
+async def test_an_impossible_node_address_is_a_mistake_in_the_lab_file(unit):
+    with pytest.raises(ConfigError, match=r"no node address"):
+        async with wired(Bronkhorst, name="argon", unit=unit, emulator=BronkhorstEmulator(World())):
+            pass
+
+
+# ---------------------------------------------------------------------- two on one bus
+
+
+@asynccontextmanager
+async def bus():
+    world = World()
+    emulators = [
+        BronkhorstEmulator(world, unit=3, gas="argon", full_scale=20.0),
+        BronkhorstEmulator(world, unit=4, gas="hydrogen", full_scale=5.0),
+    ]
+    link = MemoryLink(Bench(world).wire(emulators, "serial"))
+    context = Context(Timebase.of_loop(asyncio.get_running_loop().time), Gate())
+    session = Session(link, Bronkhorst.framing("serial"), timebase=context.timebase, gate=context.gate)
+    controllers = [Bronkhorst(session, name, unit=n, context=context) for name, n in (("argon", 3), ("hydrogen", 4))]
+    for controller in controllers:
+        await controller.connect()
+    try:
+        yield controllers, world
+    finally:
+        await context.close()
+        for controller in controllers:
+            await controller.disconnect()
+
+
+async def test_two_controllers_share_a_line_and_keep_their_own_gas_and_scale():
+    async with bus() as ((argon, hydrogen), world):
+        await asyncio.gather(argon.set(15.0), hydrogen.set(2.0))
+        await asyncio.sleep(3)
+        flows = await asyncio.gather(*(c.flow.get() for c in (argon, hydrogen) for _ in range(3)))
+        assert flows == pytest.approx([15.0] * 3 + [2.0] * 3, abs=0.1)
+        assert await hydrogen.gas.get() == "H2"
+        assert world.lines["hydrogen"].arriving == pytest.approx(0.0, abs=1e-3)  # its valve is closed: to the vent
+        with pytest.raises(LimitError):
+            hydrogen.set(15.0)
+
+
+async def test_nobody_answers_for_a_node_that_is_not_there():
+    with pytest.raises(NoReply, match=r"argon: no reply"):
+        async with wired(Bronkhorst, name="argon", unit=5, emulator=BronkhorstEmulator(World(), unit=3)):
+            pass
+
+
+@pytest.mark.real_clock
+async def test_on_a_real_serial_line_gas_flows():
+    world = World()
+    port = await PtyPort(Bench(world).wire([BronkhorstEmulator(world, unit=3)], "serial")).open()
+    context = Context()
+    session = Session(SerialLink(port.path, Bronkhorst.line), Bronkhorst.framing("serial"), timebase=context.timebase)
+    controller = Bronkhorst(session, "argon", unit=3, context=context)
+    try:
+        await controller.connect()
+        await controller.set(10.0)
+        async with asyncio.timeout(10):
+            async for _ in controller.until(controller.flow, lambda flow: flow > 5.0):
+                pass
+    finally:
+        await context.close()
+        await controller.disconnect()
+        await port.close()

@@ -1,0 +1,220 @@
+"""Relay board: valves and the beam blanker share one board, one session and one query."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from devices.physics import World
+from devices.relay_board import codec
+from devices.relay_board.driver import RelayBeam, RelayValve
+from devices.relay_board.emulator import RelayBoardEmulator
+from hal.clock.timebase import Timebase
+from hal.errors import ConfigError, WrongInstrument
+from hal.gate import Gate
+from hal.instrument.bench import Bench
+from hal.instrument.serving import PtyPort, TcpPort
+from hal.model.capabilities import Beam, Valve, lacking
+from hal.model.context import Context
+from hal.protocols import modbus
+from hal.testing import wired
+from hal.transport.link import SerialSettings
+from hal.transport.memory import MemoryLink
+from hal.transport.serial import SerialLink
+from hal.transport.session import Session
+from hal.transport.tcp import TcpLink
+
+
+@asynccontextmanager
+async def board(scheme: str = "tcp") -> AsyncIterator[tuple[RelayValve, RelayValve, RelayBeam, World, MemoryLink]]:
+    """Two valves and the blanker on one board."""
+    loop = asyncio.get_running_loop()
+    world = World()
+    link = MemoryLink(Bench(world).wire([RelayBoardEmulator(world)], scheme))
+    context = Context(Timebase.of_loop(loop.time), Gate())
+    session = Session(link, RelayValve.framing(scheme), timebase=context.timebase, gate=context.gate, timeout=0.5)
+    argon = RelayValve(session, "argon_valve", channel=1, context=context)
+    hydrogen = RelayValve(session, "hydrogen_valve", channel=2, context=context)
+    beam = RelayBeam(session, "beam", channel=8, context=context)
+    for device in (argon, hydrogen, beam):
+        await device.connect()
+    link.sent.clear()
+    try:
+        yield argon, hydrogen, beam, world, link
+    finally:
+        await context.close()
+        for device in (argon, hydrogen, beam):
+            await device.disconnect()
+
+
+def test_they_are_a_valve_and_a_beam() -> None:
+    assert lacking(RelayValve, Valve) == []
+    assert lacking(RelayBeam, Beam) == []
+
+
+def test_at_power_up_all_relays_are_released_and_the_gas_is_shut() -> None:
+    world = World()
+    world.blanked = True
+    emulator = RelayBoardEmulator(world)
+    reply = emulator.respond(modbus.read("coils", 1, 0, 8))
+    assert reply is not None
+    assert reply[modbus.HEADER :] == b"\x01\x01\x00"
+    assert [line.open for line in world.lines.values()] == [False, False]
+    assert world.blanked is False
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "serial"])
+async def test_opening_one_valve_lets_its_gas_in_and_moves_no_other(scheme: str) -> None:
+    async with board(scheme) as (argon, hydrogen, beam, world, _):
+        await hydrogen.open()
+        assert (world.lines["hydrogen"].open, world.lines["argon"].open, world.blanked) == (True, False, False)
+        assert (await hydrogen.state.get(), await argon.state.get()) == ("open", "closed")
+        await beam.blank()
+        assert world.blanked is True
+        await hydrogen.close()
+        assert world.lines["hydrogen"].open is False
+        await beam.unblank()
+        assert await beam.blanked.get() is False
+
+
+async def test_the_switch_that_is_sent_is_the_one_of_the_specification() -> None:
+    async with board("serial") as (argon, _, _, _, link):
+        await argon.open()
+        assert link.sent[0] == modbus.with_crc(bytes.fromhex("01050000ff00"))  # APP 6.5
+
+
+async def test_all_devices_of_a_board_are_followed_by_one_query() -> None:
+    async with board() as (argon, hydrogen, beam, _, link):
+        heard: dict[str, list[Any]] = {"argon": [], "hydrogen": [], "beam": []}
+        argon.state.subscribe(lambda reading: heard["argon"].append(reading.value))
+        hydrogen.state.subscribe(lambda reading: heard["hydrogen"].append(reading.value))
+        beam.blanked.subscribe(lambda reading: heard["beam"].append(reading.value))
+        await asyncio.sleep(2.05)
+        assert len(link.sent) == 11
+        assert {name: set(values) for name, values in heard.items()} == {
+            "argon": {"closed"}, "hydrogen": {"closed"}, "beam": {False},
+        }  # fmt: skip
+        assert {name: len(values) for name, values in heard.items()} == dict.fromkeys(heard, 11)
+
+
+async def test_the_safe_state_shuts_the_gas_and_blanks_the_beam_in_one_message_each() -> None:
+    async with board() as (argon, _, beam, world, link):
+        await argon.open()
+        link.sent.clear()
+        await argon.safe_state()
+        await beam.safe_state()
+        assert world.lines["argon"].open is False
+        assert world.blanked is True
+        assert [message[7] for message in link.sent if message[7] == 5] == [5, 5]
+
+
+async def test_a_valve_open_when_released_and_safe_when_open_is_driven_the_other_way_round() -> None:
+    options = {"open_when": "released", "safe": "open"}
+    async with wired("relay_valve", name="vent", channel=3, options=options) as (vent, wire):
+        assert await vent.state.get() == "open"
+        await vent.close()
+        assert wire.world.valves[3] is True
+        assert await vent.state.get() == "closed"
+        await vent.safe_state()
+        assert wire.world.valves[3] is False
+
+
+async def test_a_blanker_that_blanks_when_released_is_safe_without_power() -> None:
+    options = {"blanked_when": "released"}
+    async with wired("relay_beam", name="beam", channel=7, options=options) as (beam, wire):
+        assert await beam.blanked.get() is True
+        await beam.unblank()
+        assert wire.world.valves[7] is True
+        await beam.safe_state()
+        assert wire.world.valves[7] is False
+
+
+async def test_a_command_lost_on_the_wire_is_repeated_and_switches_once() -> None:
+    async with wired("relay_valve", name="valve", channel=1) as (valve, wire):
+        wire.faults.drop = 1.0
+        asyncio.get_running_loop().call_later(0.3, setattr, wire.faults, "drop", 0.0)
+        await valve.open()
+        assert wire.world.lines["argon"].open is True
+        assert wire.emulator.switched[0] == 1
+        assert len([message for message in wire.sent if message[7] == 5]) == 2
+
+
+async def test_something_with_more_coils_is_not_taken_for_the_board() -> None:
+    emulator = RelayBoardEmulator(World())
+    emulator.read = lambda start, count: [0] * count  # type: ignore[method-assign]
+    with pytest.raises(WrongInstrument, match="valve: expected a board of 8 relays, found 'more than 8"):
+        async with wired("relay_valve", name="valve", channel=1, emulator=emulator):
+            pass
+
+
+async def test_a_channel_the_board_has_not_got_is_a_mistake_in_the_lab_file() -> None:
+    with pytest.raises(ConfigError, match="valve: channel 9 is none of 1 to 8"):
+        async with wired("relay_valve", name="valve", channel=9):
+            pass
+    with pytest.raises(ConfigError, match="safe = 'shut' is none of open, closed"):
+        async with wired("relay_valve", name="valve", channel=1, options={"safe": "shut"}):
+            pass
+
+
+@pytest.mark.parametrize("open_when", ["energised", "released"])
+@pytest.mark.parametrize("position", ["open", "closed"])
+def test_a_position_survives_the_way_to_the_relay_and_back(position: str, open_when: str) -> None:
+    assert codec.position(codec.energised(position, open_when), open_when) == position
+
+
+# ---------------------------------------------------------------------- real wires
+
+
+@pytest.mark.real_clock
+@pytest.mark.parametrize("scheme", ["tcp", "serial"])
+async def test_it_switches_over_a_socket_and_a_pseudo_terminal(scheme: str) -> None:
+    world = World()
+    wire = Bench(world).wire([RelayBoardEmulator(world)], scheme)
+    port: Any = await (TcpPort(wire).open() if scheme == "tcp" else PtyPort(wire).open())
+    link = TcpLink(port.host, port.port) if scheme == "tcp" else SerialLink(port.path, SerialSettings())
+    context = Context(Timebase.system())
+    session = Session(link, RelayValve.framing(scheme), timebase=context.timebase, gate=context.gate, timeout=2.0)
+    valve = RelayValve(session, "valve", channel=2, context=context)
+    try:
+        await valve.connect()
+        await valve.open()
+        assert world.lines["hydrogen"].open is True
+        assert await valve.state.get() == "open"
+    finally:
+        await context.close()
+        await valve.disconnect()
+        await port.close()
+
+
+@pytest.mark.real_clock
+async def test_another_master_switches_it_on_a_serial_line_and_on_tcp() -> None:
+    from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
+
+    world = World()
+    emulator = RelayBoardEmulator(world)
+    bench = Bench(world)
+    serial = await PtyPort(bench.wire([emulator], "serial")).open()
+    tcp = await TcpPort(bench.wire([emulator], "tcp")).open()
+    clients: list[Any] = [
+        AsyncModbusSerialClient(serial.path, baudrate=9600, timeout=2, retries=0),
+        AsyncModbusTcpClient(tcp.host, port=tcp.port, timeout=2, retries=0),
+    ]
+    try:
+        for client in clients:
+            assert await client.connect()
+            assert not (await client.write_coils(0, [True, False, True], device_id=1)).isError()
+            assert (await client.read_coils(0, count=8, device_id=1)).bits[:8] == [True, False, True] + [False] * 5
+            assert world.lines["argon"].open is True
+            assert not (await client.write_coil(0, False, device_id=1)).isError()
+            assert world.lines["argon"].open is False
+            assert (await client.read_coils(8, count=1, device_id=1)).exception_code == 2
+            assert (await client.read_holding_registers(0, device_id=1)).exception_code == 1
+    finally:
+        for client in clients:
+            client.close()
+        await serial.close()
+        await tcp.close()

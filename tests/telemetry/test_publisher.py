@@ -1,0 +1,461 @@
+"""Publishing to real brokers: what arrives, and that a broker that is slow, gone or absent disturbs nothing."""
+
+import asyncio
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import asynccontextmanager
+
+import aiomqtt
+import pytest
+
+from hal.capabilities import Thermometer
+from hal.errors import ConfigError, InterlockTripped, NoReply
+from hal.gate import Purpose
+from hal.instrument.address import ReadOnly, Soft
+from hal.model.context import Context
+from hal.model.device import Device
+from hal.model.reading import Answer, Noise, Quality
+from hal.model.signal import Kind, SignalR, SignalRW
+from hal.telemetry import sender, topics
+from hal.telemetry.broker import EmbeddedBroker
+from hal.telemetry.publisher import Publisher, _watches_sockets
+
+
+class Probe(ReadOnly):
+    """A value the test sets; an exception is raised instead."""
+
+    def question(self, device):
+        return id(self)
+
+    async def ask(self, device):
+        device.polls += 1
+        if isinstance(device.truth, Exception):
+            raise device.truth
+        now = device.context.timebase.now()
+        return Answer(device.truth, now, now)
+
+    def value(self, device, payload):
+        return payload
+
+
+class Stage(Device):
+    provides = (Thermometer,)
+    vendor, model, identity = "Nobody", "Soft stage", "soft stage 7"
+    truth: float | Exception = 21.5
+    polls = 0
+
+    temperature = SignalR(float, "degC", at=Probe(), kind=Kind.HINTED, poll=0.02, noise=Noise(absolute=0.1))
+    shutter = SignalRW(str, at=Soft("shut"), choices=("open", "shut"), kind=Kind.NORMAL, poll=0.2)
+    setpoint = SignalRW(float, "degC", at=Soft(20.0), limits=(-196.0, 600.0), of="temperature")
+
+
+def available(program):
+    """Fail where CI must have the program, skip elsewhere."""
+    if program == "mosquitto" and (shutil.which("mosquitto") or os.path.exists("/usr/sbin/mosquitto")):
+        return
+    if program == "amqtt" and importlib.util.find_spec("amqtt"):
+        return
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"this test needs {program}, and CI must have it")
+    pytest.skip(f"needs {program}")
+
+
+def launched(program):
+    available(program)
+    broker = EmbeddedBroker(program=program)
+    broker.open()
+    return broker
+
+
+@pytest.fixture(params=["mosquitto", "amqtt"])
+def broker(request):
+    broker = launched(request.param)
+    yield broker
+    broker.close()
+
+
+@pytest.fixture
+def mosquitto():
+    broker = launched("mosquitto")
+    yield broker
+    broker.close()
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """A sender that does not wait long."""
+    monkeypatch.setattr(sender, "BACKOFF", (0.05, 0.1))
+    monkeypatch.setattr(sender, "PATIENCE", 0.6)
+
+
+@pytest.fixture
+async def stage():
+    context = Context()
+    yield Stage("heater", context=context)
+    await context.close()
+
+
+class Ear:
+    """Somebody who listens."""
+
+    def __init__(self, client):
+        self.client = client
+        self.heard = []
+
+    async def hear(self, wanted, within=10.0):
+        """The next message for which `wanted(topic, content)` holds."""
+        async with asyncio.timeout(within):
+            async for message in self.client.messages:
+                topic, content = str(message.topic), json.loads(message.payload)
+                self.heard.append((topic, content))
+                if wanted(topic, content):
+                    return message
+        raise AssertionError("the connection ended")
+
+
+@asynccontextmanager
+async def listening(broker, *subscriptions, version=aiomqtt.ProtocolVersion.V311):
+    async with aiomqtt.Client("127.0.0.1", broker.port, protocol=version) as client:
+        for subscription in subscriptions:
+            await client.subscribe(subscription, qos=1)
+        yield Ear(client)
+
+
+def url(broker):
+    return f"mqtt://127.0.0.1:{broker.port}"
+
+
+def publisher(stage, broker, **settings):
+    return Publisher(stage.context, [stage], url(broker), lab="em3", **settings)
+
+
+async def until(condition, within=10.0):
+    async with asyncio.timeout(within):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+both = pytest.mark.parametrize("thread", [False, True], ids=["on the lab's loop", "on a thread"])
+
+
+@pytest.mark.real_clock
+@both
+async def test_readings_and_nothing_else_arrive_under_insitu(stage, broker, thread):
+    async with listening(broker, topics.READINGS) as ear, publisher(stage, broker, thread=thread):
+        stage.setpoint.set(300.0)
+        message = await ear.hear(lambda topic, content: topic.endswith("shutter"))
+        assert topics.decode_reading(message.payload).value == "shut"
+        message = await ear.hear(lambda topic, content: topic == "insitu/em3/heater/temperature")
+        reading = topics.decode_reading(message.payload)
+        assert (reading.value, reading.unit, reading.uncertainty) == (21.5, "degC", 0.1)
+        assert abs(reading.time - time.time_ns()) < 5e9
+        assert {topic for topic, _ in ear.heard} == {"insitu/em3/heater/temperature", "insitu/em3/heater/shutter"}
+
+
+@pytest.mark.real_clock
+async def test_who_comes_later_finds_what_every_signal_is_and_that_the_lab_is_online(stage, broker):
+    async with publisher(stage, broker) as telemetry:
+        await until(lambda: telemetry.connected)
+        async with listening(broker, "insitu-meta/#") as ear:
+            message = await ear.hear(lambda topic, content: topic.endswith("/setpoint"))
+            assert message.retain
+            about = topics.decode_description(message.payload)
+            assert (about.limits, about.kind, about.identity) == ((-196.0, 600.0), "config", "soft stage 7")
+            message = await ear.hear(lambda topic, content: topic.endswith("/state"))
+            state = topics.decode_state(message.payload)
+            assert state.online
+            assert state.session == telemetry.session == about.session
+            assert state.anchor == stage.context.timebase.anchor
+            assert ("insitu-meta/em3/signals/heater/temperature") in {topic for topic, _ in ear.heard}
+
+
+@pytest.mark.real_clock
+@both
+async def test_the_end_is_announced_as_clean_and_the_last_value_is_not_lost(stage, broker, thread):
+    async with listening(broker, "insitu/#", topics.state_topic("em3")) as ear:
+        async with publisher(stage, broker, thread=thread, rate=0.1) as telemetry:
+            await until(lambda: telemetry.counts.published >= 2)
+            await stage.shutter.set("open")
+        message = await ear.hear(lambda topic, content: content.get("state") == "offline")
+        state = topics.decode_state(message.payload)
+        assert state.clean
+        assert state.time is not None
+        shutters = [content["value"] for topic, content in ear.heard if topic.endswith("shutter")]
+        assert shutters == ["shut", "open"]
+
+
+KILLED = """
+import asyncio, sys
+sys.path.insert(0, sys.argv[2])
+from test_publisher import Stage, Publisher, Context
+async def main():
+    stage = Stage("heater", context=Context())
+    async with Publisher(stage.context, [stage], sys.argv[1], lab="em3"):
+        await asyncio.sleep(60)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.real_clock
+async def test_a_lab_that_is_killed_is_offline_by_its_last_will(broker):
+    async with listening(broker, topics.state_topic("em3")) as ear:
+        lab = subprocess.Popen([sys.executable, "-c", KILLED, url(broker), os.path.dirname(__file__)])
+        try:
+            await ear.hear(lambda topic, content: content["state"] == "online")
+        finally:
+            lab.kill()
+            lab.wait()
+        state = topics.decode_state((await ear.hear(lambda topic, content: content["state"] == "offline")).payload)
+        assert not state.clean
+        assert state.time is None
+
+
+@pytest.mark.real_clock
+async def test_events_arrive_in_order_and_a_trip_stays_until_acknowledged(stage, broker):
+    journal, gate = stage.context.journal, stage.context.gate
+    async with publisher(stage, broker) as telemetry:
+        await until(lambda: telemetry.connected)
+        async with listening(broker, "insitu-meta/em3/events/+", topics.trip_topic("em3")) as ear:
+            message = await ear.hear(lambda topic, content: topic == topics.trip_topic("em3"))
+            assert not topics.decode_trip(message.payload).tripped
+            await stage.setpoint.set(300.0)
+            message = await ear.hear(lambda topic, content: topic.endswith("events/set"))
+            event, number = topics.decode_event(message.payload)
+            assert (event.device, event.text, event.data) == (
+                "heater", "heater.setpoint = 300.0 degC", {"value": 300.0},
+            )  # fmt: skip
+            trip = journal.note("trip", "gauge", "vacuum failed")
+            gate.close(lambda: InterlockTripped("vacuum failed; acknowledge it"))
+            message = await ear.hear(lambda topic, content: topic == topics.trip_topic("em3") and content["tripped"])
+            state = topics.decode_trip(message.payload)
+            assert state == topics.TripState(True, trip.time, "vacuum failed; acknowledge it")
+            async with listening(broker, topics.trip_topic("em3")) as latecomer:
+                assert topics.decode_trip((await latecomer.hear(lambda *_: True)).payload) == state
+            journal.note("acknowledge", "", "vacuum, by Ada")
+            gate.open()
+            await ear.hear(lambda topic, content: topic == topics.trip_topic("em3") and not content["tripped"])
+            await until(lambda: telemetry.counts.events == number + 2)
+    with pytest.raises(AssertionError), pytest.MonkeyPatch.context():
+        gate.check(Purpose.COMMAND)
+        raise AssertionError("telemetry never touches the gate")
+
+
+@pytest.mark.real_clock
+async def test_a_failing_instrument_is_seen_at_once_with_the_reason(stage, broker):
+    async with listening(broker, "insitu/em3/heater/temperature") as ear, publisher(stage, broker, rate=0.5):
+        await ear.hear(lambda topic, content: content["quality"] == "good")
+        stage.truth = NoReply("heater", "no reply to b'T' in 1 s; is it powered?")
+        failed = asyncio.get_running_loop().time()
+        reading = topics.decode_reading((await ear.hear(lambda topic, content: content["quality"] == "bad")).payload)
+        assert asyncio.get_running_loop().time() - failed < 1.0  # the rate limit alone would take 2 s
+        assert reading.value is None
+        assert reading.quality is Quality.BAD
+        assert "is it powered?" in reading.reason
+        stage.truth = 22.0
+        assert json.loads((await ear.hear(lambda topic, content: content["quality"] == "good")).payload)["value"] == 22.0
+
+
+@pytest.mark.real_clock
+@both
+async def test_publishing_resumes_when_a_killed_broker_is_back_and_all_is_described_anew(stage, broker, thread, quick):
+    async with publisher(stage, broker, thread=thread) as telemetry:
+        await until(lambda: telemetry.connected)
+        os.kill(broker._process.pid, signal.SIGKILL)
+        await until(lambda: not telemetry.connected)
+        stage.context.journal.note("note", "", "while the broker was away")
+        stage.truth = 33.0
+        await asyncio.to_thread(broker.open)
+        async with listening(broker, "insitu/#", "insitu-meta/#") as ear:
+            await until(lambda: telemetry.connected)
+            await ear.hear(lambda topic, content: content.get("value") == 33.0)
+            heard = [topic for topic, _ in ear.heard]
+            assert "insitu-meta/em3/signals/heater/setpoint" in heard
+            assert ("insitu-meta/em3/state", "online") in [(t, c.get("state")) for t, c in ear.heard]
+            await until(lambda: telemetry.counts.events >= 3)
+    links = [event.text for event in stage.context.journal.recent if event.kind == "link"]
+    assert [text.split()[0] for text in links] == ["publishing", "no", "publishing"]
+
+
+@pytest.mark.real_clock
+@both
+async def test_an_embedded_broker_that_dies_is_started_again_on_its_port(stage, thread, quick):
+    available("mosquitto")
+    async with Publisher(stage.context, [stage], "embedded:", lab="em3", thread=thread) as telemetry:
+        await until(lambda: telemetry.connected)
+        port = telemetry.url.port
+        os.kill(telemetry._embedded._process.pid, signal.SIGKILL)
+        await until(lambda: not telemetry.connected)
+        await until(lambda: telemetry.connected)
+        assert telemetry.url.port == port
+        async with aiomqtt.Client("127.0.0.1", port) as client:
+            await client.subscribe("insitu/+/+/+")
+            assert await anext(aiter(client.messages))
+    with pytest.raises(aiomqtt.MqttError):
+        async with aiomqtt.Client("127.0.0.1", port):
+            pass
+
+
+async def polls_in(stage, seconds):
+    """How often the shared poll came round, and the longest it kept the loop."""
+    loop = asyncio.get_running_loop()
+    before, longest, end = stage.polls, 0.0, loop.time() + seconds
+    while loop.time() < end:
+        began = loop.time()
+        await asyncio.sleep(0.005)
+        longest = max(longest, loop.time() - began)
+    return stage.polls - before, longest
+
+
+@pytest.mark.real_clock
+@both
+async def test_a_broker_that_hangs_stalls_no_poll_and_is_rejoined_when_it_wakes(stage, mosquitto, thread, quick):
+    async with publisher(stage, mosquitto, thread=thread) as telemetry:
+        await until(lambda: telemetry.counts.published > 3)
+        open_before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+        os.killpg(mosquitto._process.pid, signal.SIGSTOP)
+        try:
+            stage.context.journal.note("note", "", "nobody will acknowledge this for a while")
+            polls, longest = await polls_in(stage, 3.0)  # several attempts to connect fall into this
+            assert not telemetry.connected
+            if open_before:
+                assert len(os.listdir("/proc/self/fd")) <= open_before + 3
+        finally:
+            os.killpg(mosquitto._process.pid, signal.SIGCONT)
+        assert polls > 75  # of 150
+        assert longest < 0.25
+        await until(lambda: telemetry.connected)
+        published = telemetry.counts.published
+        await until(lambda: telemetry.counts.published > published)
+        assert telemetry.counts.dropped > 0
+
+
+@pytest.mark.real_clock
+@both
+async def test_leaving_while_the_broker_hangs_takes_seconds_at_most(stage, mosquitto, thread, quick):
+    telemetry = publisher(stage, mosquitto, thread=thread)
+    await telemetry.start()
+    await until(lambda: telemetry.connected)
+    os.killpg(mosquitto._process.pid, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        await telemetry.stop()
+        assert time.monotonic() - began < 5.0
+    finally:
+        os.killpg(mosquitto._process.pid, signal.SIGCONT)
+
+
+@pytest.mark.real_clock
+@both
+async def test_a_broker_that_is_absent_is_noted_once_and_disturbs_nothing(stage, unused, thread, quick):
+    telemetry = Publisher(stage.context, [stage], f"mqtt://ada:secret@127.0.0.1:{unused}", lab="em3", thread=thread)
+    await telemetry.start()
+    polls, longest = await polls_in(stage, 1.0)
+    assert polls > 25
+    assert longest < 0.25
+    assert telemetry.counts.dropped > 0
+    began = time.monotonic()
+    await telemetry.stop()
+    assert time.monotonic() - began < 1.0
+    notes = [event for event in stage.context.journal.recent if event.device == "telemetry"]
+    assert len(notes) == 1
+    assert "still trying" in notes[0].text
+    assert "secret" not in notes[0].text
+    assert stage.context.journal.listeners == []
+
+
+@pytest.fixture
+def unused():
+    """A port nobody listens on."""
+    broker = launched("mosquitto")
+    broker.close()
+    return broker.port
+
+
+@pytest.mark.real_clock
+async def test_a_fast_signal_is_published_ten_times_a_second(stage, mosquitto):
+    async with publisher(stage, mosquitto) as telemetry:
+        await until(lambda: telemetry.connected)
+        async with listening(mosquitto, "insitu/em3/heater/temperature") as ear:
+            began = asyncio.get_running_loop().time()
+            for _ in range(15):
+                await ear.hear(lambda *_: True)
+            assert asyncio.get_running_loop().time() - began > 1.2  # 0.3 s at the poll's own rate
+        assert telemetry.counts.thinned > 0
+
+
+@pytest.mark.real_clock
+async def test_acknowledged_events_do_not_wait_for_nagle(stage, mosquitto):
+    async with publisher(stage, mosquitto) as telemetry:
+        await until(lambda: telemetry.connected)
+        began = time.monotonic()
+        for number in range(200):
+            stage.context.journal.note("note", "", str(number))
+        await until(lambda: telemetry.counts.events >= 200)
+        assert time.monotonic() - began < 4.0  # 40 ms each would make 8 s
+
+
+@pytest.mark.real_clock
+async def test_a_subscriber_of_mqtt_5_gets_the_same(stage, mosquitto):
+    async with (
+        publisher(stage, mosquitto),
+        listening(mosquitto, topics.READINGS, version=aiomqtt.ProtocolVersion.V5) as ear,
+    ):
+        assert topics.decode_reading((await ear.hear(lambda *_: True)).payload).quality is Quality.GOOD
+
+
+@pytest.mark.real_clock
+async def test_a_second_start_publishes_again(stage, mosquitto):
+    telemetry = publisher(stage, mosquitto)
+    for _ in range(2):
+        async with telemetry:
+            await until(lambda: telemetry.connected)
+        assert not telemetry.connected
+
+
+@pytest.mark.real_clock
+async def test_the_dashboard_that_knows_nothing_of_the_package_prints_the_readings(stage, broker):
+    example = os.path.join(os.path.dirname(__file__), "..", "..", "examples", "dashboard.py")
+    stage.truth = NoReply("heater", "no reply")
+    async with publisher(stage, broker):
+        dashboard = await asyncio.create_subprocess_exec(
+            sys.executable, example, "127.0.0.1", str(broker.port), "5",
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        out, errors = await asyncio.wait_for(dashboard.communicate(), 20)
+    assert not errors
+    lines = out.decode().splitlines()
+    assert len(lines) == 5
+    assert any("heater.temperature" in line and "unknown degC  (bad: heater: no reply)" in line for line in lines)
+    assert any("heater.shutter" in line and "shut" in line for line in lines)
+
+
+@pytest.mark.real_clock
+@pytest.mark.needs_tool("mosquitto_sub")
+async def test_mosquitto_sub_as_the_reference_shows_it_prints_topic_and_json(stage, mosquitto):
+    async with publisher(stage, mosquitto):
+        listener = await asyncio.create_subprocess_exec(
+            "mosquitto_sub", "-h", "127.0.0.1", "-p", str(mosquitto.port), "-v", "-C", "3", "-t", "insitu/+/+/+",
+            stdout=subprocess.PIPE,
+        )  # fmt: skip
+        out, _ = await asyncio.wait_for(listener.communicate(), 20)
+    for line in out.decode().splitlines():
+        topic, _, payload = line.partition(" ")
+        assert topics.source(topic)[:2] == ("em3", "heater")
+        topics.decode_reading(payload)
+
+
+async def test_names_that_mqtt_cannot_carry_are_refused_before_anything_is_opened(stage):
+    with pytest.raises(ConfigError, match="the lab name 'em/3' has '/'"):
+        Publisher(stage.context, [stage], "mqtt://localhost", lab="em/3")
+    with pytest.raises(ConfigError, match="the device name 'heater#1' has '#'"):
+        Publisher(stage.context, [Stage("heater#1")], "mqtt://localhost", lab="em3")
+
+
+async def test_on_a_loop_that_cannot_watch_sockets_the_sender_gets_a_thread():
+    assert not _watches_sockets(asyncio.get_running_loop())  # the clock that jumps is such a loop

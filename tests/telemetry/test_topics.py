@@ -1,0 +1,168 @@
+"""What goes over MQTT, as pure functions: topics, payloads, and that they are always valid JSON."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hal.capabilities import Thermometer
+from hal.clock.timebase import Anchor
+from hal.errors import ConfigError, ProtocolError
+from hal.instrument.address import Soft
+from hal.model.device import Device
+from hal.model.journal import Event
+from hal.model.limits import Limits
+from hal.model.reading import Quality, Reading
+from hal.model.signal import Kind, SignalR, SignalRW
+from hal.telemetry import topics
+
+TIME = 1_764_000_000_123_456_789
+
+
+class Stage(Device):
+    provides = (Thermometer,)
+    vendor, model, identity = "Nobody", "Soft stage", "soft stage 7, version 1.2"
+
+    temperature = SignalR(float, "degC", at=Soft(21.5), kind=Kind.HINTED, doc="Temperature of the sample", poll=0.5)
+    setpoint = SignalRW(float, "degC", at=Soft(20.0), limits=(-196.0, math.inf), of="temperature")
+    shutter = SignalRW(str, at=Soft("shut"), choices=("open", "shut"))
+
+
+def strict(payload: bytes):
+    """JSON as JavaScript takes it: the standard library would let NaN pass."""
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    return json.loads(payload.decode("utf-8"), parse_constant=refuse)
+
+
+def test_a_reading_looks_as_the_reference_says():
+    reading = Reading(21.5, "degC", TIME, 5_000_000, 0.1)
+    assert topics.reading_topic("em3", "heater", "temperature") == "insitu/em3/heater/temperature"
+    assert topics.encode_reading(reading) == (
+        b'{"schema":1,"value":21.5,"unit":"degC","time":"1764000000123456789","time_bound":5000000,'
+        b'"uncertainty":0.1,"quality":"good","reason":""}'
+    )
+
+
+values = st.one_of(st.none(), st.booleans(), st.integers(-(2**53), 2**53), st.floats(allow_nan=False, allow_infinity=False), st.text())  # fmt: skip
+
+
+@given(
+    st.builds(
+        Reading, values, st.sampled_from(["degC", "", "1/s"]), st.integers(0, 2**63), st.integers(0, 2**53),
+        st.none() | st.floats(0, 1e300), st.sampled_from(Quality), st.text(st.characters(codec="utf-8")),
+    )
+)  # fmt: skip
+def test_a_reading_survives_the_way_there_and_back(reading):
+    payload = topics.encode_reading(reading)
+    strict(payload)
+    found = topics.decode_reading(payload)
+    assert isinstance(found.value, type(reading.value))
+    if isinstance(reading.value, str):
+        reading = Reading(reading.value.encode("utf-8", "replace").decode(), *(getattr(reading, n) for n in (
+            "unit", "time", "bound", "uncertainty", "quality", "reason")))  # fmt: skip
+    assert found == reading
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, np.float64("nan")])
+def test_a_value_that_is_no_number_is_published_as_unknown_and_bad(value):
+    found = strict(topics.encode_reading(Reading(value, "Pa", TIME, 0, math.nan)))
+    assert found["value"] is None
+    assert found["quality"] == "bad"
+    assert "nan" in found["reason"] or "inf" in found["reason"]
+    assert found["uncertainty"] is None
+
+
+def test_integers_that_javascript_would_round_travel_as_text():
+    event = Event(TIME, "clock", "fpga", "anchored", {"ticks": 2**60, "few": 3, "big": np.int64(2**60)})
+    assert strict(topics.encode_event(event, 1))["data"] == {"ticks": str(2**60), "few": 3, "big": str(2**60)}
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.sampled_from(Quality),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner) | st.tuples(inner),
+        max_leaves=10,
+    )
+)
+def test_whatever_an_event_carries_the_payload_is_valid_json(data):
+    event = Event(TIME, "note", "heater", "text", {"data": data, "array": np.array([1.0, math.nan])})
+    payload = topics.encode_event(event, 7)
+    assert strict(payload)["data"]["array"] == [1.0, None]
+    found, number = topics.decode_event(payload)
+    assert (found.time, found.kind, found.device, found.text, number) == (TIME, "note", "heater", "text", 7)
+
+
+def test_a_signal_describes_itself_with_the_limits_that_hold_now():
+    stage = Stage("heater")
+    stage.setpoint.narrow(Limits(20.0, math.inf), "the holder")
+    payload = topics.encode_description(topics.describe("em3", stage.setpoint))
+    found = strict(payload)
+    assert (found["unit"], found["ucum"], found["udunits"]) == ("degC", "Cel", "degC")
+    assert found["limits"] == [20.0, None]
+    assert found["capabilities"] == ["Thermometer"]
+    assert found["identity"] == "soft stage 7, version 1.2"
+    assert found["setpoint_of"] == "temperature"
+    assert topics.decode_description(payload) == topics.describe("em3", stage.setpoint)
+
+
+def test_a_signal_without_limits_has_none_and_one_with_choices_names_them():
+    stage = Stage("heater")
+    temperature, shutter = topics.describe("em3", stage.temperature), topics.describe("em3", stage.shutter)
+    assert (temperature.limits, temperature.writable, temperature.period) == (None, False, 0.5)
+    assert temperature.long_name == "Temperature of the sample"
+    assert (shutter.limits, shutter.choices, shutter.long_name) == (None, ("open", "shut"), "shutter")
+    assert topics.decode_description(topics.encode_description(shutter)) == shutter
+
+
+@pytest.mark.parametrize("time", [TIME, None])
+def test_the_states_of_lab_and_trip_survive_the_way_there_and_back(time):
+    state = topics.LabState(time is not None, "0417", time, time is not None, Anchor(TIME, 12345678901234567, 40))
+    assert topics.decode_state(topics.encode_state(state)) == state
+    trip = topics.TripState(time is not None, TIME, "vacuum: gauge.pressure < 0.001 Pa failed")
+    assert topics.decode_trip(topics.encode_trip(trip)) == trip
+    assert isinstance(strict(topics.encode_state(state))["anchor"]["counter"], str)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a+b", "#", "$SYS", "a\0", "line\nfeed", "x" * 201])
+def test_a_name_that_mqtt_cannot_carry_is_refused_and_the_message_says_which(name):
+    with pytest.raises(ConfigError, match="device name .* can't be part of an MQTT topic; use letters"):
+        topics.reading_topic("em3", name, "temperature")
+
+
+@given(st.text(), st.text(), st.text())
+def test_a_topic_is_either_refused_or_taken_apart_into_what_it_was_made_of(lab, device, signal):
+    try:
+        topic = topics.reading_topic(lab, device, signal)
+    except ConfigError:
+        return
+    assert topics.source(topic) == (lab, device, signal)
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        topics.description_topic("em3", "heater", "temperature"),
+        topics.state_topic("em3"),
+        topics.trip_topic("em3"),
+        topics.event_topic("em3", "set"),
+    ],
+)
+def test_nothing_but_readings_can_reach_who_subscribes_readings(topic):
+    assert topic.startswith("insitu-meta/")
+    with pytest.raises(ProtocolError, match="no topic of a reading"):
+        topics.source(topic)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"", b"21.5", b"{", b"[]", b'{"schema":2}', b'{"schema":1,"value":1}', b"\xff", b'{"schema":1,"value":1,"unit":"K","time":"noon","time_bound":0,"uncertainty":null,"quality":"good","reason":""}'],
+)  # fmt: skip
+def test_a_foreign_payload_is_refused_and_the_message_says_what_was_expected(payload):
+    with pytest.raises(ProtocolError, match="a reading"):
+        topics.decode_reading(payload)
