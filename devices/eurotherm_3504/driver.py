@@ -46,7 +46,7 @@ class Eurotherm3504(Instrument):
     line = SerialSettings(9600, 8, "N", 1)
     timeout = 0.5
     emulator = "devices.eurotherm_3504.emulator:Eurotherm3504Emulator"
-    verified = "register numbers by open drivers; identifier and status bits unverified (see codec)"
+    verified = "register numbers by open drivers; never on a real 3504: identifier, status, float writes (see codec)"
 
     temperature = SignalR(
         float, "degC", at=Register(codec.PV, float32=True, block=LOOP), kind=Kind.HINTED,

@@ -14,7 +14,8 @@ from hal.protocols.modbus import ILLEGAL_ADDRESS, ILLEGAL_VALUE, ModbusFraming
 from . import codec
 from .codec import Parameter
 
-NOISE = 0.2  # K, one sigma
+NOISE = 0.2  # K, one sigma of what is reported
+LOOP_NOISE = 0.03  # K: the loop acts on a smoothed input, else it would shake the specimen with its own noise
 BAND = 400.0  # K: proportional band in engineering units, for 100 % output
 INTEGRAL = 1.0  # s
 
@@ -87,13 +88,14 @@ class Eurotherm3504Emulator:
     def _cycle(self) -> None:
         """One control cycle: measure, move the setpoint, work out the output."""
         self.pv = self._measured()
+        felt = self.world.temperature + self._random.gauss(0.0, LOOP_NOISE)
         step = self.rate / 60 * codec.CYCLE
         away = self.target - self.working_setpoint
         if self.rate == 0 or self.rate_disable or abs(away) <= step:
             self.working_setpoint = self.target
         else:
             self.working_setpoint += math.copysign(step, away)
-        proportional = (self.working_setpoint - self.pv) * 100 / BAND
+        proportional = (self.working_setpoint - felt) * 100 / BAND
         if self.manual:
             self.output = self.manual_output
             self._integral = self.output - proportional  # so that the way back is bumpless

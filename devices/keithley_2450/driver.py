@@ -235,9 +235,9 @@ class Keithley2450(Instrument):
         # With the output on, neither the old level with a wider limit nor the new one without its own.
         narrower = compliance <= float(present[1])
         await self.order(*prepare, *((set_limit, set_level) if narrower else (set_level, set_limit)), ":OUTP ON")
-        await self._verify(mode, level, compliance)
+        await self._read_back(mode, level, compliance)
 
-    async def _verify(self, mode: Mode, level: float, compliance: float) -> None:
+    async def _read_back(self, mode: Mode, level: float, compliance: float) -> None:
         """Read back: the instrument adapts a limit to its range with no more than a warning (p. 6-71)."""
         query = f"{codec.level(mode)}?;{codec.limit(mode)}?;:OUTP?"
         reply = (await self.ask(query.encode())).reply
@@ -255,6 +255,12 @@ class Keithley2450(Instrument):
                 self.name,
                 f"asked for a compliance of {compliance:g}, it took {limit:g}; choose one that fits the range",
             )
+        self._note(self.voltage_level if mode == "voltage" else self.current_level, level)
+        self._note(self.current_limit if mode == "voltage" else self.voltage_limit, compliance)
+
+    def _note(self, signal: SignalRW[float], value: float) -> None:
+        """Tell whoever follows a setting that it was set."""
+        signal.publish(Reading(value, signal.unit, self.context.timebase.now(), 0, 0.0))
 
     async def _sweep(self, mode: Mode, levels: list[float], compliance: float, dwell: float) -> Sweep:
         rows: list[tuple[float, float, bool, int, int]] = []

@@ -137,7 +137,7 @@ class LakeShore336(Instrument):
     async def _ramp(self, to: float, rate: float) -> None:
         output, loop = self.options.output, await self._loop()
         # A ramp starts from the setpoint, which may be anywhere: bring it to the temperature first.
-        here = self.setpoint.check(await self.temperature.get())
+        here = await self._here()
         await self._order(
             f"RAMP {output},0,{codec.format_rate(rate)};SETP {output},{codec.format_setpoint(here, loop.units)}"
         )
@@ -155,9 +155,14 @@ class LakeShore336(Instrument):
 
     async def _hold(self) -> None:
         output, loop = self.options.output, await self._loop()
-        here = self.setpoint.check(await self.temperature.get())
+        here = await self._here()
         rate = codec.format_rate(await self.ramp_rate.get())
         await self._order(f"RAMP {output},0,{rate};SETP {output},{codec.format_setpoint(here, loop.units)}")
+
+    async def _here(self) -> float:
+        """The present temperature as a setpoint; a little beyond the limits (overshoot) it is at the limit."""
+        limits = self.setpoint.limits
+        return min(max(await self.temperature.get(), limits.low), limits.high)
 
     async def _loop(self) -> codec.Loop:
         """Make sure that the output is controlled by our input, in units of temperature. Raises `Refused`."""

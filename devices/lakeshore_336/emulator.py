@@ -166,7 +166,8 @@ class LakeShore336Emulator:
         yield Entry("SRDG", read=lambda i: codec.number(self._sensor_units(i)), asks=(name,), asks_at_least=1)
         yield Entry("RDGST", read=lambda i: f"{self.inputs[i].status:03d}", asks=(name,), asks_at_least=1)
         yield Entry(
-            "INNAME", lambda i, text: setattr(self.inputs[i], "label", text[:15]), lambda i: f"{self.inputs[i].label:<15}",
+            "INNAME", lambda i, text: setattr(self.inputs[i], "label", text[:15]),
+            lambda i: f"{self.inputs[i].label:<15}",
             (name, Text(bare=True)), (name,), asks_at_least=1,
         )  # fmt: skip
         yield Entry(

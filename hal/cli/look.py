@@ -207,7 +207,11 @@ def work_devices(options: argparse.Namespace) -> int:
 
     rows: list[dict[str, Any]] = []
     for name in registry.known():
-        cls = registry.driver(name)
+        try:
+            cls = registry.driver(name)
+        except HalError as error:
+            rows.append({"driver": name, "instrument": f"({error})", "wires": [], "capabilities": [], "verified": ""})
+            continue
         rows.append(
             {
                 "driver": name,

@@ -466,7 +466,7 @@ _Fit = tuple[float, float, float, float, float, int]
 
 
 def _support(x: Float64, y: Float64, rho: float) -> _Fit:
-    """`_below` the blocks that had a prompt frame, without one or two corrupted ticks far under the others."""
+    """`_below` the blocks that had a prompt frame, without one or two corrupted ticks far below."""
     line = _below(x, y, rho)
     if x.size < _SETTLED:
         return line

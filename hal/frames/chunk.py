@@ -44,7 +44,9 @@ class FrameChunk:
         for field in fields(self):
             array = getattr(self, field.name)
             if len(array) != n:
-                raise ValueError(f"frame chunk: {field.name} has {len(array)} entries and number {n}; give one per frame")
+                raise ValueError(
+                    f"frame chunk: {field.name} has {len(array)} entries and number {n}; give one per frame"
+                )
             array.flags.writeable = False
 
     @classmethod

@@ -238,7 +238,7 @@ class Numbering:
             self._wait(here, timed)
 
     def _begin(self, here: _Last, timed: bool) -> None:
-        """The first frame, and the first after an announced restart; if it isn't number `first`, two must agree."""
+        """The first frame, or the first after an announced restart."""
         if self._chain and self._fresh and self._last is not None:
             self._give_up_chain()
         if self._chain and self._repeats(here, timed):
@@ -328,7 +328,7 @@ class Numbering:
         return sum(not frame.again for _, frame in self._chain)
 
     def _on_time(self) -> int:
-        """A single pending frame 1 to 3 periods after the last: no re-arming is that fast, its number is wrong.
+        """A single pending frame 1 to 3 periods after the last: no re-arming is so fast, its number is wrong.
 
         Returns how many periods, 0 for none.
         """

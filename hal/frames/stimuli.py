@@ -11,7 +11,7 @@ from typing import Any
 from ..model.reading import Quality, Reading
 from ..model.signal import SignalR, SignalRW
 from .channel import Kind
-from .live import Estimate, LiveAligner, LiveChannel
+from .live import LiveAligner, LiveChannel
 
 LEVELS = {"closed": 0.0, "open": 1.0}
 """The number that stands for a valve's state, as `aligned` has it."""
@@ -57,12 +57,13 @@ class Stimuli:
         self._find = find
         self._aligners: dict[str, LiveAligner] = {}
 
-    def at(self, path: str, time: int) -> Estimate:
-        """Value, sigma, validity of signal `path` at lab time `time` (ns). Raises `ConfigError` for no signal."""
+    def at(self, path: str, time_ns: int) -> tuple[float, float, bool, bool]:
+        """Value, sigma, valid and final of signal `path` at a lab time (ns). Raises `ConfigError` for no signal."""
         aligner = self._aligners.get(path)
         if aligner is None:
             aligner = self._aligners[path] = self._follow(path)
-        return aligner.at(path, time)
+        found = aligner.at(path, time_ns)
+        return found.value, found.sigma, found.valid, found.final
 
     def _follow(self, path: str) -> LiveAligner:
         signal = self._find(path)

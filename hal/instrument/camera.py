@@ -21,6 +21,7 @@ from ..clock.envelope import EnvelopeClock
 from ..errors import HalError, LinkLost
 from ..frames.chunk import FrameChunk
 from ..frames.expose import expose
+from ..frames.frame import Int64
 from ..frames.numbering import Numbered, Numbering
 from ..frames.view import Stimuli, View
 from ..gate import Purpose, acting
@@ -69,7 +70,10 @@ class CameraInstrument(Instrument):
         doc="Frames received per second, over the last second.",
     )  # fmt: skip
     dropped = SignalR(
-        int, at=Field("dropped", report="counts"), varies="in steps", doc="Exposures that never arrived, by their numbers."
+        int,
+        at=Field("dropped", report="counts"),
+        varies="in steps",
+        doc="Exposures that never arrived, by their numbers.",
     )
     received = SignalR(int, at=Field("received", report="counts"), varies="in steps", doc="Frames that arrived.")
     duplicates = SignalR(int, at=Field("duplicates", report="counts"), varies="in steps", doc="Frames that came again.")
@@ -179,6 +183,11 @@ class CameraInstrument(Instrument):
         self._waiting.append(raw)
         self._pass_on(self._numbering.add(raw.number, raw.ticks))
 
+    def settle(self) -> None:
+        """No frame comes for now: pass on what waited for the next one to confirm its number."""
+        if self._numbering is not None:
+            self._pass_on(self._numbering.flush())
+
     async def counts(self) -> Answer:
         """The report behind the counting signals; costs no exchange."""
         now = self.context.timebase.now()
@@ -257,8 +266,9 @@ class CameraInstrument(Instrument):
     def _period_ticks(self) -> float | None:
         return self.period * self.ticks_per_second or None
 
-    def _ends(self, chunk: FrameChunk) -> Any:
-        return chunk.ticks + np.rint(chunk.exposure_ns * (self.ticks_per_second * 1e-9)).astype(np.int64)
+    def _ends(self, chunk: FrameChunk) -> Int64:
+        ends: Int64 = chunk.ticks + np.rint(chunk.exposure_ns * (self.ticks_per_second * 1e-9)).astype(np.int64)
+        return ends
 
     def _pass_on(self, numbered: Numbered) -> None:
         n = len(numbered)
@@ -267,7 +277,8 @@ class CameraInstrument(Instrument):
         waiting = FrameChunk.concatenate(self._waiting)
         self._waiting = [waiting[n:]] if n < len(waiting) else []
         raw = waiting[:n]
-        times = expose(self.clock, numbered, self._ends(raw), raw.arrival, raw.exposure_ns * 1e-9, stamp="stop")
+        length = np.asarray(raw.exposure_ns * 1e-9, np.float64)
+        times = expose(self.clock, numbered, self._ends(raw), raw.arrival, length, stamp="stop")
         chunk = raw.with_times(times, numbered)
         behind = chunk.arrival - chunk.stop
         self._late += int(np.count_nonzero(chunk.valid & (behind > (LATE + self.clock.latency) * 1e9)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,11 +26,12 @@ def picture(run_path: str | Path, out: str | Path | None = None) -> Path:
         curves = [name for name in run.aligned if _worth_drawing(run.aligned[name].value)]
         figure = Figure(figsize=(12, 2.6 + 1.25 * len(curves)), layout="constrained")
         FigureCanvasAgg(figure)
-        top, bottom = figure.subfigures(2, 1, height_ratios=[2.2, 1.25 * max(len(curves), 1)])
+        parts: Any = figure.subfigures(2, 1, height_ratios=[2.2, 1.25 * max(len(curves), 1)])
+        top, bottom = parts
         seconds = (run.frame_time - run.start_time) * 1e-9
         known = run.frame_valid
         count = len(seconds)
-        shown = np.unique(np.linspace(0, max(count - 1, 0), COLUMNS).astype(int)) if count else []
+        shown: Any = np.unique(np.linspace(0, max(count - 1, 0), COLUMNS).astype(int)) if count else []
         top.suptitle(f"{run.title}: {count} frames, {run.dropped} dropped", fontsize=11)
         for place, axes in zip(shown, np.atleast_1d(top.subplots(1, max(len(shown), 1))), strict=False):
             block = np.asarray(run.frames[int(place) : int(place) + 16], float).mean(axis=0)

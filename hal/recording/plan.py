@@ -15,6 +15,7 @@ from ..model.context import Context
 from ..model.signal import Kind, SignalR, SignalRW
 from ..units import unit
 from .layout import CameraPlan, ClockAnchor, Column, DevicePlan, Holder, RunPlan, SignalPlan
+from .realign import CameraClock
 
 
 class Recordable(Protocol):
@@ -28,7 +29,9 @@ class Recordable(Protocol):
 
 FRAME_COLUMNS = (
     Column("exposure_time", "float64", "s", "length of the exposure as the detector states it"),
-    Column("restart", "uint8", "", "1 where the detector began a new series"),
+    Column("series", "int32", "", "counts restarts of the detector's frame numbers"),
+    Column("exposure_index", "int64", "", "of the exposure within its series, -1 where the number made no sense"),
+    Column("reason", "uint8", "", "why a frame has no time, 0 if it has; see hal.frames.Reason"),
 )
 """What every camera records beside the writer's own columns, so that alignment can be done again."""
 
@@ -91,7 +94,7 @@ def _device(lab: Recordable, device: Any) -> DevicePlan:
     config: dict[str, Any] = asdict(device.options)
     config |= {"unit": entry.unit, "channel": entry.channel}
     if is_camera(device):
-        config["alignment"] = asdict(device.clock_settings) | {
+        config["alignment"] = asdict(CameraClock.of(device.clock)) | {
             "signals": {
                 s.path: {"max_gap": s.max_gap, "polled": not isinstance(s, SignalRW)}
                 for s in aligned_signals(lab, device.name)
@@ -148,7 +151,7 @@ def _camera(lab: Recordable, camera: Any) -> CameraPlan:
         aligned=[s.path for s in aligned_signals(lab, camera.name)],
         vendor=camera.vendor,
         model=camera.model,
-        ticks_rate=camera.clock_settings.frequency,
+        ticks_rate=camera.clock.frequency,
     )
 
 

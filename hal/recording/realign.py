@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +17,8 @@ from ..clock.envelope import EnvelopeClock
 from ..frames.align import align
 from ..frames.channel import Channel
 from ..frames.expose import expose
-from ..frames.frame import FrameTimes
-from ..frames.numbering import Numbering
+from ..frames.frame import FrameTimes, Reason
+from ..frames.numbering import Numbered
 from .layout import QUALITIES, Aligned, Alignment
 from .layout import FrameTimes as RecordedTimes
 
@@ -42,14 +41,11 @@ class CameraClock:
     """Smallest delay from the end of an exposure to the frame's arrival, s."""
     latency_sigma: float = 0.0
     """Standard uncertainty of that, s."""
-    stamp: str = "start"
-    """Which end of the exposure the timestamp marks."""
-    first: int = 0
-    """The number of the first frame of a series."""
-    modulus: int | None = None
-    """Where the number rolls over, if it does."""
-    period: float | None = None
-    """Ticks between frames of a regular train; None if irregular."""
+
+    @classmethod
+    def of(cls, clock: EnvelopeClock) -> CameraClock:
+        """As a camera's own clock was declared."""
+        return cls(clock.frequency, clock.ppm, clock.latency, clock.latency_sigma)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +56,28 @@ class FrameColumns:
     ticks: Int64
     arrival: Int64
     exposure: Float64  # s
-    restarts: tuple[int, ...] = ()  # rows before which the driver itself began a new series
+    series: NDArray[np.int32]
+    """Counts restarts of the detector's numbers."""
+    index: Int64
+    """Of the exposure within its series; -1 where the number made no sense."""
+    reason: NDArray[np.uint8]
+    """As in `Reason`."""
+
+    @property
+    def numbered(self) -> Numbered:
+        """As the camera numbered them when they came."""
+        about_number = np.isin(self.reason, (Reason.DUPLICATE, Reason.BAD_NUMBER))
+        reason = np.where(about_number, self.reason, np.uint8(Reason.OK)).astype(np.uint8)
+        return Numbered(self.series, self.index, ~about_number, reason)
+
+    @property
+    def dropped(self) -> int:
+        """Exposures that never arrived, between the first and the last of each series."""
+        lost = 0
+        for series in np.unique(self.series):
+            index = np.unique(self.index[(self.series == series) & (self.index >= 0)])
+            lost += int(index[-1] - index[0] + 1 - index.size) if index.size else 0
+        return lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,22 +117,13 @@ def frame_times(frames: FrameColumns, clock: CameraClock) -> FrameTimes:
     """Exposures of all frames of a run, by the lower envelope of their arrivals."""
     if not frames.number.size:
         return FrameTimes.concatenate([])
-    numbering = Numbering(first=clock.first, modulus=clock.modulus, period=clock.period)
-    parts = []
     envelope = EnvelopeClock(
         frequency=clock.frequency, ppm=clock.ppm, latency=clock.latency, latency_sigma=clock.latency_sigma
     )
-    edges = [0, *frames.restarts, frames.number.size]
-    for begin, end in pairwise(edges):
-        if begin:
-            parts.append(numbering.flush())
-            numbering.restart()
-        parts.append(numbering.add(frames.number[begin:end], frames.ticks[begin:end]))
-        envelope.add(frames.ticks[begin:end], frames.arrival[begin:end])
-    parts.append(numbering.flush())
-    numbered = type(parts[0]).concatenate(parts)
-    stamp: Any = clock.stamp
-    return expose(envelope, numbered, frames.ticks, frames.arrival, frames.exposure, stamp=stamp)
+    # A frame's delay counts from the end of its exposure, however long it was exposed.
+    ends = frames.ticks + np.rint(frames.exposure * clock.frequency).astype(np.int64)
+    envelope.add(ends, frames.arrival)
+    return expose(envelope, frames.numbered, ends, frames.arrival, frames.exposure, stamp="stop")
 
 
 def realigned(frames: FrameColumns, clock: CameraClock, signals: Mapping[str, SignalColumns]) -> Alignment:
@@ -138,9 +146,14 @@ def from_recording(recording: Recording) -> dict[str, Alignment]:
         paths = list(recording.aligned_to(name))
         details = about.pop("signals", {})
         frames = FrameColumns(
-            stack.number, stack.detector_ticks, stack.arrival, np.asarray(stack.column("exposure_time"), np.float64),
-            tuple(int(row) for row in np.flatnonzero(stack.column("restart"))),
-        )  # fmt: skip
+            stack.number,
+            stack.detector_ticks,
+            stack.arrival,
+            np.asarray(stack.column("exposure_time"), np.float64),
+            np.asarray(stack.column("series"), np.int32),
+            np.asarray(stack.column("exposure_index"), np.int64),
+            np.asarray(stack.column("reason"), np.uint8),
+        )
         signals = {path: _recorded(recording, path, details.get(path, {})) for path in paths}
         out[name] = realigned(frames, CameraClock(**about), signals)
     return out

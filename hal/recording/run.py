@@ -13,7 +13,8 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ from ..model.journal import Event
 from ..model.reading import Quality, Reading
 from ..model.signal import SignalR, SignalRW
 from .plan import Recordable, aligned_signals, is_camera, plan
-from .realign import FrameColumns, SignalColumns, realigned
+from .realign import CameraClock, FrameColumns, SignalColumns, realigned
 
 if TYPE_CHECKING:
     from ..frames.chunk import FrameChunk
@@ -38,6 +39,10 @@ PERIOD = 0.2
 """Seconds between writes."""
 FIRST_READINGS = 3.0
 """Seconds to wait for the first reading of every signal before the run begins."""
+QUIET = 0.3
+"""Seconds without a frame after which a stopped camera has delivered its last."""
+LATE_FRAMES = 3.0
+"""Longest wait for that, s."""
 BEHIND = 20_000
 """Frames waiting for the disk at which the journal says so."""
 
@@ -45,7 +50,9 @@ BEHIND = 20_000
 class Run:
     """A recording under way; made by `Lab.record`."""
 
-    def __init__(self, lab: Recordable, directory: str | Path, *, sample: str, notes: Mapping[str, Any]) -> None:
+    def __init__(
+        self, lab: Recordable, directory: str | Path, *, sample: str, notes: Mapping[str, Any], film: bool = True
+    ) -> None:
         self._lab, self._sample, self._notes = lab, sample, notes
         self.directory = Path(directory)
         self.path = self.directory
@@ -54,6 +61,8 @@ class Run:
         """Readings by device."""
         self.frames: dict[str, int] = defaultdict(int)
         """Frames by camera."""
+        self.dropped: dict[str, int] = defaultdict(int)
+        """Frames by camera that were exposed and never arrived, once finished."""
         self.result: dict[str, Any] = {}
         """The summary as a dictionary, once finished."""
         self._writer: NexusWriter | None = None
@@ -63,7 +72,7 @@ class Run:
         self._rows: dict[str, list[Reading[Any]]] = defaultdict(list)
         self._kept: dict[str, list[Reading[Any]]] = defaultdict(list)
         self._chunks: list[tuple[str, FrameChunk]] = []
-        self._columns: dict[str, list[FrameChunk | _Columns]] = defaultdict(list)
+        self._columns: dict[str, list[FrameColumns]] = defaultdict(list)
         self._events: list[Event] = []
         self._live: dict[str, LiveAligner] = {}
         self._aligned: dict[LiveAligner, set[str]] = {}
@@ -71,6 +80,8 @@ class Run:
         self._flushing: asyncio.Task[None] | None = None
         self._problem: Exception | None = None
         self._ended_by = ""
+        self._film = film
+        self._films = AsyncExitStack()
         self._said_behind = False
 
     # ------------------------------------------------------------------ for scripts
@@ -122,6 +133,10 @@ class Run:
                 device.on_chunk(tap)
                 self._listeners.append(partial(device.off_chunk, tap))
         self._flushing = asyncio.get_running_loop().create_task(self._flush_for_ever(), name="record")
+        if self._film:
+            for device in self._lab.devices.values():
+                if is_camera(device):
+                    await self._films.enter_async_context(device.filming())
 
     def ended_by(self, error: BaseException) -> None:
         """Note why the run ends early."""
@@ -134,9 +149,7 @@ class Run:
             self._stop_listening()
             self._thread.shutdown(wait=False)
             return
-        for device in self._lab.devices.values():
-            if is_camera(device):
-                device.settle_chunks()
+        await self._stop_filming()
         self._stop_listening(cameras_only=True)
         await self._last_readings()
         self._stop_listening()
@@ -215,6 +228,20 @@ class Run:
                 except (DeviceError, TimeoutError):
                     continue
 
+    async def _stop_filming(self) -> None:
+        """Stop the cameras we started and wait for frames that are still under way."""
+        await self._films.aclose()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + LATE_FRAMES
+        seen, since = dict(self.frames), loop.time()
+        while any(self.frames.values()) and loop.time() < deadline and loop.time() - since < QUIET:
+            await asyncio.sleep(0.05)
+            if seen != self.frames:
+                seen, since = dict(self.frames), loop.time()
+        for device in self._lab.devices.values():
+            if is_camera(device):
+                device.settle()
+
     # ------------------------------------------------------------------ private: writing
 
     async def _flush_for_ever(self) -> None:
@@ -244,7 +271,7 @@ class Run:
         for path, readings in rows.items():
             self._kept[path] += readings
         for camera, chunk in chunks:
-            self._columns[camera].append(_Columns.of(chunk))
+            self._columns[camera].append(_columns(chunk))
         self._said_behind = False
         return _Batch(rows, chunks, events, settled)
 
@@ -263,9 +290,6 @@ class Run:
                     [r.quality.value for r in readings],
                 )
         for camera, chunk in batch.chunks:
-            count = len(chunk.number)
-            restart = np.zeros(count, np.uint8)
-            restart[:1] = chunk.restart
             writer.append_frames(
                 camera,
                 chunk.images,
@@ -278,7 +302,9 @@ class Run:
                     "bound": chunk.bound,
                     "valid": chunk.valid,
                     "exposure_time": chunk.exposure_ns * 1e-9,
-                    "restart": restart,
+                    "series": chunk.series,
+                    "exposure_index": chunk.index,
+                    "reason": chunk.reason,
                 },
             )
         for event in batch.events:
@@ -299,7 +325,9 @@ class Run:
         for device in self._lab.devices.values():
             if is_camera(device) and self._columns[device.name]:
                 signals = {s.path: self._signal_columns(s) for s in aligned_signals(self._lab, device.name)}
-                final = realigned(_Columns.join(self._columns[device.name]), device.clock_settings, signals)
+                columns = _joined(self._columns[device.name])
+                self.dropped[device.name] = columns.dropped
+                final = realigned(columns, CameraClock.of(device.clock), signals)
                 writer.replace_aligned(device.name, final.columns, final.times)
                 aligned[device.name] = final
         found = result(self, aligned, self._ended_by)
@@ -357,28 +385,21 @@ class Run:
                 self._lab.context.journal.note("error", "", f"{path} could not be repaired: {error}")
 
 
-class _Columns:
+def _columns(chunk: FrameChunk) -> FrameColumns:
     """A chunk without its images: all that alignment needs."""
+    return FrameColumns(
+        chunk.number,
+        chunk.ticks,
+        chunk.arrival,
+        np.asarray(chunk.exposure_ns * 1e-9, np.float64),
+        chunk.series,
+        chunk.index,
+        chunk.reason,
+    )
 
-    __slots__ = ("arrival", "exposure", "number", "restart", "ticks")
 
-    def __init__(self, number: Any, ticks: Any, arrival: Any, exposure: Any, restart: bool) -> None:
-        self.number, self.ticks, self.arrival, self.exposure, self.restart = number, ticks, arrival, exposure, restart
-
-    @classmethod
-    def of(cls, chunk: FrameChunk) -> _Columns:
-        return cls(chunk.number, chunk.ticks, chunk.arrival, chunk.exposure_ns * 1e-9, chunk.restart)
-
-    @staticmethod
-    def join(parts: list[Any]) -> FrameColumns:
-        starts = np.cumsum([0, *(len(p.number) for p in parts)])
-        return FrameColumns(
-            np.concatenate([p.number for p in parts]),
-            np.concatenate([p.ticks for p in parts]),
-            np.concatenate([p.arrival for p in parts]),
-            np.concatenate([p.exposure for p in parts]),
-            tuple(int(s) for s, p in zip(starts, parts, strict=False) if p.restart and s),
-        )
+def _joined(parts: list[FrameColumns]) -> FrameColumns:
+    return FrameColumns(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(FrameColumns)))
 
 
 class _Batch:

@@ -18,7 +18,6 @@ def result(run: Run, aligned: Mapping[str, Alignment], ended_by: str) -> dict[st
     cameras = {}
     for name, alignment in aligned.items():
         times = alignment.times
-        device = run._lab.devices[name]
         signals = {}
         for path, column in alignment.columns.items():
             sigma = column.uncertainty[column.valid & np.isfinite(column.uncertainty)]
@@ -30,14 +29,21 @@ def result(run: Run, aligned: Mapping[str, Alignment], ended_by: str) -> dict[st
             }
         cameras[name] = {
             "frames": run.frames[name],
-            "dropped": device.dropped_in_run(),
+            "dropped": run.dropped[name],
             "without_time": int(np.sum(~times.valid)) if times is not None else 0,
             "median_time_bound_s": float(np.median(times.bound[times.valid])) * 1e-9
             if times is not None and times.valid.any()
             else None,
             "aligned": signals,
         }
-    return {"cameras": cameras, "readings": dict(run.readings), "ended_early_by": ended_by}
+    telemetry = getattr(run._lab, "telemetry", None)
+    published = telemetry.counts.published if telemetry is not None else None
+    return {
+        "cameras": cameras,
+        "readings": dict(run.readings),
+        "telemetry_messages": published,
+        "ended_early_by": ended_by,
+    }
 
 
 def table(run: Run) -> str:
@@ -59,6 +65,8 @@ def table(run: Run) -> str:
             )
         )
     lines.append("readings: " + ", ".join(f"{device} {count}" for device, count in found["readings"].items()))
+    if found["telemetry_messages"] is not None:
+        lines.append(f"telemetry: {found['telemetry_messages']} messages")
     for name, camera in found["cameras"].items():
         lines.append(f"{'signal at each frame of ' + name:<34}{'unit':>7}{'valid':>9}{'median sigma':>14}{'worst':>12}")
         for path, s in camera["aligned"].items():

@@ -81,7 +81,8 @@ class Emulation:
     def overrides(self, device: str) -> dict[str, Any]:
         """Options a device's driver needs to find its emulator (a detector's data port)."""
         link = self.links.get(self.config.link_of(device)[0])
-        return {"data_port": link.streams[0].port} if link is not None and link.streams else {}
+        option = getattr(self.config.drivers[device], "stream_option", "")
+        return {option: link.streams[0].port} if option and link is not None and link.streams else {}
 
     def emulator(self, device: str) -> Any:
         """The emulated instrument behind a device."""

@@ -158,12 +158,15 @@ class Lab:
 
     @asynccontextmanager
     async def record(
-        self, directory: str | Path = "runs", *, sample: str = "unknown", **notes: Any
+        self, directory: str | Path = "runs", *, sample: str = "unknown", film: bool = True, **notes: Any
     ) -> AsyncIterator[Run]:
-        """Record every signal and every frame into one file until the block is left, however it is left."""
+        """Record every signal and every frame into one file until the block is left, however it is left.
+
+        The cameras film all the while, unless `film` is False: then only while somebody looks at them.
+        """
         from ..recording.run import Run
 
-        run = Run(self, directory, sample=sample, notes=notes)
+        run = Run(self, directory, sample=sample, notes=notes, film=film)
         await run.start()
         self.run = run
         try:

@@ -25,7 +25,10 @@ def driver(name: str) -> type[Instrument]:
     if ":" in name:
         found = load(name)
     elif name in known():
-        found = known()[name].load()
+        try:
+            found = known()[name].load()
+        except ImportError as error:
+            raise ConfigError(f"driver {name!r} can't be imported: {error}; is its package whole?") from error
     else:
         near = difflib.get_close_matches(name, known(), n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known()) or 'none'}"

@@ -7,6 +7,7 @@ reason and on any operating system, the broker ends.
 
 from __future__ import annotations
 
+import getpass
 import os
 import signal
 import subprocess
@@ -45,6 +46,8 @@ def _watch(over: threading.Event, parent: int) -> None:
 def _mosquitto(port: int, program: str, over: threading.Event) -> int:
     with tempfile.TemporaryDirectory(prefix="insitu-broker-") as folder:
         configuration = Path(folder, "mosquitto.conf")
+        # As root mosquitto would become another user, and thereby forget that it is to die with us.
+        same_user = f"user {getpass.getuser()}\n" if hasattr(os, "geteuid") and os.geteuid() == 0 else ""
         configuration.write_text(
             f"listener {port} 127.0.0.1\n"
             "allow_anonymous true\n"
@@ -52,7 +55,7 @@ def _mosquitto(port: int, program: str, over: threading.Event) -> int:
             "set_tcp_nodelay true\n"
             "log_dest stderr\n"
             "log_type error\n"
-            "log_type warning\n"
+            "log_type warning\n" + same_user
         )
         broker = subprocess.Popen(
             [program, "-c", str(configuration)],

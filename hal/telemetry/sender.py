@@ -8,6 +8,7 @@ would keep the lab "online". Each of its waits is bounded.
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import ssl
 import uuid
@@ -26,6 +27,8 @@ from ..model.signal import SignalR
 from . import topics
 from .broker import BrokerUrl, EmbeddedBroker
 from .spool import Spool
+
+log = logging.getLogger("hal.telemetry")
 
 PATIENCE = 3.0
 """Seconds the broker is given to take a message."""
@@ -65,7 +68,7 @@ class Sender:
         self._wake, self._end = asyncio.Event(), asyncio.Event()
         self._nudged = False
         self._ending = False
-        self._noted: set[str] = set()
+        self._there: bool | None = None
 
     # ------------------------------------------------------------------ any thread
 
@@ -100,9 +103,7 @@ class Sender:
                 await self._knock()
                 async with self._connection() as client:
                     await self._hello(client)
-                    self._noted.clear()
-                    self._note(f"publishing to {self.url}")
-                    self._noted.clear()
+                    self._note(True, f"publishing to {self.url}")
                     pause = BACKOFF[0]
                     await self._publish(client)
                     await self._goodbye(client)
@@ -114,7 +115,9 @@ class Sender:
                 self.connected = False
             if self._ending:
                 return
-            self._note(f"no broker at {self.url} ({_said(trouble)}); still trying, the experiment goes on without")
+            self._note(
+                False, f"no broker at {self.url} ({_said(trouble)}); still trying, the experiment goes on without"
+            )
             await _rest(self._end, pause)
             pause = min(pause * 2, BACKOFF[1])
 
@@ -230,10 +233,11 @@ class Sender:
             topics.LabState(online, self._session, timebase.now() if online or clean else None, clean, timebase.anchor)
         )
 
-    def _note(self, text: str) -> None:
-        """Enter it in the journal, once in an outage."""
-        if text not in self._noted:
-            self._noted.add(text)
+    def _note(self, there: bool, text: str) -> None:
+        """Enter in the journal that the broker came or went: once, however often it is tried in between."""
+        log.info("%s", text)
+        if there is not self._there:
+            self._there = there
             with suppress(RuntimeError):  # the lab's loop has ended
                 self._lab_loop.call_soon_threadsafe(self._context.journal.note, "link", WHO, text)
 
@@ -268,5 +272,8 @@ def _said(error: BaseException | None) -> str:
 
 async def _lost(client: aiomqtt.Client) -> None:
     """Return never; raise when the connection is lost. Nothing is subscribed, so no message comes."""
-    async for _ in client.messages:
-        pass
+    try:
+        async for _ in client.messages:
+            pass
+    except aiomqtt.MqttError as error:
+        raise aiomqtt.MqttError("the connection was lost") from error

@@ -6,10 +6,10 @@ The one link that works on a clock that jumps: nothing here waits for the operat
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import Protocol
 
 from .link import Inbox
-
 
 TICK = 0.005
 """How often a streaming instrument is asked for more, s."""
@@ -97,6 +97,7 @@ class MemoryStream:
     def __init__(self, beside: MemoryLink) -> None:
         self._beside = beside
         self._open = False
+        self._dither = random.Random(0)
 
     async def open(self) -> None:
         if not self._beside.plugged:
@@ -119,7 +120,8 @@ class MemoryStream:
                 return data
             # An idle instrument costs a clock that jumps nothing.
             if far_end.streaming:
-                await asyncio.sleep(TICK)
+                # Off the beat: frames on a grid sent on another would look as if both clocks ran alike.
+                await asyncio.sleep(TICK * self._dither.uniform(0.5, 1.5))
             else:
                 await stirred.wait()
 

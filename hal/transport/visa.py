@@ -95,9 +95,11 @@ class VisaLink:
 
 
 async def _result(future: Future[None]) -> None:
-    """Wait for what the thread does; being cancelled neither stops it nor loses its error unseen."""
+    """Wait for what the thread does. Being cancelled does not stop it; its error comes again next time."""
+    waiting = asyncio.wrap_future(future)
+    waiting.add_done_callback(lambda done: done.cancelled() or done.exception())
     try:
-        await asyncio.shield(asyncio.wrap_future(future))
+        await asyncio.shield(waiting)
     except asyncio.CancelledError:
         if future.cancelled():  # by `close`, not by whoever waits here
             raise ConnectionError("the link was closed") from None
@@ -144,12 +146,13 @@ class _Wire:
         """Read once something has come, into `kept`; give up once unwanted, or when somebody wants to send."""
         slices = iter(SLICES)
         length = SLICES[0]
-        while not (unwanted.is_set() or self.senders or self._closing.is_set()):
+        # What an abandoned slice brought while this one waited for the thread is in `kept` already.
+        while not (self.kept or unwanted.is_set() or self.senders or self._closing.is_set()):
             length = next(slices, length)
             if data := self._slice(length):
                 self.kept.append(data)
                 return
-        if self._closing.is_set():
+        if self._closing.is_set() and not unwanted.is_set():
             raise ConnectionError(f"{self.url} was closed")
 
     async def close(self) -> None:
@@ -194,11 +197,13 @@ class _Wire:
 
     def _slice(self, length: float) -> bytes:
         resource = self._resource
+        full = self._visa.constants.StatusCode.success_max_count_read
         try:
             resource.timeout = round(length * 1000)
-            data, _ = resource.visalib.read(resource.session, 1 if self._is_serial else CHUNK)
-            if self._is_serial and (more := resource.bytes_in_buffer):
-                data += resource.visalib.read(resource.session, more)[0]
+            with resource.ignore_warning(full):
+                data, _ = resource.visalib.read(resource.session, 1 if self._is_serial else CHUNK)
+                if self._is_serial and (more := resource.bytes_in_buffer):
+                    data += resource.visalib.read(resource.session, more)[0]
             return bytes(data)
         except self._visa.VisaIOError as error:
             if error.error_code == self._visa.constants.StatusCode.error_timeout:

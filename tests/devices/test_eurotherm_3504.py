@@ -165,7 +165,7 @@ async def test_an_output_that_stays_on_is_said_aloud(bench: tuple[Eurotherm3504,
     await heater.ramp(to=100.0, rate=20.0)
     heater_stuck = wire.emulator._cycle
     wire.emulator._cycle = lambda: None  # its loop has hung; it still talks
-    with pytest.raises(Refused, match="heater: the output did not go to zero .*by hand"):
+    with pytest.raises(Refused, match=r"heater: the output did not go to zero .*by hand"):
         await heater.safe_state()
     wire.emulator._cycle = heater_stuck
 
@@ -227,7 +227,7 @@ async def test_a_setpoint_the_instrument_does_not_take_is_refused_and_goes_to_th
 ) -> None:
     heater, wire = bench
     wire.emulator.sp_high = 500.0  # set at its own keys
-    with pytest.raises(Refused, match="heater: unit 1, writing register .*illegal data value"):
+    with pytest.raises(Refused, match=r"heater: unit 1, writing register .*illegal data value"):
         await heater.ramp(to=550.0, rate=10.0)
     assert wire.emulator.manual == 1
 
@@ -330,7 +330,7 @@ async def test_another_master_reads_and_sets_it_on_a_serial_line_and_on_tcp() ->
             floats = await client.read_holding_registers(0x8004, count=2, device_id=7)
             assert client.convert_from_registers(floats.registers, client.DATATYPE.FLOAT32) == target
             assert (await client.read_holding_registers(9999, device_id=7)).exception_code == 2
-            # One of MinimalModbus' own calls: five registers by function 16 and 3.
+            # As MinimalModbus does it: one register by function 16.
             assert not (await client.write_registers(35, [300], device_id=7)).isError()
             assert (await client.read_holding_registers(289, device_id=7)).registers[0] == pytest.approx(250, abs=60)
     finally:

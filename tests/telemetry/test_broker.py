@@ -114,7 +114,7 @@ def test_it_comes_back_on_its_port(program):
     broker = EmbeddedBroker(program=program)
     broker.open()
     port = broker.port
-    os.kill(broker._process.pid, signal.SIGKILL)
+    os.killpg(broker._process.pid, signal.SIGKILL)
     broker._process.wait()
     assert not broker.alive
     try:
@@ -124,6 +124,15 @@ def test_it_comes_back_on_its_port(program):
         assert answers(port)
     finally:
         broker.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent was killed")
+def test_it_ends_with_its_keeper(program):
+    broker = EmbeddedBroker(program=program)
+    broker.open()
+    broker._process.kill()
+    assert falls_silent(broker.port)
+    broker.close()
 
 
 def test_where_neither_program_is_installed_the_message_names_both(monkeypatch):
@@ -165,8 +174,18 @@ def test_the_url_of_a_broker_is_understood(text, host, port, tls, embedded, user
 
 
 @pytest.mark.parametrize(
-    "text", ["", "localhost", "http://localhost", "mqtt://", "mqtt://h:99999", "mqtt://h/topic", "embedded:x", "embedded:70000"]
-)  # fmt: skip
+    "text",
+    [
+        "",
+        "localhost",
+        "http://localhost",
+        "mqtt://",
+        "mqtt://h:99999",
+        "mqtt://h/topic",
+        "embedded:x",
+        "embedded:70000",
+    ],
+)
 def test_a_url_that_cannot_be_understood_is_refused_with_examples(text):
     with pytest.raises(ConfigError, match=r"can't be understood; write \"mqtt://host\""):
         parse_broker(text)

@@ -1,0 +1,1 @@
+"""Quantum Detectors Merlin: a Medipix3 pixel detector, filmed over TCP."""

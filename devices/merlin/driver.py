@@ -1,0 +1,281 @@
+"""Quantum Detectors Merlin: pixel detector, commands on one TCP port, frames on another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from hal.capabilities import Camera
+from hal.errors import LinkLost, ProtocolError, Refused, WrongInstrument
+from hal.frames.chunk import FrameChunk
+from hal.instrument.address import ReadOnly
+from hal.instrument.camera import CameraInstrument
+from hal.model.reading import Answer
+from hal.model.signal import Kind, SignalR, SignalRW
+from hal.protocols.framing import Framing
+from hal.transport.link import Link, beside
+from hal.transport.session import LinkState
+
+from . import codec
+from .codec import Code, Mpx, Reply, State, TriggerStart
+from .stream import TYPES, AcquisitionBegins, FrameStream
+
+HAND_OVER = 1 / 30
+"""Seconds between two chunks."""
+FOR_EVER = 1_000_000_000
+"""Frames asked for when nobody says how many: eleven days at 1,000 1/s."""
+
+DEPTHS = {1: "uint8", 6: "uint8", 12: "uint16", 24: "uint32"}
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter(ReadOnly):
+    """A value by its name in the command interface."""
+
+    name: str
+    convert: Callable[[str], Any]
+
+    def question(self, device: Any) -> Hashable:
+        return self.name
+
+    async def ask(self, device: Any) -> Answer:
+        answer: Answer = await device.get(self.name)
+        return answer
+
+    def value(self, device: Any, payload: Any) -> Any:
+        return self.convert(payload)
+
+
+@dataclass(frozen=True, slots=True)
+class Written(Parameter):
+    """A value that can be set: by the driver's method `write`."""
+
+    write: str = ""
+
+    async def put(self, device: Any, value: Any) -> None:
+        await getattr(device, self.write)(value)
+
+
+class Merlin(CameraInstrument):
+    """One detector; frames are numbered from 1 in each acquisition and stamped by its own clock, in ns."""
+
+    @dataclass(frozen=True, slots=True)
+    class Options:
+        """The driver's settings in a lab file."""
+
+        data_port: int = 6342
+        """Where frames come from; the link is the control port (6341)."""
+        data_host: str = ""
+        """The host of that port, if it is another."""
+        counter_depth: int = 0
+        """1, 6, 12 or 24 bit; 0: as set in the Merlin software."""
+        continuous: bool = True
+        """Gapless: the next exposure begins while the last is read out."""
+        latency: float = 0.002
+        """Least s from the end of an exposure to its frame's arrival. Can't be seen one way: the default is the
+        emulator's; measure it at the instrument, by blanking the beam at a known time."""
+        latency_sigma: float = 0.0005
+        """Its standard uncertainty, s; three of it go into every frame's bound."""
+
+    vendor, model = "Quantum Detectors", "Merlin"
+    provides = (Camera,)
+    wires = ("tcp",)
+    timeout = 3.0  # a LabVIEW program answers
+    emulator = "devices.merlin.emulator:Merlin"
+    stream_option: ClassVar[str] = "data_port"
+    verified = "protocol against ADMerlin, libertem-live and tickit-devices; emulator with libertem-live; no hardware"
+    options: Options
+
+    exposure = SignalRW(
+        float, "s", at=Written("ACQUISITIONTIME", lambda text: float(text) * 1e-3, "_write_exposure"),
+        limits=(1e-5, 100.0), doc="Of each frame; to be set while it does not film.",
+    )  # fmt: skip
+    frame_period = SignalR(
+        float, "s", at=Parameter("ACQUISITIONPERIOD", lambda text: float(text) * 1e-3), kind=Kind.CONFIG,
+        varies="in steps", doc="From one exposure to the next.",
+    )  # fmt: skip
+    counter_depth = SignalR(
+        int,
+        "",
+        at=Parameter("COUNTERDEPTH", int),
+        kind=Kind.CONFIG,
+        varies="in steps",
+        doc="Bits of a pixel's counter.",
+    )
+    bias = SignalR(
+        float, "V", at=Parameter("HVBIAS", float), kind=Kind.CONFIG, varies="in steps", doc="Across the sensor."
+    )
+    sensor_temperature = SignalR(
+        float, "degC", at=Parameter("TEMPERATURE", float), poll=10.0, doc="Of the board (unit unverified)."
+    )
+
+    def __init__(self, *args: Any, **given: Any) -> None:
+        super().__init__(*args, **given)
+        self._data: Link | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._stream = FrameStream()
+        self._due: asyncio.TimerHandle | None = None
+        self._unreadable = ""
+
+    @classmethod
+    def framing(cls, scheme: str) -> Framing:
+        return Mpx()
+
+    # ------------------------------------------------------------------ connecting
+
+    async def identify(self) -> str:
+        version = await self._exchange("GET", "SOFTWAREVERSION")
+        if version.code or not version.value[:1].isdigit():
+            raise WrongInstrument(
+                self.name, f"expected a Merlin, found {version.value!r}; check `link` in the lab file (port 6341)"
+            )
+        return f"Merlin {version.value}"
+
+    async def connected(self) -> None:
+        self.shape = (int((await self.get("IMAGEY")).payload), int((await self.get("IMAGEX")).payload))
+        await self._read_settings()
+        await self._open_data()
+        # After a reconnection: a detector that was switched off meanwhile films on.
+        if self.armed and int((await self.get("DETECTORSTATUS")).payload) == State.IDLE:
+            await self.begin()
+
+    async def disconnecting(self) -> None:
+        await self._close_data()
+
+    # ------------------------------------------------------------------ filming
+
+    async def begin(self) -> None:
+        o = self.options
+        await self.set("CONTINUOUSRW", int(o.continuous))
+        if o.counter_depth:
+            await self.set("COUNTERDEPTH", o.counter_depth)
+        await self.set("TRIGGERSTART", int(TriggerStart.INTERNAL))
+        await self.set("TRIGGERSTOP", int(TriggerStart.INTERNAL))
+        await self.set("NUMFRAMESTOACQUIRE", FOR_EVER)
+        await self._read_settings()
+        self._unreadable = ""
+        await self._refuse_unless_ok(await self._exchange("CMD", "STARTACQUISITION"))
+
+    async def cease(self) -> None:
+        await self._refuse_unless_ok(await self._exchange("CMD", "STOPACQUISITION"))
+
+    # ------------------------------------------------------------------ control port
+
+    async def get(self, name: str) -> Answer:
+        """Ask for a parameter by its name in the command interface; the payload is its text."""
+        verb = "GET"
+        exchange = await self.ask(codec.request(verb, name), matches=lambda reply: codec.answers(reply, verb, name))
+        reply = self._parsed(exchange.reply)
+        await self._refuse_unless_ok(reply)
+        return Answer(reply.value, exchange.sent, exchange.received)
+
+    async def set(self, name: str, value: float | int | str) -> None:
+        """Set a parameter by its name in the command interface. Raises `Refused`."""
+        await self._refuse_unless_ok(await self._exchange("SET", name, str(value)))
+
+    # ------------------------------------------------------------------ private
+
+    async def _exchange(self, verb: str, name: str, value: str | None = None) -> Reply:
+        message, matches = codec.request(verb, name, value), lambda reply: codec.answers(reply, verb, name)
+        if verb == "GET":
+            exchange = await self.ask(message, matches=matches)
+        else:  # repeating STARTACQUISITION would answer "busy"
+            exchange = await self.command(message, idempotent=name != "STARTACQUISITION", matches=matches)
+        return self._parsed(exchange.reply)
+
+    def _parsed(self, body: bytes) -> Reply:
+        try:
+            return codec.parse_reply(body)
+        except ValueError:
+            raise self.protocol_error(body, "a reply of a Merlin") from None
+
+    async def _refuse_unless_ok(self, reply: Reply) -> None:
+        if reply.code != Code.OK:
+            raise Refused(self.name, f"{reply.verb} {reply.name}: error {reply.code}, {reply.meaning}")
+
+    async def _write_exposure(self, seconds: float) -> None:
+        """Exposure and period, in the order that never has the exposure outlast the period."""
+        ms = round(seconds * 1e3, 6)
+        before = float((await self.get("ACQUISITIONPERIOD")).payload)
+        names = ["ACQUISITIONPERIOD", "ACQUISITIONTIME"] if ms > before else ["ACQUISITIONTIME", "ACQUISITIONPERIOD"]
+        for name in names:
+            await self.set(name, ms)
+        await self._read_settings()
+        taken = float((await self.get("ACQUISITIONTIME")).payload)
+        if abs(taken - ms) > max(1e-3, 1e-3 * ms):
+            raise Refused(self.name, f"exposure {ms:g} ms became {taken:g} ms; see the Merlin software for its range")
+
+    async def _read_settings(self) -> None:
+        self.period = float((await self.get("ACQUISITIONPERIOD")).payload) * 1e-3
+        self.dtype = DEPTHS[int((await self.get("COUNTERDEPTH")).payload)]
+
+    # ------------------------------------------------------------------ data port
+
+    async def _open_data(self) -> None:
+        await self._close_data()
+        link = beside(self.session.link, self.options.data_port, self.options.data_host)
+        try:
+            await link.open()
+        except OSError as error:
+            raise LinkLost(
+                self.name, f"data port {link.url}: {error}; check `data_port`, and that no other program holds it"
+            ) from None
+        self._data, self._stream = link, FrameStream()
+        self._reader = asyncio.get_running_loop().create_task(self._receive(link), name=f"{self.name} frames")
+
+    async def _close_data(self) -> None:
+        reader, self._reader = self._reader, None
+        if reader is not None and reader is not asyncio.current_task():
+            reader.cancel()
+            with suppress(asyncio.CancelledError):
+                await reader
+        if self._data is not None:
+            await self._data.close()
+            self._data = None
+
+    async def _receive(self, link: Link) -> None:
+        loop, now = asyncio.get_running_loop(), self.context.timebase.now
+        try:
+            while True:
+                self._stream.feed(await link.receive(), now())
+                if self._due is None:
+                    self._due = loop.call_later(HAND_OVER, self._hand_over)
+        except OSError as error:
+            # The control port may still answer, but a camera without frames is lost all the same.
+            if self.session.state is LinkState.OPEN:
+                self.session.lose(self.name, ConnectionError(f"data port {link.url}: {error}"))
+        finally:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Parse what has come and pass it on."""
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+        garbage, garbled = self._stream.garbage, self._stream.garbled
+        try:
+            parts: list[AcquisitionBegins | FrameChunk] = self._stream.take()
+        except ValueError as error:
+            self._stream = FrameStream()
+            if not self._unreadable:
+                self._unreadable = str(error)
+                self.context.journal.note("error", self.name, self._unreadable)
+                for view in list(self.views):
+                    view.fail(ProtocolError(self.name, self._unreadable))
+            return
+        for part in parts:
+            match part:
+                case AcquisitionBegins():
+                    self.new_series()
+                case FrameChunk():
+                    self.take_in(part)
+        stream = self._stream
+        if (stream.garbage, stream.garbled) != (garbage, garbled):
+            text = f"{stream.garbage} bytes and {stream.garbled} frames on the data port could not be read so far"
+            self.context.journal.note("error", self.name, text)
+
+
+assert DEPTHS.keys() == TYPES.keys()

@@ -1,0 +1,352 @@
+"""An emulated Merlin: a control port, and a data port that sends frames late, in bursts, or never.
+
+It keeps the truth about every exposure, which a driver can't know: when it was on the bench's clock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from devices.physics import World
+from hal.protocols.framing import Framing
+
+from . import codec
+from .codec import Code, Mpx, State, TriggerStart
+from .scene import Scene
+from .stream import FrameWriter
+
+EPOCH = 1_767_225_600_000_000_000  # what the detector's clock says when it is switched on, less its offset
+READOUT = {1: 0.081, 6: 0.411, 12: 0.822, 24: 1.644}  # ms without continuous read-write [MI counterdepth; 12: TD]
+BUFFER = 64 << 20  # bytes that wait for somebody to fetch them; beyond it frames are lost
+REMEMBERED = 4_000_000  # exposures whose truth is kept
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """All exposures so far, the dropped ones too: arrays of equal length."""
+
+    series: NDArray[np.int32]
+    number: NDArray[np.int64]
+    middle: NDArray[np.float64]
+    """Middle of the exposure, seconds lived by the emulator (see `Merlin.lived`)."""
+    sent: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class _Parameter:
+    """One row of the table: what it is at power-up and what may be set."""
+
+    value: float | int | str
+    low: float = 0
+    high: float = 1e12
+    choices: tuple[int, ...] = ()
+    writable: bool = True
+
+
+class Merlin:
+    """Settings: `fps` and `size` (pixels) at power-up, counter `depth` (1, 6, 12, 24 bit), `drop` (chance that a
+    frame is never sent), `delay` (s, the least from the end of an exposure to sending) and `jitter` (s, mean of
+    the rest), `every` (s, mean interval of bursts; 0: none) and `late` (s, the longest that frames are held
+    back), `offset` (s) and `ppm` of its clock, `seed`.
+    """
+
+    reply_delay = 0.004  # s
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        unit: int | str | None = None,
+        channel: int | str | None = None,
+        fps: float = 1000.0,
+        size: int = 64,
+        depth: int = 6,
+        drop: float = 1e-3,
+        delay: float = 0.002,
+        jitter: float = 0.001,
+        every: float = 5.0,
+        late: float = 0.5,
+        offset: float = 3.7,
+        ppm: float = 20.0,
+        version: str = "0.77.0.16",
+        seed: int = 0,
+    ) -> None:
+        self.world = world
+        self.lived = 0.0
+        """Seconds since it was switched on: the time base of the truth."""
+        self.drop, self.delay, self.jitter, self.every, self.late = drop, delay, jitter, every, late
+        self.offset, self.ppm, self.size = offset, ppm, size
+        self._rng = np.random.default_rng(seed)
+        self._scene: Scene | None = None
+        self._table = _table(fps, size, depth, version)
+        self._usual = 1e3 / fps  # ms
+        self._values: dict[str, float | int | str] = {}
+        self._power_up()
+        self._series = -1
+        self._state = State.IDLE
+        self._armed = False
+        self._writer: FrameWriter | None = None
+        self._begun, self._next, self._until, self._made = 0.0, 0, 0, 0
+        self._queue: deque[tuple[NDArray[np.float64], bytes | NDArray[np.uint8]]] = deque()
+        self._queued = 0
+        self._released = 0.0
+        self._hold = self._burst(0.0)
+        self._truth: deque[tuple[int, NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]] = deque()
+        self._kept = 0
+
+    # ------------------------------------------------------------------ control port
+
+    def framing(self, scheme: str) -> Framing:
+        return Mpx()
+
+    def respond(self, message: bytes) -> bytes | None:
+        asked = codec.parse_request(message)
+        if asked is None:
+            return None
+        verb, name, value = asked
+        key = name.upper()
+        if verb == "CMD":
+            return codec.reply(verb, name, None, self._command(key))
+        if verb == "SET":
+            return codec.reply(verb, name, None, self._set(key, value))
+        if key == "DETECTORSTATUS":
+            return codec.reply(verb, name, str(int(self._state)), Code.OK)
+        if key == "TEMPERATURE":
+            return codec.reply(verb, name, f"{35.0 + self._rng.normal(0, 0.1):.6f}", Code.OK)
+        if key not in self._values:
+            return codec.reply(verb, name, "0", Code.UNKNOWN)
+        found = self._values[key]
+        return codec.reply(verb, name, f"{found:.6f}" if isinstance(found, float) else str(found), Code.OK)
+
+    # ------------------------------------------------------------------ data port
+
+    @property
+    def streaming(self) -> bool:
+        """Whether more is to be sent."""
+        return self._armed or bool(self._queue)
+
+    def greet(self) -> bytes:
+        """Whoever connects is told nothing until an acquisition begins."""
+        return b""
+
+    def stream(self) -> list[bytes]:
+        """Everything whose time to be sent has come."""
+        out = []
+        while self._queue:
+            due, block = self._queue[0]
+            n = int(np.searchsorted(due, self.lived, side="right"))
+            if n == 0:
+                break
+            self._queue.popleft()
+            if isinstance(block, bytes):
+                out.append(block)
+                continue
+            out.append(block[:n].tobytes())
+            self._queued -= n * block.shape[1]
+            if n < len(due):
+                self._queue.appendleft((due[n:], block[n:]))
+                break
+        return out
+
+    # ------------------------------------------------------------------ time
+
+    def advance(self, dt: float) -> None:
+        self.lived += dt
+        if self._writer is None or self._next >= self._until:
+            return
+        period, exposure = self._ns("ACQUISITIONPERIOD"), self._ns("ACQUISITIONTIME")
+        done = int((self._ticks(self.lived) - self._begun - exposure) // period) + 1
+        last = min(max(done, self._next), self._until)
+        if last > self._next:
+            self._expose(np.arange(self._next, last), period, exposure)
+            self._next = last
+        if self._next >= self._until and self._made >= int(self._values["NUMFRAMESTOACQUIRE"]):
+            self._stop()
+
+    def truth(self) -> Truth:
+        """Every exposure there was."""
+        if not self._truth:
+            none = np.zeros(0)
+            return Truth(none.astype(np.int32), none.astype(np.int64), none, none.astype(np.bool_))
+        series = np.concatenate([np.full(len(number), s, np.int32) for s, number, _, _ in self._truth])
+        return Truth(series, *(np.concatenate([row[i] for row in self._truth]) for i in (1, 2, 3)))
+
+    # ------------------------------------------------------------------ private
+
+    def _ticks(self, lived: float) -> float:
+        """Its clock, ns since EPOCH."""
+        return (lived + self.offset) * 1e9 * (1 + self.ppm * 1e-6)
+
+    def _ns(self, name: str) -> int:
+        return round(float(self._values[name]) * 1e6)
+
+    def _expose(self, k: NDArray[np.int64], period: int, exposure: int) -> None:
+        """Make frames k of this trigger; queue those that are sent."""
+        n = len(k)
+        number = self._made + 1 + np.arange(n)
+        self._made += n
+        ticks = round(self._begun) + k * period
+        pace = 1e9 * (1 + self.ppm * 1e-6)
+        middle = (ticks + exposure / 2) / pace - self.offset
+        sent = self._rng.random(n) >= self.drop
+        if self._queued > BUFFER:
+            sent[:] = False
+        self._remember(number, middle, sent)
+        number, ticks, stop = number[sent], ticks[sent], middle[sent] + exposure / 2 / pace
+        if not number.size:
+            return
+        if self._scene is None:
+            self._scene = Scene(self.world, self.size, self._rng)
+        counts = self._scene.images(number.size, exposure * 1e-6 / self._usual)
+        counts = np.minimum(counts, 2 ** min(int(self._values["COUNTERDEPTH"]), 8) - 1)
+        due = self._due(stop)
+        assert self._writer is not None
+        for block in self._writer.frames(number, EPOCH + ticks, counts):
+            self._queue.append((due[: len(block)], block))
+            self._queued += block.nbytes
+            due = due[len(block) :]
+
+    def _due(self, stop: NDArray[Any]) -> NDArray[np.float64]:
+        """When frames are sent: after a delay, held back in bursts, and never out of order."""
+        due = stop + self.delay + self._rng.exponential(self.jitter, stop.size) if self.jitter else stop + self.delay
+        while due[-1] >= self._hold[0]:
+            begin, end = self._hold
+            due = np.where((due >= begin) & (due < end), end, due)
+            if due[-1] <= end:
+                break  # and so may be the next
+            self._hold = self._burst(end)
+        due = np.maximum.accumulate(np.maximum(due, self._released))
+        self._released = float(due[-1])
+        return due
+
+    def _burst(self, after: float) -> tuple[float, float]:
+        """From when until when frames are held back next."""
+        begin = after + self._rng.exponential(self.every) if self.every else np.inf
+        return begin, begin + self._rng.uniform(0.2, 1.0) * self.late
+
+    def _remember(self, number: NDArray[Any], middle: NDArray[Any], sent: NDArray[np.bool_]) -> None:
+        self._truth.append((self._series, number, middle, sent))
+        self._kept += len(number)
+        while self._kept > REMEMBERED:
+            self._kept -= len(self._truth.popleft()[1])
+
+    def _power_up(self) -> None:
+        self._values = {name: parameter.value for name, parameter in self._table.items()}
+
+    def _command(self, name: str) -> Code:
+        if name == "STARTACQUISITION":
+            if self._armed:
+                return Code.BUSY
+            self._start()
+        elif name in ("STOPACQUISITION", "ABORT"):
+            self._stop()
+        elif name == "SOFTTRIGGER":
+            if self._armed and self._values["TRIGGERSTART"] == TriggerStart.SOFT and self._next >= self._until:
+                self._trigger(int(self._values["NUMFRAMESPERTRIGGER"]))
+        elif name == "RESET":
+            self._stop()
+            self._power_up()
+        else:
+            return Code.UNKNOWN
+        return Code.OK
+
+    def _start(self) -> None:
+        self._series += 1
+        self._armed, self._state, self._made, self._next, self._until = True, State.BUSY, 0, 0, 0
+        self._writer = FrameWriter(self.size, self.size, int(self._values["COUNTERDEPTH"]), self._ns("ACQUISITIONTIME"))
+        message = Mpx().encode(codec.acquisition_header(self._header()))
+        self._released = max(self._released, self.lived + self.delay)
+        self._queue.append((np.array([self._released]), message))
+        if self._values["TRIGGERSTART"] == TriggerStart.INTERNAL:
+            self._trigger(int(self._values["NUMFRAMESTOACQUIRE"]))
+
+    def _trigger(self, frames: int) -> None:
+        self._begun = self._ticks(self.lived) + 1e6  # 1 ms to set off
+        self._next, self._until = 0, min(frames, int(self._values["NUMFRAMESTOACQUIRE"]) - self._made)
+
+    def _stop(self) -> None:
+        self._armed, self._state, self._writer = False, State.IDLE, None
+
+    def _set(self, name: str, value: str) -> Code:
+        parameter = self._table.get(name)
+        if parameter is None:
+            return Code.UNKNOWN
+        if self._armed:
+            return Code.BUSY
+        if not parameter.writable:
+            return Code.UNKNOWN
+        try:
+            new = type(parameter.value)(float(value)) if not isinstance(parameter.value, str) else value
+        except ValueError:
+            return Code.RANGE
+        if isinstance(new, (int, float)) and not (
+            parameter.low <= new <= parameter.high and (not parameter.choices or new in parameter.choices)
+        ):
+            return Code.RANGE
+        if name == "ACQUISITIONPERIOD" and float(value) < float(self._values["ACQUISITIONTIME"]) - 1e-9:
+            return Code.RANGE
+        self._values[name] = new
+        self._fit()
+        return Code.OK
+
+    def _fit(self) -> None:
+        """A period leaves room for reading out, except in continuous mode, where it can't be shorter than that."""
+        read = READOUT[int(self._values["COUNTERDEPTH"])]
+        time, period = float(self._values["ACQUISITIONTIME"]), float(self._values["ACQUISITIONPERIOD"])
+        least = max(time, read) if self._values["CONTINUOUSRW"] else time + read
+        self._values["ACQUISITIONPERIOD"] = max(period, least)
+
+    def _header(self) -> dict[str, str]:
+        v = self._values
+        trigger = "Internal" if v["TRIGGERSTART"] == TriggerStart.INTERNAL else "Soft"
+        return {
+            "Time and Date Stamp (day, mnth, yr, hr, min, s)": "01/01/2026 00:00:00",
+            "Chip ID": "W529_F5,-,-,-",
+            "Chip Type (Medipix 3.0, Medipix 3.1, Medipix 3RX)": "Medipix 3RX",
+            "Assembly Size (NX1, 2X2)": "   1x1",
+            "Chip Mode  (SPM, CSM, CM, CSCM)": "SPM",
+            "Counter Depth (number)": str(v["COUNTERDEPTH"]),
+            "Gain": "SLGM",
+            "Active Counters": "Alternating" if v["CONTINUOUSRW"] else "Counter 0",
+            "Acquisition Type (Normal, Th_scan, Config)": "Normal",
+            "Frames in Acquisition (Number)": str(v["NUMFRAMESTOACQUIRE"]),
+            "Frames per Trigger (Number)": str(v["NUMFRAMESPERTRIGGER"]),
+            "Trigger Start (Positive, Negative, Internal)": trigger,
+            "Trigger Stop (Positive, Negative, Internal)": "Internal",
+            "Sensor Bias (V)": f"{v['HVBIAS']} V",
+            "Medipix Clock (MHz)": "120MHz",
+            "Readout System": "Merlin Quad",
+            "Software Version": str(v["SOFTWAREVERSION"]),
+        }
+
+
+def _table(fps: float, size: int, depth: int, version: str) -> dict[str, _Parameter]:
+    """The parameters it knows [TD parameters.commands; IMAGEX, IMAGEY: LL read_sig_shape]."""
+    flag, most = (0, 1), 4_294_967_295
+    return {
+        "SOFTWAREVERSION": _Parameter(version, writable=False),
+        "IMAGEX": _Parameter(size, writable=False),
+        "IMAGEY": _Parameter(size, writable=False),
+        "COLOURMODE": _Parameter(0, choices=(0,)),
+        "CHARGESUMMING": _Parameter(0, choices=flag),
+        "GAIN": _Parameter(0, choices=(0, 1, 2, 3)),
+        "CONTINUOUSRW": _Parameter(1, choices=flag),
+        "ENABLECOUNTER1": _Parameter(0, choices=(0,)),
+        **{f"THRESHOLD{i}": _Parameter(0.0, high=511.0) for i in range(8)},
+        "OPERATINGENERGY": _Parameter(0.0),
+        "COUNTERDEPTH": _Parameter(depth, choices=(1, 6, 12, 24)),
+        "NUMFRAMESTOACQUIRE": _Parameter(1, low=1, high=most),
+        "NUMFRAMESPERTRIGGER": _Parameter(1, low=1, high=most),
+        "ACQUISITIONTIME": _Parameter(1e3 / fps, low=1e-3, high=1e8),
+        "ACQUISITIONPERIOD": _Parameter(1e3 / fps, low=1e-3, high=1e8),
+        "TRIGGERSTART": _Parameter(0, choices=tuple(range(10))),
+        "TRIGGERSTOP": _Parameter(0, choices=tuple(range(10))),
+        "FILEFORMAT": _Parameter(0, choices=(0,)),
+        "FILEENABLE": _Parameter(0, choices=flag),
+        "HVBIAS": _Parameter(120, low=0, high=200),
+    }

@@ -1,0 +1,672 @@
+"""Merlin: what it says, what it films, and how its frames come to lab time."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from devices.merlin import codec
+from devices.merlin.codec import Mpx
+from devices.merlin.driver import Merlin
+from devices.merlin.emulator import Merlin as Emulator
+from devices.merlin.stream import AcquisitionBegins, FrameStream, FrameWriter
+from devices.physics import World
+from hal.clock.timebase import Timebase
+from hal.errors import InterlockTripped, LimitError, LinkLost, ProtocolError, Refused, WrongInstrument
+from hal.frames.chunk import FrameChunk
+from hal.frames.frame import Reason
+from hal.gate import Gate
+from hal.instrument.bench import Bench
+from hal.instrument.serving import StreamPort, TcpPort
+from hal.model.context import Context
+from hal.testing import wired
+from hal.transport.session import LinkState, Reconnect, Session
+from hal.transport.tcp import TcpLink
+
+# Frame headers of real detectors. The first: LiberTEM-rs, libertem_qd_mpx/src/base_types.rs,
+# test_parse_frame_header_example_1_single. The others: fpd, fpd_file.py, _print_testing_notes (software
+# 0.77.0.16 and 0.65.8, the latter with "nS"; 0.67 raw).
+HEADERS = {
+    "6 bit": (
+        "MQ1,000001,00384,01,0256,0256,U08,   1x1,01,2020-05-18 16:51:49.971626,0.000555,0,0,0,1.200000E+2,"
+        "5.110000E+2,0.000000E+0,0.000000E+0,0.000000E+0,0.000000E+0,0.000000E+0,0.000000E+0,3RX,175,511,000,000,"
+        "000,000,000,000,125,255,125,125,100,100,082,100,087,030,128,004,255,129,128,176,168,511,511,MQ1A,"
+        "2020-05-18T14:51:49.971626178Z,555000ns,6,",
+        (256, 256), "uint8", "2020-05-18T14:51:49.971626178", 555_000,
+    ),
+    "12 bit": (
+        "MQ1,000001,00384,01,0256,0256,U16,   1x1,01,2021-10-04 12:57:48.710465,0.001000,0,0,0,5.700000E+1,"
+        "5.110000E+2,0.000000+0,0.000000E+0,0.000000E+0,0.000000E+0,0.000000E+0,0.000000E+0,3RX,114,511,000,000,000,"
+        "000,000,000,100,255,200,125,100,100,098,100,104,050,128,004,255,084,128,135,125,511,511,MQ1A,"
+        "2021-10-04T16:57:48.710465438Z,1000000ns,12,",
+        (256, 256), "uint16", "2021-10-04T16:57:48.710465438", 1_000_000,
+    ),
+    "colour": (
+        "MQ1,000001,00384,01,0128,0128,U16,   2x2,01,2015-08-27 18:10:36.025832,0.010000,0,1,0,0.000000E+0,"
+        "0.000000E+0,0.000000E+0,0.000000E+0,0.000000E+0,0.000000E+0,0.000000E+0,0.000000E+0,3RX,000,000,000,000,000,"
+        "000,000,000,175,010,200,125,100,100,093,100,099,030,128,004,255,127,128,177,167,000,000,MQ1A,"
+        "2015-08-27T17:10:36.025832396Z,10000000nS,12,",
+        (128, 128), "uint16", "2015-08-27T17:10:36.025832396", 10_000_000,
+    ),
+    "before MQ1A": (
+        "MQ1,000001,00384,01,0256,0256,U08,   1x1,01,2020-05-18 16:51:49.971626,0.000555,0,0,0,1.200000E+2,",
+        (256, 256), "uint8", "2020-05-18T16:51:49.971626", 555_000,
+    ),
+}  # fmt: skip
+RAW = (
+    "MQ1,000001,00384,01,0256,0256,R64,   1x1,01,2017-11-10 15:39:58.616402,0.005000,0,0,0,,MQ1A,"
+    "2017-11-10T15:39:58.616402345Z,5000000ns,6,"
+)
+
+
+def message(header: str, pixels: bytes) -> bytes:
+    return Mpx().encode(header.encode().ljust(384, b"\0") + pixels)
+
+
+def written(numbers: Any, *, size: int = 4, depth: int = 6, period: int = 1_000_000) -> bytes:
+    """Frames with their number in every pixel."""
+    numbers = np.asarray(numbers, np.int64)
+    pixels = np.repeat(numbers % 60, size * size).astype(np.uint8).reshape(-1, size * size)
+    ticks = 1_767_225_600_000_000_000 + numbers * period
+    return b"".join(b.tobytes() for b in FrameWriter(size, size, depth, 900_000).frames(numbers, ticks, pixels))
+
+
+def frames_of(stream: FrameStream) -> FrameChunk:
+    return FrameChunk.concatenate([part for part in stream.take() if isinstance(part, FrameChunk)])
+
+
+# ------------------------------------------------------------------------------------------ codec
+
+
+def test_a_command_is_framed_as_the_detector_wants_it() -> None:
+    # ADMerlin mpxCommand, and uedinst's MERLIN_connection: 'MPX,21,CMD,STARTACQUISITION'
+    assert Mpx().encode(codec.request("CMD", "STARTACQUISITION")) == b"MPX,0000000021,CMD,STARTACQUISITION"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(b"MPX,21,CMD,STARTACQUISITION", id="uedinst"),
+        pytest.param(b"MPX,0000000023,CMD,STARTACQUISITION,0", id="libertem_live"),
+        pytest.param(b"MPX,0000000021,CMD,STARTACQUISITION", id="instamatic"),
+        pytest.param(b"noise MPX,x,MPX,0000000021,CMD,STARTACQUISITION", id="after_noise"),
+    ],
+)
+def test_what_other_programs_send_is_understood(sent: bytes) -> None:
+    (body,) = Mpx().feed(sent)
+    asked = codec.parse_request(body)
+    assert asked is not None
+    assert asked[:2] == ("CMD", "STARTACQUISITION")
+
+
+@given(
+    st.lists(st.sampled_from([b"GET,GAIN", b"GET,GAIN,0,0", b"SET,THRESHOLD0,20.5,0"]), max_size=5), st.integers(1, 9)
+)
+def test_messages_survive_being_cut_anywhere(bodies: list[bytes], cut: int) -> None:
+    wire, framing = b"".join(Mpx().encode(body) for body in bodies), Mpx()
+    assert [m for k in range(0, len(wire), cut) for m in framing.feed(wire[k : k + cut])] == bodies
+
+
+@given(st.sampled_from(["GET", "SET", "CMD"]), st.from_regex(r"[A-Z0-9]{1,20}", fullmatch=True), st.integers(0, 3))
+def test_a_reply_reads_back_as_it_was_written(verb: str, name: str, code: int) -> None:
+    value = "1.5,2" if verb == "GET" else None
+    found = codec.parse_reply(codec.reply(verb, name, value, code))
+    assert (found.verb, found.name, found.value, found.code) == (verb, name, value or "", code)
+    assert codec.answers(codec.reply(verb, name, value, code), verb, name)
+
+
+def test_the_acquisition_header_reads_back() -> None:
+    values = {"Frames in Acquisition (Number)": "16384", "Sensor Bias (V)": "120 V"}
+    body = codec.acquisition_header(values)
+    assert len(body) == 2048
+    assert codec.parse_acquisition_header(body) == values
+
+
+@pytest.mark.parametrize(("header", "shape", "dtype", "time", "exposure"), HEADERS.values(), ids=HEADERS.keys())
+def test_a_real_detectors_frame_is_read(
+    header: str, shape: tuple[int, int], dtype: str, time: str, exposure: int
+) -> None:
+    pixels = np.arange(shape[0] * shape[1]).reshape(shape).astype(dtype)
+    stream = FrameStream()
+    stream.feed(message(header, pixels.astype(pixels.dtype.newbyteorder(">")).tobytes()), 77)
+    frame = frames_of(stream)
+    assert (frame.images[0] == pixels).all()
+    assert frame.images.dtype == dtype
+    assert frame.number.tolist() == [1]
+    assert frame.ticks[0] == np.datetime64(time, "ns").astype(np.int64)
+    assert (frame.exposure_ns[0], frame.arrival[0]) == (exposure, 77)
+
+
+def test_raw_frames_are_refused_with_the_remedy() -> None:
+    stream = FrameStream()
+    stream.feed(message(RAW, bytes(256 * 256)), 0)
+    with pytest.raises(ValueError, match="set the file format to binary"):
+        stream.take()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(1, 700), min_size=1, max_size=12), st.sampled_from([1, 6, 12, 24]))
+def test_frames_are_the_same_however_the_bytes_arrive(cuts: list[int], depth: int) -> None:
+    wire = Mpx().encode(codec.acquisition_header({})) + written(range(1, 8), depth=depth)
+    stream, found, at, arrivals = FrameStream(), [], 0, []
+    for k in range(10_000):
+        piece = wire[at : at + cuts[k % len(cuts)]]
+        at += len(piece)
+        arrivals.append((at, k))
+        stream.feed(piece, k)
+        if k % 3 == 0 or at == len(wire):
+            found += stream.take()
+        if at == len(wire):
+            break
+    assert isinstance(found[0], AcquisitionBegins)
+    frames = FrameChunk.concatenate([part for part in found if isinstance(part, FrameChunk)])
+    assert frames.number.tolist() == list(range(1, 8))
+    assert (frames.images == frames.number[:, None, None]).all()
+    assert (np.diff(frames.ticks) == 1_000_000).all()
+    size = (len(wire) - 2048 - 15) // 7
+    for number, arrival in zip(frames.number.tolist(), frames.arrival.tolist(), strict=True):
+        end = 2048 + 15 + number * size
+        assert arrival == next(k for at, k in arrivals if at >= end)  # when its last byte was here
+
+
+def test_numbers_grow_beyond_six_digits() -> None:
+    stream = FrameStream()
+    stream.feed(written([999_998, 999_999, 1_000_000, 1_000_001]), 0)
+    assert frames_of(stream).number.tolist() == [999_998, 999_999, 1_000_000, 1_000_001]
+
+
+def test_missing_bytes_cost_only_the_frame_they_are_missing_from() -> None:
+    wire = written(range(1, 11))
+    size = len(wire) // 10
+    stream = FrameStream()
+    stream.feed(b"GARBAGE" * 9 + wire[: 3 * size + 400] + wire[3 * size + 405 :], 0)
+    frames = frames_of(stream)
+    assert frames.number.tolist() == [1, 2, 3, 5, 6, 7, 8, 9, 10]
+    assert (frames.images == frames.number[:, None, None]).all()
+    assert stream.garbage > 0
+
+
+def test_an_unreadable_number_costs_one_frame() -> None:
+    wire = bytearray(written(range(1, 6)))
+    wire[2 * (len(wire) // 5) + 22] = ord("?")
+    stream = FrameStream()
+    stream.feed(bytes(wire), 0)
+    assert frames_of(stream).number.tolist() == [1, 2, 4, 5]
+    assert stream.garbled == 1
+
+
+def test_rosettasciio_reads_the_frames(tmp_path: Any) -> None:
+    rsciio = pytest.importorskip("rsciio.quantumdetector")
+    wire = np.frombuffer(written(range(1, 5), depth=12), np.uint8).reshape(4, -1)
+    path = tmp_path / "film.mib"
+    path.write_bytes(wire[:, 15:].tobytes())
+    data, headers = rsciio.load_mib_data(str(path), return_headers=True)
+    assert data.shape == (4, 4, 4)
+    assert data[:, 0, 0].tolist() == [1, 2, 3, 4]
+    assert rsciio.parse_timestamps(headers)[2] == "2026-01-01T00:00:00.003000000Z"
+    assert rsciio.parse_exposures(headers)[0] == pytest.approx(0.9)  # ms
+
+
+# --------------------------------------------------------------------------------------- emulator
+
+
+def run(emulator: Emulator, seconds: float) -> bytes:
+    """What it sends meanwhile."""
+    out = b""
+    for _ in range(round(seconds / 0.005)):
+        emulator.world.advance(0.005)
+        emulator.advance(0.005)
+        out += b"".join(emulator.stream())
+    return out
+
+
+def film(emulator: Emulator, seconds: float = 0.2) -> FrameChunk:
+    assert emulator.respond(b"SET,NUMFRAMESTOACQUIRE,100000") == b"SET,NUMFRAMESTOACQUIRE,0"
+    assert emulator.respond(b"CMD,STARTACQUISITION") == b"CMD,STARTACQUISITION,0"
+    stream = FrameStream()
+    stream.feed(run(emulator, seconds), 0)
+    emulator.respond(b"CMD,STOPACQUISITION")
+    return frames_of(stream)
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer"),
+    [
+        (b"GET,SOFTWAREVERSION,0", b"GET,SOFTWAREVERSION,0.77.0.16,0"),
+        (b"get,ImageX", b"GET,ImageX,64,0"),
+        (b"GET,NONSENSE", b"GET,NONSENSE,0,2"),
+        (b"SET,COUNTERDEPTH,7", b"SET,COUNTERDEPTH,3"),
+        (b"SET,ACQUISITIONTIME,fast", b"SET,ACQUISITIONTIME,3"),
+        (b"SET,SOFTWAREVERSION,1", b"SET,SOFTWAREVERSION,2"),
+        (b"CMD,EXPLODE", b"CMD,EXPLODE,2"),
+        (b"hello", None),
+    ],
+)
+def test_the_control_port_answers_with_the_right_code(asked: bytes, answer: bytes | None) -> None:
+    assert Emulator(World()).respond(asked) == answer
+
+
+def test_nothing_can_be_set_while_it_acquires() -> None:
+    emulator = Emulator(World())
+    emulator.respond(b"CMD,STARTACQUISITION")
+    assert emulator.respond(b"SET,ACQUISITIONTIME,2") == b"SET,ACQUISITIONTIME,1"
+    assert emulator.respond(b"GET,DETECTORSTATUS") == b"GET,DETECTORSTATUS,1,0"
+    assert emulator.respond(b"CMD,STARTACQUISITION") == b"CMD,STARTACQUISITION,1"
+
+
+def test_reading_out_takes_time_unless_it_is_gapless() -> None:
+    emulator = Emulator(World(), depth=12)
+    emulator.respond(b"SET,CONTINUOUSRW,0")
+    assert emulator.respond(b"GET,ACQUISITIONPERIOD") == b"GET,ACQUISITIONPERIOD,1.822000,0"
+
+
+def test_it_stops_by_itself_after_the_frames_asked_for() -> None:
+    emulator = Emulator(World(), drop=0.0)
+    emulator.respond(b"SET,NUMFRAMESTOACQUIRE,50")
+    emulator.respond(b"CMD,STARTACQUISITION")
+    stream = FrameStream()
+    stream.feed(run(emulator, 0.5), 0)
+    assert frames_of(stream).number.tolist() == list(range(1, 51))
+    assert emulator.respond(b"GET,DETECTORSTATUS") == b"GET,DETECTORSTATUS,0,0"
+
+
+def test_a_soft_trigger_gives_as_many_frames_as_were_asked_for_each() -> None:
+    emulator, stream = Emulator(World(), drop=0.0), FrameStream()
+    for text in ("NUMFRAMESTOACQUIRE,30", "NUMFRAMESPERTRIGGER,10", "TRIGGERSTART,5"):
+        emulator.respond(b"SET," + text.encode())
+    emulator.respond(b"CMD,STARTACQUISITION")
+    stream.feed(run(emulator, 0.2), 0)
+    assert all(isinstance(part, AcquisitionBegins) for part in stream.take())
+    emulator.respond(b"CMD,SOFTTRIGGER")
+    stream.feed(run(emulator, 0.2), 0)
+    assert len(frames_of(stream)) == 10
+
+
+def test_the_particle_melts_dims_in_hydrogen_and_is_gone_without_a_beam() -> None:
+    def look(**conditions: Any) -> Any:
+        world = World()
+        emulator = Emulator(world, drop=0.0, jitter=0.0, every=0.0)
+        for name, value in conditions.items():
+            setattr(world, name, value)
+        world.advance = lambda dt: None  # type: ignore[method-assign]
+        return film(emulator).images.mean(axis=0)
+
+    cold, molten, hydrogen, dark = look(), look(temperature=900.0), look(hydrogen=1.0), look(blanked=True)
+    assert 2 < cold.mean() < 8
+    assert np.sum(molten > 6) < 0.6 * np.sum(cold > 6)  # smaller
+    assert np.abs(np.diff(molten, axis=1)).max() < 0.5 * np.abs(np.diff(cold, axis=1)).max()  # and without edges
+    assert hydrogen[32, 32] < 0.6 * cold[32, 32]
+    assert dark.sum() == 0
+
+
+def test_the_counts_scatter_as_counts_do() -> None:
+    images = film(Emulator(World(), drop=0.0), 1.0).images[:, 24:40, 24:40].astype(float)
+    assert images.var(axis=0).mean() / images.mean() == pytest.approx(1.0, abs=0.05)
+
+
+def test_dropped_frames_are_never_sent_and_bursts_come_together() -> None:
+    emulator = Emulator(World(), drop=0.05, every=0.3, late=0.3, seed=4)
+    emulator.respond(b"SET,NUMFRAMESTOACQUIRE,100000")
+    emulator.respond(b"CMD,STARTACQUISITION")
+    stream = FrameStream()
+    for k in range(400):
+        stream.feed(run(emulator, 0.005), k)
+    emulator.respond(b"CMD,STOPACQUISITION")
+    stream.feed(run(emulator, 1.0), 400)
+    frames, truth = frames_of(stream), emulator.truth()
+    assert frames.number.tolist() == truth.number[truth.sent].tolist()
+    assert 0.03 < 1 - truth.sent.mean() < 0.07
+    assert max(np.bincount(frames.arrival)) > 60  # of 5 usually
+
+
+# ----------------------------------------------------------------------------------------- driver
+
+
+class Recorder:
+    """Keeps everything."""
+
+    def __init__(self, camera: Merlin) -> None:
+        self.chunks: list[FrameChunk] = []
+        camera.on_chunk(self.chunks.append)
+
+    @property
+    def film(self) -> FrameChunk:
+        return FrameChunk.concatenate(self.chunks)
+
+
+def starts(wire: Any) -> int:
+    return sum(b"STARTACQUISITION" in sent for sent in wire.sent)
+
+
+async def test_it_says_who_it_is_and_what_it_films() -> None:
+    async with wired("merlin", name="camera", depth=12, size=32, fps=500) as (camera, _):
+        assert camera.identity == "Merlin 0.77.0.16"
+        assert (camera.shape, camera.dtype, camera.period) == ((32, 32), "uint16", pytest.approx(0.002))
+
+
+async def test_another_instrument_is_found_out() -> None:
+    with pytest.raises(WrongInstrument, match="expected a Merlin.*check `link`"):
+        async with wired("merlin", version="ready"):
+            pass
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_every_exposure_is_where_it_was_within_its_bound(seed: int) -> None:
+    async with wired("merlin", fps=500, seed=seed, ppm=-45.0, drop=0.01, every=2.0) as (camera, wire):
+        recorder = Recorder(camera)
+        async with camera.filming():
+            await asyncio.sleep(20.0)
+        await asyncio.sleep(1.0)
+        film, truth = recorder.film, wire.emulator.truth()
+        assert film.number.tolist() == truth.number[truth.sent].tolist()
+        assert (film.index == film.number - 1).all()
+        assert film.valid.all()
+        lab = camera.context.timebase.at(round(truth.middle[0] * 1e9)) + np.rint(
+            (truth.middle - truth.middle[0]) * 1e9
+        ).astype(np.int64)
+        off = (film.start + film.stop) // 2 - lab[truth.sent]
+        assert (np.abs(off) <= film.bound).all()
+        settled = slice(1000, None)
+        assert np.abs(off[settled]).max() < 1e6  # ns; arrivals are up to half a second late
+        assert film.bound[settled].max() < 4e6
+        lost = int((~truth.sent).sum())
+        assert lost > 50
+        assert await camera.dropped.get() == lost - int(np.sum(~truth.sent[truth.number > film.number[-1]]))
+
+
+async def test_the_rate_and_the_counts_are_read_without_an_exchange() -> None:
+    async with wired("merlin", fps=200, drop=0.0, every=0.0) as (camera, wire):
+        async with camera.filming():
+            await asyncio.sleep(5.0)
+            wire.forget()
+            assert await camera.rate.get() == pytest.approx(200, rel=0.05)
+            assert await camera.received.get() == pytest.approx(1000, abs=30)
+            assert not wire.sent
+        assert await camera.rate.get() == 0.0
+
+
+async def test_late_frames_are_counted() -> None:
+    async with wired("merlin", fps=200, drop=0.0, every=1.0, late=0.5, seed=3) as (camera, _):
+        async with camera.filming():
+            await asyncio.sleep(10.0)
+        assert 100 < await camera.late.get() < 1000
+
+
+async def test_the_exposure_is_set_together_with_the_period() -> None:
+    async with wired("merlin") as (camera, _):
+        for seconds in (0.005, 0.0005, 0.002):
+            await camera.exposure.set(seconds)
+            assert await camera.exposure.get() == pytest.approx(seconds)
+            assert await camera.frame_period.get() == pytest.approx(seconds)
+
+
+async def test_an_exposure_the_detector_does_not_take_is_refused() -> None:
+    async with wired("merlin", depth=12) as (camera, wire):
+        wire.emulator._table["ACQUISITIONTIME"] = wire.emulator._table["COUNTERDEPTH"]  # takes 1, 6, 12, 24 only
+        with pytest.raises(Refused, match="parameter out of range"):
+            await camera.exposure.set(0.05)
+
+
+async def test_an_exposure_beyond_the_limits_never_reaches_the_wire() -> None:
+    async with wired("merlin", name="camera") as (camera, wire):
+        with pytest.raises(LimitError, match="nothing was sent"):
+            camera.exposure.set(1000.0)
+        assert not wire.sent
+
+
+async def test_setting_the_exposure_of_a_running_camera_is_refused_with_the_remedy() -> None:
+    async with wired("merlin", name="camera") as (camera, _):
+        await camera.arm()
+        with pytest.raises(Refused, match="camera: SET .*stop the acquisition first"):
+            await camera.exposure.set(0.002)
+
+
+async def test_views_and_recorder_share_one_acquisition_and_the_last_one_out_stops_it() -> None:
+    async with wired("merlin", fps=100) as (camera, wire):
+
+        async def look(frames: int) -> None:
+            async for _ in camera.frames():
+                frames -= 1
+                if not frames:
+                    break
+
+        async with camera.filming():
+            await asyncio.gather(look(50), look(100))
+            await asyncio.sleep(0.1)
+            assert camera.armed
+            assert starts(wire) == 1
+        assert not camera.armed
+        assert b"STOPACQUISITION" in wire.sent[-1]
+
+
+async def test_a_camera_armed_by_hand_films_on_when_views_leave() -> None:
+    async with wired("merlin", fps=100) as (camera, wire):
+        await camera.arm()
+        async for _ in camera.frames():
+            break
+        await asyncio.sleep(0.1)
+        assert camera.armed
+        await camera.stop()
+        assert not camera.armed
+        assert starts(wire) == 1
+
+
+async def test_leaving_a_view_early_stops_the_camera() -> None:
+    async with wired("merlin", fps=100) as (camera, wire):
+        async for _ in camera.frames():
+            break
+        await asyncio.sleep(0.1)
+        assert not camera.armed
+        assert wire.emulator.respond(b"GET,DETECTORSTATUS") == b"GET,DETECTORSTATUS,0,0"
+
+
+async def test_stopping_the_camera_ends_its_views() -> None:
+    async with wired("merlin", fps=100) as (camera, _):
+        seen = 0
+        async for _ in camera.frames():
+            seen += 1
+            if seen == 20:
+                await camera.stop()
+        assert 20 <= seen < 30
+
+
+async def test_stopping_an_idle_camera_sends_nothing() -> None:
+    async with wired("merlin") as (camera, wire):
+        await camera.stop()
+        assert not wire.sent
+
+
+async def test_a_slow_script_skips_frames_and_the_recorder_loses_none() -> None:
+    async with wired("merlin", fps=1000, drop=0.0) as (camera, wire):
+        recorder, seen, view = Recorder(camera), 0, camera.frames()
+        async for _ in view:
+            await asyncio.sleep(0.5)
+            seen += 1
+            if seen == 12:
+                break
+        await asyncio.sleep(1.0)
+        truth = wire.emulator.truth()
+        assert view.skipped > 4000
+        assert recorder.film.number.tolist() == truth.number[truth.sent].tolist()
+
+
+async def test_each_acquisition_is_a_series_of_its_own() -> None:
+    async with wired("merlin", fps=200, drop=0.0, every=0.0) as (camera, wire):
+        recorder = Recorder(camera)
+        for _ in range(3):
+            async with camera.filming():
+                await asyncio.sleep(0.5)
+            await asyncio.sleep(0.5)
+        film = recorder.film
+        assert np.unique(film.series).tolist() == [0, 1, 2]
+        assert (film.index[np.flatnonzero(np.diff(film.series)) + 1] == 0).all()
+        assert await camera.dropped.get() == 0
+        assert film.valid.all()
+        truth = wire.emulator.truth()
+        assert len(film) == len(truth.number)
+
+
+async def test_a_listener_in_trouble_does_not_cost_the_others_their_frames() -> None:
+    async with wired("merlin", name="camera", fps=100) as (camera, _):
+
+        def broken(chunk: FrameChunk) -> None:
+            raise RuntimeError("disk full")
+
+        camera.on_chunk(broken)
+        recorder = Recorder(camera)
+        async with camera.filming():
+            await asyncio.sleep(1.0)
+        assert len(recorder.film) > 50
+        assert any("disk full" in event.text for event in camera.context.journal.recent)
+
+
+async def test_the_safe_state_takes_one_message() -> None:
+    async with wired("merlin", fps=100) as (camera, wire):
+        await camera.arm()
+        wire.forget()
+        await camera.safe_state()
+        assert wire.sent == [b"MPX,0000000020,CMD,STOPACQUISITION"]
+        assert not camera.armed
+        await camera.safe_state()  # and once more on an idle one
+
+
+async def test_a_trip_ends_the_film_and_the_view_and_nothing_else_is_written() -> None:
+    async with wired("merlin", fps=100) as (camera, wire):
+
+        async def trip() -> None:
+            await asyncio.sleep(1.0)
+            error = InterlockTripped("vacuum")
+            camera.context.gate.close(lambda: error)
+            camera.context.fail_pending(error)
+            await camera.safe_state()
+
+        tripping = asyncio.create_task(trip())
+        with pytest.raises(InterlockTripped):
+            async for _ in camera.frames():
+                pass
+        await tripping
+        await asyncio.sleep(1.0)
+        assert sum(b"STOPACQUISITION" in sent for sent in wire.sent) == 1
+        with pytest.raises(InterlockTripped):
+            await camera.arm()
+
+
+async def test_a_pulled_cable_ends_the_view() -> None:
+    async with wired("merlin", name="camera", fps=100) as (camera, wire):
+        asyncio.get_running_loop().call_later(1.0, wire.unplug)
+        with pytest.raises(LinkLost, match="camera: .*check the cable"):
+            async for _ in camera.frames():
+                pass
+        assert not camera.armed
+
+
+async def test_a_film_goes_on_over_a_reconnection_and_counts_what_it_missed() -> None:
+    async with wired("merlin", fps=200, drop=0.0, every=0.0, reconnect=Reconnect(10.0)) as (camera, wire):
+        recorder = Recorder(camera)
+        loop = asyncio.get_running_loop()
+        loop.call_later(1.0, wire.unplug)
+        loop.call_later(3.0, wire.plug)
+        async for frame in camera.frames():
+            if frame.number > 1000:
+                break
+        film = recorder.film
+        missed = np.diff(film.number).max() - 1
+        assert missed > 100
+        assert (film.index == film.number - 1).all()
+        assert np.unique(film.series).tolist() == [0]
+        assert await camera.dropped.get() == missed
+
+
+async def test_a_detector_switched_off_and_on_meanwhile_is_started_again() -> None:
+    async with wired("merlin", fps=200, drop=0.0, every=0.0, reconnect=Reconnect(10.0)) as (camera, wire):
+        loop = asyncio.get_running_loop()
+        loop.call_later(1.0, wire.unplug)
+        loop.call_later(2.0, wire.emulator.respond, b"CMD,RESET")
+        loop.call_later(3.0, wire.plug)
+        async with camera.filming():
+            await asyncio.sleep(1.5)
+            recorder = Recorder(camera)
+            await asyncio.sleep(4.0)
+        assert recorder.film.series.tolist() == [1] * len(recorder.film)
+        assert len(recorder.film) > 200
+
+
+async def test_frames_of_another_kind_end_the_view_with_the_remedy() -> None:
+    async with wired("merlin", name="camera", fps=100) as (camera, wire):
+        raw = message(RAW, bytes(256 * 256))
+
+        def intrude() -> None:
+            wire.emulator._queue.append((np.array([0.0]), raw))
+
+        asyncio.get_running_loop().call_later(1.0, intrude)
+        with pytest.raises(ProtocolError, match="set the file format to binary"):
+            async for _ in camera.frames():
+                pass
+
+
+async def test_an_old_detectors_frozen_time_stamp_gives_no_time_at_all() -> None:
+    async with wired("merlin", fps=100) as (camera, _):
+        recorder = Recorder(camera)
+        camera.new_series()
+        for k in range(5):
+            number = np.arange(1 + 20 * k, 21 + 20 * k)
+            now = camera.context.timebase.now()
+            camera.take_in(
+                FrameChunk.raw(
+                    np.zeros((20, 2, 2), np.uint8), number, np.full(20, 10**18), np.full(20, 10**7), np.full(20, now)
+                )
+            )
+            await asyncio.sleep(0.2)
+        assert not recorder.film.valid[1:].any()
+        assert set(recorder.film.reason.tolist()) <= {Reason.OK, Reason.BAD_NUMBER, Reason.BAD_TICK, Reason.DUPLICATE}
+
+
+# -------------------------------------------------------------------------------------- real wire
+
+
+@pytest.mark.real_clock
+async def test_a_film_over_tcp_and_a_pulled_data_port() -> None:
+    bench = Bench(World())
+    emulator = Emulator(bench.world, fps=1000, drop=0.0, every=0.0)  # type: ignore[arg-type]
+    control = await TcpPort(bench.wire([emulator], "tcp")).open()
+    data = await StreamPort(bench, emulator).open()
+    context = Context(Timebase.system(), Gate())
+    session = Session(
+        TcpLink("127.0.0.1", control.port), Mpx(), timebase=context.timebase, gate=context.gate,
+        reconnect=Reconnect(10.0), timeout=3.0,
+    )  # fmt: skip
+    camera = Merlin(session, "camera", options=Merlin.Options(data_port=data.port), context=context)
+    heard: list[str] = []
+    session.on_lost.append(lambda _, error, for_good: heard.append(str(error)))
+    await camera.connect()
+    try:
+        recorder = Recorder(camera)
+        async with camera.filming(), asyncio.timeout(20):
+            async for frame in camera.frames():
+                if frame.number >= 600:
+                    break
+            assert (recorder.film.index == recorder.film.number - 1).all()
+            behind = recorder.film.arrival - recorder.film.stop
+            assert np.median(behind[300:]) < 0.2e9
+            data.unplug()
+            while not heard:
+                await asyncio.sleep(0.05)
+            assert "data port" in heard[0]
+            assert session.state is LinkState.RECONNECTING
+            await data.plug()
+            before = recorder.film.number[-1]
+            async for frame in camera.frames():
+                if frame.number > before + 100:
+                    break
+            assert session.state is LinkState.OPEN
+            assert np.unique(recorder.film.series).tolist() == [0]
+    finally:
+        await camera.disconnect()
+        await control.close()
+        await data.close()
+        await context.close()
