@@ -1,9 +1,9 @@
 """ProPar, the language of Bronkhorst's flow controllers: packets and the parameters in them.
 
-Source: Bronkhorst 9.17.027 "RS232 interface with FLOW-BUS protocol", sections 3.3 (binary) and 3.4
-(ASCII); process, parameter and type numbers as in the table of the vendor's package
-bronkhorst-propar 1.3.0 (there by "DDE" number). A packet is ``sequence node length data``; in binary
-mode it travels between ``10 02`` and ``10 03`` with every 0x10 doubled.
+Source: Bronkhorst 9.17.027 "RS232 interface with FLOW-BUS protocol" as the vendor's own package
+bronkhorst-propar 1.3.0 puts it into practice: framing, chaining, commands, status codes, and the
+process, parameter and type numbers of its table (there by "DDE" number). A packet is
+``sequence node length data``; in binary mode it travels between ``10 02`` and ``10 03`` with every 0x10 doubled.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ ANY_NODE = 0x80  # the one instrument that owns the RS-232 line, whatever its ad
 FULL = 32000  # counts at 100 % (9.17.023, "measure", "setpoint")
 LONGEST = 4 + 255  # bytes of a packet; more is noise
 
-# Commands (9.17.027, section 3.5).
+# Commands (bronkhorst-propar, PP_COMMAND_...).
 STATUS, WRITE, WRITE_SILENTLY, READ = 0, 1, 2, 4
 
-# What status codes mean (9.17.027, section 3.6) and what to do about them.
+# What status codes mean (bronkhorst-propar, PP_STATUS_...) and what to do about them.
 OK, NO_PROCESS, NO_PARAMETER, WRONG_TYPE, WRONG_VALUE, READ_ONLY, BROKEN = 0, 3, 4, 5, 6, 13, 34
 MEANINGS = {
     1: "the process is claimed by another master; let that one go",
@@ -306,7 +306,7 @@ class BinaryOrAscii:
     def encode(self, message: bytes) -> bytes:
         if message[:1] == b"b":
             return self._binary.encode(message[1:])
-        # ``:`` length of what follows, node, data; no sequence number (section 3.4).
+        # ``:`` length of what follows, node, data; no sequence number.
         return f":{message[3] + 1:02X}{message[2]:02X}{message[4:].hex().upper()}\r\n".encode("ascii")
 
     def feed(self, data: bytes) -> list[bytes]:

@@ -54,10 +54,10 @@ class Bronkhorst(Instrument):
     vendor = "Bronkhorst"
     provides = (FlowController,)
     wires = ("serial", "tcp")
-    line = SerialSettings(38400)  # 8N1 (9.17.027, section 2)
+    line = SerialSettings(38400)  # 8N1 (9.17.027; bronkhorst-propar)
     timeout = 0.5
     emulator = "devices.bronkhorst.emulator:BronkhorstEmulator"
-    verified = "packets of manual 9.17.027; the vendor's package bronkhorst-propar 1.3.0 against the emulator"
+    verified = "examples of manual 9.17.027; the vendor's package bronkhorst-propar 1.3.0 against the emulator"
 
     flow = SignalR(
         float, "sccm", at=Field("flow"), kind=Kind.HINTED, poll=0.2, max_age=REFRESH, noise=Noise(absolute=0.02)
@@ -201,7 +201,7 @@ class Bronkhorst(Instrument):
         status = codec.status_of(reply[3:])
         if status is not None and status[0] != codec.OK:
             code, position = status
-            meaning = codec.MEANINGS.get(code, "see 9.17.027, section 3.6")
+            meaning = codec.MEANINGS.get(code, "see manual 9.17.027")
             raise Refused(self.name, f"{what} failed with status {code} at byte {position}: {meaning}")
 
 

@@ -122,6 +122,7 @@ class LakeShore336(Instrument):
 
     async def write_rate(self, value: float) -> None:
         """Set the rate and have setpoints ramp. Raises `Refused`."""
+        await self.ask(b"*ESR?", repeatable=False)  # what others left there
         await self._order(f"RAMP {self.options.output},1,{codec.format_rate(value)}")
 
     async def read_range(self) -> Answer:
@@ -130,6 +131,7 @@ class LakeShore336(Instrument):
 
     async def write_range(self, value: str) -> None:
         """Set the heater range. Raises `Refused`."""
+        await self.ask(b"*ESR?", repeatable=False)  # what others left there
         await self._order(f"RANGE {self.options.output},{RANGES.index(value)}")
 
     # ------------------------------------------------------------------ private

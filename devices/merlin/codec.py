@@ -37,7 +37,7 @@ class Code(IntEnum):
 
 
 MEANING: dict[int, str] = {
-    Code.BUSY: "busy; stop the acquisition first",
+    Code.BUSY: "busy; stop the acquisition first (in the Merlin software, if it was begun there)",
     Code.UNKNOWN: "does not know that; check the version of the Merlin software",
     Code.RANGE: "parameter out of range; change the value",
 }

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from hal.capabilities import Camera
-from hal.errors import LinkLost, ProtocolError, Refused, WrongInstrument
+from hal.errors import HalError, LinkLost, NoReply, ProtocolError, Refused, WrongInstrument
 from hal.frames.chunk import FrameChunk
 from hal.instrument.address import ReadOnly
 from hal.instrument.camera import CameraInstrument
@@ -135,11 +135,11 @@ class Merlin(CameraInstrument):
         return f"Merlin {version.value}"
 
     async def connected(self) -> None:
-        self.shape = (int((await self.get("IMAGEY")).payload), int((await self.get("IMAGEX")).payload))
+        self.shape = (int(await self._number("IMAGEY")), int(await self._number("IMAGEX")))
         await self._read_settings()
         await self._open_data()
         # After a reconnection: a detector that was switched off meanwhile films on.
-        if self.armed and int((await self.get("DETECTORSTATUS")).payload) == State.IDLE:
+        if self.armed and await self._number("DETECTORSTATUS") == State.IDLE:
             await self.begin()
 
     async def disconnecting(self) -> None:
@@ -157,7 +157,12 @@ class Merlin(CameraInstrument):
         await self.set("NUMFRAMESTOACQUIRE", FOR_EVER)
         await self._read_settings()
         self._unreadable = ""
-        await self._refuse_unless_ok(await self._exchange("CMD", "STARTACQUISITION"))
+        try:
+            await self._refuse_unless_ok(await self._exchange("CMD", "STARTACQUISITION"))
+        except (NoReply, asyncio.CancelledError):  # it may run all the same
+            with suppress(HalError):
+                await self.cease()
+            raise
 
     async def cease(self) -> None:
         await self._refuse_unless_ok(await self._exchange("CMD", "STOPACQUISITION"))
@@ -177,6 +182,13 @@ class Merlin(CameraInstrument):
         await self._refuse_unless_ok(await self._exchange("SET", name, str(value)))
 
     # ------------------------------------------------------------------ private
+
+    async def _number(self, name: str) -> float:
+        text = (await self.get(name)).payload
+        try:
+            return float(text)
+        except ValueError:
+            raise self.protocol_error(text.encode("latin1"), f"a number as {name}") from None
 
     async def _exchange(self, verb: str, name: str, value: str | None = None) -> Reply:
         message, matches = codec.request(verb, name, value), lambda reply: codec.answers(reply, verb, name)
@@ -199,18 +211,21 @@ class Merlin(CameraInstrument):
     async def _write_exposure(self, seconds: float) -> None:
         """Exposure and period, in the order that never has the exposure outlast the period."""
         ms = round(seconds * 1e3, 6)
-        before = float((await self.get("ACQUISITIONPERIOD")).payload)
+        before = await self._number("ACQUISITIONPERIOD")
         names = ["ACQUISITIONPERIOD", "ACQUISITIONTIME"] if ms > before else ["ACQUISITIONTIME", "ACQUISITIONPERIOD"]
         for name in names:
             await self.set(name, ms)
         await self._read_settings()
-        taken = float((await self.get("ACQUISITIONTIME")).payload)
+        taken = await self._number("ACQUISITIONTIME")
         if abs(taken - ms) > max(1e-3, 1e-3 * ms):
             raise Refused(self.name, f"exposure {ms:g} ms became {taken:g} ms; see the Merlin software for its range")
 
     async def _read_settings(self) -> None:
-        self.period = float((await self.get("ACQUISITIONPERIOD")).payload) * 1e-3
-        self.dtype = DEPTHS[int((await self.get("COUNTERDEPTH")).payload)]
+        self.period = await self._number("ACQUISITIONPERIOD") * 1e-3
+        depth = int(await self._number("COUNTERDEPTH"))
+        if depth not in DEPTHS:
+            raise ProtocolError(self.name, f"counter depth {depth} is none of {tuple(DEPTHS)}; check the Merlin software")
+        self.dtype = DEPTHS[depth]
 
     # ------------------------------------------------------------------ data port
 

@@ -1,7 +1,8 @@
 """What is said to a New Era NE-1000: commands, numbers of four digits, and the two kinds of packets.
 
 Source: New Era "NE-1000 User Manual", publication 1200-01, sections 10.2 (protocol) to 10.4 (commands);
-where marked D, the open driver nesp-lib 1.0 needs it so. Commands may come in Safe packets
+sections 5.x are those of the NE-500's manual, 1200-02; where marked D, the open
+driver nesp-lib needs it so. Commands may come in Safe packets
 (``STX length text CRC ETX``, guarded by a CRC) in either mode; answers come in Safe packets in Safe
 mode and as ``STX text ETX`` in Basic mode. Numbers have at most four digits and three decimals
 (section 10.2.1).
@@ -168,7 +169,7 @@ class HostEnd:
 
     def feed(self, data: bytes) -> list[bytes]:
         self._buffer += data
-        messages = []
+        messages: list[bytes] = []
         while (start := self._buffer.find(STX)) >= 0:
             self._buffer = self._buffer[start:]
             if len(self._buffer) < 2:
@@ -206,7 +207,7 @@ class PumpEnd:
 
     def feed(self, data: bytes) -> list[bytes]:
         self._buffer += data
-        messages = []
+        messages: list[bytes] = []
         while self._buffer:
             if self._buffer[:1] == STX:
                 if len(self._buffer) < 2 or (size := self._buffer[1] + 1) > len(self._buffer):

@@ -15,9 +15,12 @@ from hal.model.reading import Answer, Quality, Sample
 from hal.model.signal import Kind, SignalR
 from hal.model.status import Status
 from hal.transport.link import SerialSettings
+from hal.transport.session import Exchange
 
 from . import codec
 from .codec import Quantity, Reply
+
+ROUNDED = 1e-3  # relative; by how much a number may come back changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +140,7 @@ class Ne1000(Instrument):
         # The first STP stops (pauses) it, the second forgets what was left to pump.
         reply = Reply(self._address)
         for _ in range(4):
-            reply = await self._exchange("STP", writes=True)
+            reply = await self._told(await self.command(self._command("STP"), idempotent=True))
             if reply.status == codec.STOPPED:
                 return
         raise Refused(
@@ -149,8 +152,7 @@ class Ne1000(Instrument):
     # ------------------------------------------------------------------ what the signals call
 
     async def read_rate(self) -> Answer:
-        exchange = await self.ask(self._command("RAT"))
-        reply = self._understood(exchange.reply, "RAT")
+        reply, exchange = await self._asked("RAT")
         rate = codec.parse_quantity(reply.data, codec.RATES)
         sign = {codec.INFUSING: 1.0, codec.WITHDRAWING: -1.0}.get(reply.status, 0.0)
         sample = Sample(sign * rate.value, uncertainty=abs(sign) * rate.resolution / 12**0.5)
@@ -160,16 +162,15 @@ class Ne1000(Instrument):
 
     async def report(self) -> Answer:
         """Volume and state."""
-        exchange = await self.ask(self._command("DIS"))
-        reply = self._understood(exchange.reply, "DIS")
+        reply, exchange = await self._asked("DIS")
         infused, withdrawn = codec.parse_dispensed(reply.data)
         resolution = (infused.resolution**2 + withdrawn.resolution**2 * (withdrawn.value > 0)) ** 0.5
         volume = Sample(infused.value - withdrawn.value, uncertainty=resolution / 12**0.5)
         return Answer(Dispensed(volume, codec.STATES[reply.status]), exchange.sent, exchange.received)
 
     async def read_diameter(self) -> Answer:
-        exchange = await self.ask(self._command("DIA"))
-        return Answer(float(self._understood(exchange.reply, "DIA").data), exchange.sent, exchange.received)
+        reply, exchange = await self._asked("DIA")
+        return Answer(float(reply.data), exchange.sent, exchange.received)
 
     # ------------------------------------------------------------------ private
 
@@ -237,40 +238,40 @@ class Ne1000(Instrument):
         return f"{self._address}{text}".encode("ascii")
 
     async def _question(self, text: str) -> Reply:
-        return self._understood((await self.ask(self._command(text))).reply, text)
+        return (await self._asked(text))[0]
+
+    async def _asked(self, text: str) -> tuple[Reply, Exchange]:
+        exchange = await self.ask(self._command(text))
+        return self._understood(await self._told(exchange), exchange.reply, text), exchange
 
     async def _send(self, text: str, *, idempotent: bool = True) -> Reply:
         exchange = await self.command(self._command(text), idempotent=idempotent)
-        return self._understood(exchange.reply, text)
+        return self._understood(await self._told(exchange), exchange.reply, text)
 
-    async def _exchange(self, text: str, *, writes: bool) -> Reply:
-        """A command whose refusal or alarm is the caller's to judge."""
-        exchange = await self.command(self._command(text), idempotent=True)
+    async def _told(self, exchange: Exchange) -> Reply:
+        """The reply, whatever it says."""
         try:
-            return Reply.decode(exchange.reply)
+            reply = Reply.decode(exchange.reply)
         except ValueError:
             raise self.protocol_error(exchange.reply, "a status") from None
+        if reply.alarm:
+            self.context.journal.note("error", self.name, f"alarm {reply.alarm}: {codec.ALARMS[reply.alarm]}")
+            if self.options.watchdog:  # in Safe mode it may have come unasked, and the reply proper is still to come
+                await self.ask(self._command("VER"), matches=lambda message: b"NE" in message)
+        return reply
 
-    def _understood(self, message: bytes, what: str) -> Reply:
+    def _understood(self, reply: Reply, message: bytes, what: str) -> Reply:
         """The reply, if it is one to be content with. Raises `ProtocolError`, `Refused`."""
-        try:
-            reply = Reply.decode(message)
-        except ValueError:
-            raise self.protocol_error(message, f"a reply to {what}") from None
         if reply.address != self._address:
             raise self.protocol_error(message, f"a reply of pump {self._address}")
         if reply.alarm:  # having been told, it is acknowledged; what was asked was not done
-            text = f"alarm {reply.alarm}: {codec.ALARMS[reply.alarm]}"
-            self.context.journal.note("error", self.name, text)
-            raise Refused(self.name, f"{text}; see to it, then begin again")
+            raise Refused(
+                self.name, f"alarm {reply.alarm}: {codec.ALARMS[reply.alarm]}; see to it, then begin {what} again"
+            )
         if reply.error is not None:
             meaning = codec.ERRORS.get(reply.error, "see the manual, section 10.3")
             raise Refused(self.name, f"{what} was refused (?{reply.error}): {meaning}")
         return reply
-
-
-ROUNDED = 1e-3
-"""Relative; by how much a number may come back changed by the pump's own conversion of units."""
 
 
 def _heard(reading: object) -> None:

@@ -124,9 +124,9 @@ class Ne1000Emulator:
                 self._set_rate(value, pumping)
             case "VOL", "":
                 return f"{codec.number(self.target / codec.VOLUMES[self.volume_unit])}{self.volume_unit}"
-            case (("VOLU" | "VOLM" | "VOL"), ("UL" | "ML" as unit)):
+            case "VOL", ("UL" | "ML"):
                 _only_if(not pumping)
-                self.volume_unit = unit
+                self.volume_unit = value
             case "VOL", _:
                 _only_if(not pumping)
                 self.target = _number(value, 0.0, 9999.0) * codec.VOLUMES[self.volume_unit]
@@ -172,8 +172,6 @@ class Ne1000Emulator:
     def _do_words(self, text: str, pumping: bool) -> str:
         """Commands whose values are letters, and settings that change nothing here."""
         match text:
-            case "VOLUL" | "VOLML":
-                return self._do_unit(text[3:], pumping)
             case "DIRINF" | "DIRWDR" | "DIRREV":
                 _only_if(not (pumping and self.target))
                 reverse = "WDR" if self.direction == "INF" else "INF"
@@ -195,11 +193,6 @@ class Ne1000Emulator:
         if not value:
             return self._settings.get(name, "0")
         self._settings[name] = value
-        return ""
-
-    def _do_unit(self, unit: str, pumping: bool) -> str:
-        _only_if(not pumping)
-        self.volume_unit = unit
         return ""
 
     def _set_rate(self, value: str, pumping: bool) -> None:

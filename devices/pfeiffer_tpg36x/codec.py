@@ -20,7 +20,7 @@ ETX, ENQ, ACK, NAK = b"\x03", b"\x05", b"\x06", b"\x15"
 # Inputs by type, as of AYT's first field (section 1.13.1).
 INPUTS = {"TPG361": 1, "TPG362": 2, "TPG366": 6}
 
-# UNI (section 1.8): pascals in one unit. 5 is volt, which is no pressure.
+# UNI (D: the TPG 366's BG 5511 and PyExpLabSys): pascals in one unit. 5 is volt, which is no pressure.
 PASCALS = {0: 100.0, 1: 101325 / 760, 2: 1.0, 3: 101.325 / 760, 4: 100.0}
 UNITS = {0: "mbar", 1: "Torr", 2: "Pa", 3: "micron", 4: "hPa", 5: "V"}
 VOLT = 5

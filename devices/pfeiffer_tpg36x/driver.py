@@ -68,7 +68,7 @@ class PfeifferTpg36x(Instrument):
     line = SerialSettings(9600)  # 8N1 (BG 5500 BEN, section 1.2)
     timeout = 0.5
     emulator = "devices.pfeiffer_tpg36x.emulator:PfeifferTpg36xEmulator"
-    verified = "manual BG 5500 BEN and open drivers (PyExpLabSys, hvl-ccb, InstrumentKit) by reading"
+    verified = "manual BG 5500 BEN in part; the open driver PyExpLabSys against the emulator"
 
     pressure = SignalR(
         float, "Pa", at=Input(), kind=Kind.HINTED, poll=0.2,

@@ -128,9 +128,7 @@ class EnvelopeClock:
         """Take in ticks and their arrivals, both int64 of shape (n,), in order of arrival."""
         c, a = np.asarray(ticks, np.int64), np.asarray(arrivals, np.int64)
         if c.shape != a.shape or c.ndim != 1:
-            raise ClockError(
-                f"{self.name}: {c.size} ticks came with {a.size} arrivals; give one arrival per tick"
-            )
+            raise ClockError(f"{self.name}: {c.size} ticks came with {a.size} arrivals; give one arrival per tick")
         at = 0
         while at < c.size:
             at = self._careful(c, a, at) if self._pending or not self._spans else self._quick(c, a, at)
@@ -147,9 +145,7 @@ class EnvelopeClock:
         nothing is a ClockError.
         """
         if not self._spans:
-            raise ClockError(
-                f"{self.name}: no arrival seen yet, so its ticks have no lab time; add arrivals first"
-            )
+            raise ClockError(f"{self.name}: no arrival seen yet, so its ticks have no lab time; add arrivals first")
         c = np.asarray(ticks, np.int64)
         n = c.size
         time, bound = np.zeros(n, np.int64), np.zeros(n, np.int64)

@@ -93,9 +93,10 @@ def _true_middles(run: Recording, truth: dict[str, Any], offset: int) -> tuple[N
     number = run.frame_number
     if "frames_number" not in truth or not len(truth["frames_number"]):
         return run.frame_time, 0, float("nan")
-    # Series restart their numbers: pair them by (series, number).
-    true_series = np.cumsum(np.diff(truth["frames_number"], prepend=truth["frames_number"][:1]) < 0)
-    series = np.cumsum(np.diff(number, prepend=number[:1]) < 0)
+    # Series restart their numbers, and the detector's first one may be earlier than the run's: pair from the last.
+    true_series = truth["frames_series"].astype(np.int64)
+    restarts = np.cumsum(np.diff(number, prepend=number[:1]) < 0).astype(np.int64)
+    series = restarts + int(true_series[-1]) - int(restarts[-1])
     width = int(max(number.max(), truth["frames_number"].max())) + 1
     keys = true_series * width + truth["frames_number"]
     wanted = series * width + number

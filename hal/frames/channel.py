@@ -55,9 +55,7 @@ class Channel:
         for name in ("value", "time_bound", "sigma", "good"):
             got = np.shape(getattr(self, name))
             if len(shape) != 1 or (getattr(self, name) is not None and got not in ((), shape)):
-                raise ValueError(
-                    f"channel: {name} has the shape {got}, time {shape}; pass equal lengths or a scalar"
-                )
+                raise ValueError(f"channel: {name} has the shape {got}, time {shape}; pass equal lengths or a scalar")
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,9 +30,7 @@ def expose(
     c, a = np.asarray(ticks, np.int64), np.asarray(arrivals, np.int64)
     n = c.size
     if a.size != n or len(numbered) != n:
-        raise ValueError(
-            f"frames: {n} ticks, {a.size} arrivals, {len(numbered)} numbers; give one of each per frame"
-        )
+        raise ValueError(f"frames: {n} ticks, {a.size} arrivals, {len(numbered)} numbers; give one of each per frame")
     length = np.broadcast_to(np.rint(np.asarray(exposure_s, np.float64) * 1e9).astype(np.int64), (n,))
     reason = numbered.reason.copy()
     if not clock.running:

@@ -73,9 +73,7 @@ class FrameTimes:
         shape = self.start.shape
         for name in ("start", "stop", "bound", "sigma", "valid", "reason"):
             if getattr(self, name).shape != shape or len(shape) != 1:
-                raise ValueError(
-                    f"frame times: {name} has not the shape {shape} of start; pass arrays of equal length"
-                )
+                raise ValueError(f"frame times: {name} has not the shape {shape} of start; pass arrays of equal length")
         if self.start.dtype != np.int64 or self.stop.dtype != np.int64:
             raise ValueError("frame times: start and stop must be int64 ns; floats can't hold them")
 
@@ -97,18 +95,14 @@ class FrameTimes:
         """
         start, stop = np.asarray(start, np.int64), np.asarray(stop, np.int64)
         if (stop < start).any():
-            raise ValueError(
-                "frame times: a frame stops before it starts; check the exposure's sign and unit (ns)"
-            )
+            raise ValueError("frame times: a frame stops before it starts; check the exposure's sign and unit (ns)")
         bounds = np.broadcast_to(np.asarray(bound, np.int64), start.shape)
         sigmas = bounds / np.sqrt(3.0) if sigma is None else sigma
         ok = np.ones(start.shape, np.bool_) if valid is None else np.asarray(valid, np.bool_)
         codes = np.zeros(start.shape, np.uint8) if reason is None else np.asarray(reason, np.uint8)
         if reason is None and valid is not None:
             codes = np.where(ok, Reason.OK, Reason.NO_FRAME_TIME).astype(np.uint8)
-        return cls(
-            start, stop, bounds, np.broadcast_to(np.asarray(sigmas, np.float32), start.shape), ok, codes
-        )
+        return cls(start, stop, bounds, np.broadcast_to(np.asarray(sigmas, np.float32), start.shape), ok, codes)
 
     @classmethod
     def concatenate(cls, parts: Sequence[FrameTimes]) -> FrameTimes:

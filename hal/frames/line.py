@@ -48,18 +48,14 @@ class Line:
             d1, d2 = dt[:-1], dt[1:]
             mean = 0.5 * (d1 + d2)
             bend = (slope[1:] - slope[:-1]) / mean
-            from_noise = (
-                noise[:-2] / d1**2 + noise[1:-1] * (1 / d1 + 1 / d2) ** 2 + noise[2:] / d2**2
-            ) / mean**2
+            from_noise = (noise[:-2] / d1**2 + noise[1:-1] * (1 / d1 + 1 / d2) ** 2 + noise[2:] / d2**2) / mean**2
             inside = usable[1:] & usable[:-1]
             bend2[1:-1] = np.where(inside, np.maximum(bend**2 - _CLEAR * from_noise, 0.0), 0.0)
         chord = dt**4 / 4.0 * np.maximum(bend2[:-1], bend2[1:])  # times (u (1-u))^2
 
         # A jump at an unknown place in one interval: truth is one end or the other, variance u (1-u) J^2.
         # What the slopes on either side explain, with readings 2 w further apart than stamped, is no jump.
-        before = np.maximum(
-            np.minimum(index - 1, np.searchsorted(x, x - 2 * r.width, side="right") - 1), first
-        )
+        before = np.maximum(np.minimum(index - 1, np.searchsorted(x, x - 2 * r.width, side="right") - 1), first)
         after = np.minimum(np.maximum(index + 1, np.searchsorted(x, x + 2 * r.width, side="left")), last)
         falling = np.abs(v - v[before]) / np.maximum(x - x[before], 1.0)
         rising = np.abs(v[after] - v) / np.maximum(x[after] - x, 1.0)
@@ -73,13 +69,11 @@ class Line:
         same = usable & (self.dv == 0.0)
         twice = np.where(same, 2.0 * np.sqrt(a * b), 0.0)
         span = run_lengths(same, dt)
-        self.terms = np.stack(
-            [a + t0 + common2, t1 - t0 - 2 * a + jump2 + twice, a + b - jump2 - twice, chord]
-        ).astype(np.float32)
-        self.twice = twice
-        self.slope2 = np.stack([g2[:-1], np.diff(g2)]).astype(
+        self.terms = np.stack([a + t0 + common2, t1 - t0 - 2 * a + jump2 + twice, a + b - jump2 - twice, chord]).astype(
             np.float32
-        )  # per ns^2; goes with the frame's own sigma
+        )
+        self.twice = twice
+        self.slope2 = np.stack([g2[:-1], np.diff(g2)]).astype(np.float32)  # per ns^2; goes with the frame's own sigma
         # For exposure means: the polynomial's parts again, integrated over the run.
         self.area = cumulative(np.where(usable, (v[:-1] + 0.5 * self.dv) * dt, 0.0))
         self.noise_area = cumulative(0.5 * (a + b) * span * dt)

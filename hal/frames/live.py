@@ -156,9 +156,7 @@ class LiveAligner:
         """A step channel's value still holds at `time`, ns; ignored if not newer than the last reading."""
         b = self._buffers[name]
         if b.fixed.kind != "step":
-            raise ValueError(
-                f"{name}: heartbeats are for step channels; feed this channel's readings instead"
-            )
+            raise ValueError(f"{name}: heartbeats are for step channels; feed this channel's readings instead")
         if b.time.size and time > b.time[-1]:
             self.feed(name, time, float(b.value[-1]), 0, float(b.sigma[-1]), bool(b.good[-1]))
 

@@ -86,9 +86,7 @@ class Numbering:
         jump: int = 1_000_000,
     ) -> None:
         if (modulus is not None and modulus < 4) or (period is not None and period <= 0) or jump < 1:
-            raise ValueError(
-                "numbering: modulus must be at least 4, period and jump positive; check the driver"
-            )
+            raise ValueError("numbering: modulus must be at least 4, period and jump positive; check the driver")
         self.first, self.modulus, self.period, self.jump = first, modulus, period, jump
         self.duplicates = 0
         self.series = -1
@@ -123,9 +121,7 @@ class Numbering:
         number = np.asarray(numbers, np.int64)
         tick = np.zeros(number.shape, np.int64) if ticks is None else np.asarray(ticks, np.int64)
         if number.shape != tick.shape or number.ndim != 1:
-            raise ValueError(
-                f"numbering: {number.size} numbers came with {tick.size} ticks; give one tick per number"
-            )
+            raise ValueError(f"numbering: {number.size} numbers came with {tick.size} ticks; give one tick per number")
         timed = self._timed = ticks is not None
         done: list[Numbered] = []
         at = 0
@@ -205,9 +201,7 @@ class Numbering:
         self._last = _Last(int(number[-1]), int(tick[-1]), int(index[-1]))
         self._highest = self._last.index
         n = index.size
-        return Numbered(
-            np.full(n, self.series, np.int32), index, np.ones(n, np.bool_), np.full(n, Reason.OK, np.uint8)
-        )
+        return Numbered(np.full(n, self.series, np.int32), index, np.ones(n, np.bool_), np.full(n, Reason.OK, np.uint8))
 
     def _one(self, number: int, tick: int, timed: bool) -> None:
         here = _Last(number, tick, -1)
@@ -272,10 +266,7 @@ class Numbering:
             # Where no time vouches for a jump, the frame after it must.
             # As many frames as holes in between vouch as well.
             vouched = (
-                ahead == self._agreed + 1
-                or ahead == 1
-                or (timed and self.period is not None)
-                or last is not self._last
+                ahead == self._agreed + 1 or ahead == 1 or (timed and self.period is not None) or last is not self._last
             )
             return "next" if regular and vouched and (passed > 0 or not timed) else "odd"
         if last is not self._last or ahead < -_RECENT or ahead > 0:
@@ -296,18 +287,14 @@ class Numbering:
                 # After a hole it may go on from the old series; the shorter way is the likelier one.
                 onward = self._ahead(here.number, self._last_number)
                 follows = not 1 <= onward < self._ahead(here.number, tail.number)
-            again = here.number == self.first == self._chain[0][1].number and (
-                here.tick != tail.tick or not timed
-            )
+            again = here.number == self.first == self._chain[0][1].number and (here.tick != tail.tick or not timed)
             if again and self._on_time():
                 self._adopt_chain(self._last_index + self._on_time())
             elif again:
                 self._new_series()  # two restarts in a row: acquisitions of one or two frames
             elif not follows:
                 ahead = 0 if timed and self.period is not None else self._forward(timed)
-                between = (
-                    self._ahead(here.number, self._last_number) > 0 > self._ahead(here.number, tail.number)
-                )
+                between = self._ahead(here.number, self._last_number) > 0 > self._ahead(here.number, tail.number)
                 if ahead and not between:
                     self._adopt_chain(self._last_index + ahead)  # the series ended after a hole
                 else:

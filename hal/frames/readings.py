@@ -99,9 +99,7 @@ class Middles:
             # Placeholders of invalid frames would break the order and the exactness.
             known = np.flatnonzero(frames.valid)
             if known.size < time.size:
-                time = time[known].take(
-                    np.clip(np.searchsorted(known, np.arange(time.size)), 0, known.size - 1)
-                )
+                time = time[known].take(np.clip(np.searchsorted(known, np.arange(time.size)), 0, known.size - 1))
         x = (time - time[0]).astype(np.float64) if time.size else np.zeros(0)
         return cls(time, x, bool((x[1:] >= x[:-1]).all()))
 

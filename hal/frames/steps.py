@@ -43,9 +43,7 @@ class Steps:
         before = r.dt.take(k) - left <= self.reach.take(k + 1) + slack
         if r.channel.polled:
             before[:] = True
-        step = np.maximum(
-            np.where(after, self.jump_in.take(k), 0.0), np.where(before, self.jump_out.take(k), 0.0)
-        )
+        step = np.maximum(np.where(after, self.jump_in.take(k), 0.0), np.where(before, self.jump_out.take(k), 0.0))
         noise2 = r.sigma.take(k) ** 2 + r.channel.sigma_common**2
         sigma = np.sqrt(step**2 + noise2).astype(np.float32)
         exposure = (frames.stop - frames.start).astype(np.float64)
@@ -64,9 +62,7 @@ class Steps:
                 jb = np.minimum(jb + 1, r.time.size)
             ja, jb = np.clip(ja - 1, 0, r.dt.size), np.clip(jb - 1, 0, r.dt.size)
             changed2 = np.maximum(self.jump2[jb] - self.jump2[ja], 0.0)
-            smear2 = (
-                np.maximum(self.smear2[jb] - self.smear2[ja], 0.0) + changed2 * frames.bound[long] ** 2 / 3.0
-            )
+            smear2 = np.maximum(self.smear2[jb] - self.smear2[ja], 0.0) + changed2 * frames.bound[long] ** 2 / 3.0
             sigma[long] = np.sqrt(np.minimum(smear2 / length**2, changed2) + noise2[long])
             whole = self.broken_before[kb + 1] == self.broken_before[ka]
             first_bad = np.searchsorted(self.broken_before, self.broken_before[ka], side="right") - 1

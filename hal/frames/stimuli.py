@@ -31,7 +31,8 @@ def kind_of(signal: SignalR[Any]) -> Kind:
 
 def can_be_aligned(signal: SignalR[Any]) -> bool:
     """Whether a frame can be given a number for this signal."""
-    return signal.dtype in (float, int, bool) or signal.name == "state"
+    valve = signal.name == "state" and any(c.__name__ == "Valve" for c in signal.device.provides)
+    return signal.dtype in (float, int, bool) or valve
 
 
 def live_channel(signal: SignalR[Any]) -> LiveChannel:

@@ -26,6 +26,11 @@ class Bench:
         """Called with the time after every step: for those who keep the truth."""
         self._now: float | None = None
 
+    @property
+    def now(self) -> float | None:
+        """Until when everything has been lived through; None before the first moment."""
+        return self._now
+
     def wire(self, emulators: Sequence[Emulator], scheme: str) -> EmulatedWire:
         """Put emulators on one wire; they answer to their own unit only."""
         self.emulators += [e for e in emulators if e not in self.emulators]

@@ -34,6 +34,8 @@ from .instrument import Instrument
 
 LATE = 0.1
 """Seconds beyond the usual latency from which a frame counts as late."""
+QUIET = 0.6
+"""Seconds without a frame after which a stopped camera has sent all it had."""
 RATE_OVER = 1.0
 """Seconds over which the frame rate is measured."""
 
@@ -101,9 +103,10 @@ class CameraInstrument(Instrument):
         self._numbering: Numbering | None = None
         self._waiting: list[FrameChunk] = []
         self._listeners: tuple[ChunkListener, ...] = ()
-        self._received = self._late = 0
+        self._received = self._late = self._newest = 0
         self._recent: deque[tuple[int, int]] = deque()
         self._users = 0
+        self._ours = False  # the acquisition was begun here: its period is known
         self._by_hand = False
         self._turn = asyncio.Lock()
 
@@ -137,6 +140,20 @@ class CameraInstrument(Instrument):
         finally:
             self._users -= 1
             await self._leave()
+
+    async def drain(self, within: float = 2.0) -> None:
+        """Return once all frames exposed by now have been handed on; after `within` seconds at the latest."""
+        loop, now = asyncio.get_running_loop(), self.context.timebase.now()
+        deadline = loop.time() + within
+        seen, quiet = self._received, loop.time()
+        while loop.time() < deadline and self._newest < now:
+            await asyncio.sleep(0.02)
+            if seen != self._received:
+                seen, quiet = self._received, loop.time()
+            elif not self.armed and loop.time() - quiet > QUIET:
+                break
+        if not self.armed and self._numbering is not None:
+            self._pass_on(self._numbering.flush())
 
     def on_chunk(self, listener: ChunkListener) -> None:
         """Call `listener` with every chunk, at once and in order; it must not wait."""
@@ -195,7 +212,7 @@ class CameraInstrument(Instrument):
         while self._recent and self._recent[0][0] < now - RATE_OVER * 1e9:
             self._recent.popleft()
         rate = 0.0
-        if len(self._recent) > 1 and self.armed:
+        if len(self._recent) > 1:
             first, skipped = self._recent[0]
             rate = (sum(n for _, n in self._recent) - skipped) / max((self._recent[-1][0] - first) * 1e-9, 1e-3)
         dropped, duplicates = (counter.dropped, counter.duplicates) if counter is not None else (0, 0)
@@ -217,7 +234,7 @@ class CameraInstrument(Instrument):
         await super().disconnect()
 
     async def make_safe(self) -> None:
-        self.armed = self._by_hand = False
+        self.armed = self._by_hand = self._ours = False
         for view in list(self.views):
             view.end()
         await self.cease()
@@ -239,12 +256,17 @@ class CameraInstrument(Instrument):
                     view.end()
 
     async def _begin(self) -> None:
-        await self.begin()
+        self._ours = True
+        try:
+            await self.begin()
+        except BaseException:
+            self._ours = False
+            raise
         self.armed = True
         self.context.journal.note("operation", self.name, "films")
 
     async def _cease(self) -> None:
-        self.armed = self._by_hand = False
+        self.armed = self._by_hand = self._ours = False
         await self.cease()
         self.context.journal.note("operation", self.name, "stopped")
 
@@ -264,7 +286,7 @@ class CameraInstrument(Instrument):
 
     @property
     def _period_ticks(self) -> float | None:
-        return self.period * self.ticks_per_second or None
+        return (self.period * self.ticks_per_second or None) if self._ours else None
 
     def _ends(self, chunk: FrameChunk) -> Int64:
         ends: Int64 = chunk.ticks + np.rint(chunk.exposure_ns * (self.ticks_per_second * 1e-9)).astype(np.int64)
@@ -281,6 +303,8 @@ class CameraInstrument(Instrument):
         times = expose(self.clock, numbered, self._ends(raw), raw.arrival, length, stamp="stop")
         chunk = raw.with_times(times, numbered)
         behind = chunk.arrival - chunk.stop
+        if chunk.valid.any():
+            self._newest = int(chunk.stop[chunk.valid].max())
         self._late += int(np.count_nonzero(chunk.valid & (behind > (LATE + self.clock.latency) * 1e9)))
         for listener in self._listeners:
             try:

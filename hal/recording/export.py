@@ -51,18 +51,12 @@ def export(
     with open_run(path) as run:
         wanted = list(run.signals) if signals is True else list(signals or ())
         if missing := [name for name in wanted if name not in run.signals]:
-            raise RecordError(
-                f"{path}: no signal {missing[0]!r}; there are {', '.join(run.signals) or 'none'}"
-            )
+            raise RecordError(f"{path}: no signal {missing[0]!r}; there are {', '.join(run.signals) or 'none'}")
         stacks = list(run.cameras.values()) if aligned else []
-        names = [f"aligned_{stack.camera}.csv" for stack in stacks] + [
-            f"signal_{name}.csv" for name in wanted
-        ]
+        names = [f"aligned_{stack.camera}.csv" for stack in stacks] + [f"signal_{name}.csv" for name in wanted]
         names += ["events.csv"] if events else []
         if not overwrite and (there := [name for name in names if (out / name).exists()]):
-            raise RecordError(
-                f"{out / there[0]}: is there already; choose another folder or allow overwriting"
-            )
+            raise RecordError(f"{out / there[0]}: is there already; choose another folder or allow overwriting")
         out.mkdir(parents=True, exist_ok=True)
         total = sum(len(stack) for stack in stacks) + sum(len(run.signals[name]) for name in wanted)
         tables: dict[str, int] = {}
@@ -86,9 +80,7 @@ def export(
                 ]
                 for event in run.events
             ]
-            tables[str(file)] = _write_rows(
-                file, ["time (UTC)", "time (ns)", "kind", "device", "text", "data"], rows
-            )
+            tables[str(file)] = _write_rows(file, ["time (UTC)", "time (ns)", "kind", "device", "text", "data"], rows)
         return Exported(str(run.path), run.state, tables)
 
 

@@ -160,9 +160,7 @@ class RunPlan:
             ("camera", [c.name for c in self.cameras]),
             ("device", [d.name for d in self.devices]),
         ):
-            found += [
-                f"{what} {name!r} appears twice" for name in sorted({n for n in names if names.count(n) > 1})
-            ]
+            found += [f"{what} {name!r} appears twice" for name in sorted({n for n in names if names.count(n) > 1})]
             found += [f"{what} {name!r} is no NeXus name" for name in names if not _NEXUS_NAME.match(name)]
         for camera in self.cameras:
             found += [

@@ -66,9 +66,7 @@ class NexusWriter:
         self.path = Path(path)
         self.plan = plan
         if problems := plan.problems():
-            raise RecordError(
-                f"{self.path}: this run can't be recorded: {'; '.join(problems)}; correct the plan"
-            )
+            raise RecordError(f"{self.path}: this run can't be recorded: {'; '.join(problems)}; correct the plan")
         if self.path.exists():
             raise RecordError(f"{self.path}: there is a run of this name already; choose another name")
         self._lock = WriterLock(self.path)
@@ -91,9 +89,7 @@ class NexusWriter:
             raise RecordError(message) from error
         self._cameras = {camera.name: camera for camera in plan.cameras}
         self._signals = {signal.path: signal for signal in plan.signals}
-        self._frames = {
-            name: _Table(self._file[frames_group(name)], whole_chunks=IMAGE) for name in self._cameras
-        }
+        self._frames = {name: _Table(self._file[frames_group(name)], whole_chunks=IMAGE) for name in self._cameras}
         self._readings = {
             path: _Table(self._file[signal_group(path)], whole_chunks="value" if _is_fast(signal) else None)
             for path, signal in self._signals.items()
@@ -120,9 +116,7 @@ class NexusWriter:
         count = len(images)
         own = {column.name: np.dtype(column.dtype) for column in plan.columns}
         if strange := sorted(set(columns) - set(FRAME_COLUMNS) - set(own)):
-            raise RecordError(
-                f"{camera}: unknown column {strange[0]!r}; declare it in the plan before the run"
-            )
+            raise RecordError(f"{camera}: unknown column {strange[0]!r}; declare it in the plan before the run")
         rows: dict[str, Array] = {IMAGE: images.copy()}
         for name, (dataset, dtype, _, fill, _) in FRAME_COLUMNS.items():
             rows[dataset] = _column(columns.get(name), count, np.dtype(dtype), fill, f"{camera}.{name}")
@@ -173,9 +167,7 @@ class NexusWriter:
                     self.append_event(int(when), "long text", path, str(text))
         self.flush_if_due()
 
-    def append_event(
-        self, time_ns: int, kind: str, device: str = "", text: str = "", data_json: str = ""
-    ) -> None:
+    def append_event(self, time_ns: int, kind: str, device: str = "", text: str = "", data_json: str = "") -> None:
         """Add something that happened: a setpoint, an operation, a trip, an acknowledgement, an anchor."""
         self._check_open()
         parts = {
@@ -211,9 +203,7 @@ class NexusWriter:
         self.flush()
         count = self._frames[camera].rows
         if wrong := sorted({len(values) for values in rows.values()} - {count}):
-            raise RecordError(
-                f"{camera}: {wrong[0]} aligned rows for {count} frames; align every frame recorded"
-            )
+            raise RecordError(f"{camera}: {wrong[0]} aligned rows for {count} frames; align every frame recorded")
         write_alignment(self._file, camera, rows, times, self.plan.start_time)
 
     # --- to disk ------------------------------------------------------------------------------
@@ -261,9 +251,7 @@ class NexusWriter:
     def _camera(self, name: str) -> CameraPlan:
         self._check_open()
         if name not in self._cameras:
-            raise RecordError(
-                f"{name}: no such camera in this run; the plan has {', '.join(self._cameras) or 'none'}"
-            )
+            raise RecordError(f"{name}: no such camera in this run; the plan has {', '.join(self._cameras) or 'none'}")
         return self._cameras[name]
 
     def _signal(self, path: str) -> SignalPlan:
@@ -285,9 +273,7 @@ class NexusWriter:
         plan = self._camera(camera)
         for path in columns:
             if path not in plan.aligned:
-                raise RecordError(
-                    f"{camera}: {path} is not among its aligned signals; declare it before the run"
-                )
+                raise RecordError(f"{camera}: {path} is not among its aligned signals; declare it before the run")
         return aligned_rows({path: columns[path] for path in columns}, self._signals)
 
     def _write(self, everything: bool) -> None:
@@ -302,9 +288,7 @@ class NexusWriter:
                     blocks.clear()
             self._file.flush()
         except OSError as error:
-            raise RecordError(
-                f"{self.path}: can't be written ({error}); is the disk full or gone?"
-            ) from error
+            raise RecordError(f"{self.path}: can't be written ({error}); is the disk full or gone?") from error
         self._flushed = now
         self._lock.beat()
 
@@ -420,9 +404,7 @@ def write_alignment(
     }
     for name, column in final.items():
         if len(column) != count:
-            raise RecordError(
-                f"{camera}: {len(column)} times for {count} frames; give one per frame recorded"
-            )
+            raise RecordError(f"{camera}: {len(column)} times for {count} frames; give one per frame recorded")
         if count:
             frames[name][:count] = column
 
@@ -555,9 +537,7 @@ def _column(given: npt.ArrayLike | None, count: int, dtype: np.dtype[Any], fill:
 
 
 def _fill(dtype: np.dtype[Any]) -> Any:
-    return {"f": np.nan, "i": UNKNOWN_TIME if dtype.itemsize == 8 else -1, "b": False, "S": b""}.get(
-        dtype.kind, 0
-    )
+    return {"f": np.nan, "i": UNKNOWN_TIME if dtype.itemsize == 8 else -1, "b": False, "S": b""}.get(dtype.kind, 0)
 
 
 def _values(given: npt.ArrayLike | Sequence[Any], plan: SignalPlan) -> tuple[Array, npt.NDArray[np.bool_]]:
@@ -571,9 +551,7 @@ def _values(given: npt.ArrayLike | Sequence[Any], plan: SignalPlan) -> tuple[Arr
         bool,
     )
     if plan.kind == "str":
-        return np.array(
-            _encoded(np.where(known, raw, ""), layout.VALUE_BYTES), f"S{layout.VALUE_BYTES}"
-        ), known
+        return np.array(_encoded(np.where(known, raw, ""), layout.VALUE_BYTES), f"S{layout.VALUE_BYTES}"), known
     return np.where(known, raw, 0).astype(layout.value_dtype(plan.kind)), known
 
 
@@ -590,10 +568,7 @@ def _qualities(given: Sequence[str] | npt.ArrayLike | None, count: int, path: st
 
 
 def _encoded(texts: npt.ArrayLike, width: int) -> list[bytes]:
-    return [
-        _slices(t.decode() if isinstance(t, bytes) else str(t), width)[0]
-        for t in np.atleast_1d(np.asarray(texts))
-    ]
+    return [_slices(t.decode() if isinstance(t, bytes) else str(t), width)[0] for t in np.atleast_1d(np.asarray(texts))]
 
 
 def _slices(text: str, width: int) -> list[bytes]:
@@ -764,9 +739,7 @@ def _signal_log(file: h5py.File, plan: SignalPlan) -> None:
 
 def _event_log(file: h5py.File) -> None:
     events = _group(file, EVENTS, "NXcollection")
-    events.attrs["description"] = (
-        "what happened: setpoints, operations, trips, acknowledgements, links, anchors"
-    )
+    events.attrs["description"] = "what happened: setpoints, operations, trips, acknowledgements, links, anchors"
     _growing(events, "time", "i8", 64, "ns", UNKNOWN_TIME, "when")
     events["time"].attrs["start"] = "1970-01-01T00:00:00Z"
     for name, meaning in (
@@ -776,9 +749,7 @@ def _event_log(file: h5py.File) -> None:
         ("data", "as JSON"),
     ):
         width = h5py.string_dtype("utf-8", layout.TEXT_BYTES[name])
-        _growing(
-            events, name, width, 8, "", None, meaning, compression="gzip", compression_opts=1, shuffle=True
-        )
+        _growing(events, name, width, 8, "", None, meaning, compression="gzip", compression_opts=1, shuffle=True)
     _growing(events, "part", "u2", 64, "", 0, "0 begins an event; 1, 2, ... continue its texts")
 
 
@@ -850,14 +821,10 @@ def _camera_data(file: h5py.File, plan: RunPlan, camera: CameraPlan) -> None:
     for axis, size in (("axis_j", camera.shape[0]), ("axis_i", camera.shape[1])):
         group[axis] = np.arange(size) * (camera.pixel_size or 1.0) if camera.pixel_size else np.arange(size)
         direction = "row" if axis == "axis_j" else "column"
-        group[axis].attrs.update(
-            {"units": camera.pixel_unit, "long_name": f"{direction} ({camera.pixel_unit})"}
-        )
+        group[axis].attrs.update({"units": camera.pixel_unit, "long_name": f"{direction} ({camera.pixel_unit})"})
     for dataset, kind, unit, fill, meaning in FRAME_COLUMNS.values():
         _growing(group, dataset, kind, rows, unit, fill, meaning)
-    _growing(
-        group, "elapsed", "f8", rows, "s", np.nan, "middle of the exposure since the start of the run (s)"
-    )
+    _growing(group, "elapsed", "f8", rows, "s", np.nan, "middle of the exposure since the start of the run (s)")
     group["elapsed"].attrs["target"] = group["elapsed"].name
     for column in camera.columns:
         own = np.dtype(column.dtype)
@@ -944,9 +911,7 @@ def _growing(
     if isinstance(dtype, np.dtype) and dtype.kind == "S":
         dtype = h5py.string_dtype("utf-8", dtype.itemsize)
         fill = None
-    dataset = group.create_dataset(
-        name, (0,), dtype, maxshape=(None,), chunks=(chunk,), fillvalue=fill, **how
-    )
+    dataset = group.create_dataset(name, (0,), dtype, maxshape=(None,), chunks=(chunk,), fillvalue=fill, **how)
     dataset.attrs["long_name"] = long_name
     if units:
         dataset.attrs["units"] = units

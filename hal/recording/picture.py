@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .reader import open_run
+from .reader import Recording, open_run
 
 COLUMNS = 6
 """Frames shown."""
@@ -23,7 +23,7 @@ def picture(run_path: str | Path, out: str | Path | None = None) -> Path:
     run_path = Path(run_path)
     path = Path(out) if out is not None else run_path.with_suffix(".png")
     with open_run(run_path) as run:
-        curves = [name for name in run.aligned if _worth_drawing(run.aligned[name].value)]
+        curves = [name for name in run.aligned if _is_stimulus(run, name) and _varies(run.aligned[name].value)]
         figure = Figure(figsize=(12, 2.6 + 1.25 * len(curves)), layout="constrained")
         FigureCanvasAgg(figure)
         parts: Any = figure.subfigures(2, 1, height_ratios=[2.2, 1.25 * max(len(curves), 1)])
@@ -48,7 +48,7 @@ def picture(run_path: str | Path, out: str | Path | None = None) -> Path:
                 sigma = np.asarray(column.uncertainty, float)[::every]
                 axes.fill_between(seconds[::every], value - 2 * sigma, value + 2 * sigma, alpha=0.3, linewidth=0)
                 axes.plot(seconds[::every], value, linewidth=0.9)
-                if np.nanmin(value) > 0 and np.nanmax(value) / np.nanmin(value) > 100:
+                if column.unit == "Pa" and np.nanmin(value) > 0 and np.nanmax(value) / np.nanmin(value) > 100:
                     axes.set_yscale("log")
                 axes.set_ylabel(f"{name}\n{column.unit}", rotation=0, ha="right", va="center", fontsize=8)
                 axes.tick_params(labelsize=7)
@@ -58,7 +58,17 @@ def picture(run_path: str | Path, out: str | Path | None = None) -> Path:
     return path
 
 
-def _worth_drawing(value: object) -> bool:
+def _is_stimulus(run: Recording, name: str) -> bool:
+    """What the specimen felt, not what was asked for or how hard an instrument worked."""
+    signal = run.signals[name]
+    return (
+        signal.role == "readback"
+        and signal.unit != "%"
+        and (signal.interpolation == "linear" or name.endswith("state"))
+    )
+
+
+def _varies(value: Any) -> bool:
     numbers = np.asarray(value)
     if numbers.dtype.kind not in "fiu":
         return False

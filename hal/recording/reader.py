@@ -128,9 +128,7 @@ class FrameStack:
 
     def __len__(self) -> int:
         """Frames that are on disk with all their columns; grows while the run is written."""
-        datasets = [
-            self._group[name] for name in (IMAGE, "indices_image", *(c[0] for c in FRAME_COLUMNS.values()))
-        ]
+        datasets = [self._group[name] for name in (IMAGE, "indices_image", *(c[0] for c in FRAME_COLUMNS.values()))]
         if self._swmr:
             for dataset in datasets:
                 dataset.id.refresh()
@@ -268,9 +266,7 @@ class _Lazy(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._names:
-            raise KeyError(
-                f"no {self._what} {name!r} in this run; there are {', '.join(self._names) or 'none'}"
-            )
+            raise KeyError(f"no {self._what} {name!r} in this run; there are {', '.join(self._names) or 'none'}")
         return self._read(name)
 
     def __iter__(self) -> Iterator[str]:
@@ -311,8 +307,7 @@ class Recording:
             return None
         group = self._file[f"{ENTRY}/holder"]
         parts, limits = (
-            {name: _str(text[()]) for name, text in group.get(words, {}).items()}
-            for words in ("parts", "limits")
+            {name: _str(text[()]) for name, text in group.get(words, {}).items()} for words in ("parts", "limits")
         )
         return Holder(_str(group["name"][()]), parts, limits)
 
@@ -345,9 +340,7 @@ class Recording:
     def clock(self) -> ClockAnchor:
         """The anchor between the lab's monotonic clock and the epoch at the start."""
         group = self._file[f"{ENTRY}/clock"]
-        epoch, monotonic, uncertainty = (
-            int(group[name][()]) for name in ("epoch", "monotonic", "uncertainty")
-        )
+        epoch, monotonic, uncertainty = (int(group[name][()]) for name in ("epoch", "monotonic", "uncertainty"))
         return ClockAnchor(epoch, monotonic, uncertainty, self._text(f"{ENTRY}/clock/name"))
 
     @property
@@ -364,9 +357,7 @@ class Recording:
     def software(self) -> dict[str, str]:
         """Name and version of the programs that took part."""
         programs = self._file[f"{ENTRY}/profiling"].values()
-        return {
-            _str(program["program"][()]): _str(program["program"].attrs["version"]) for program in programs
-        }
+        return {_str(program["program"][()]): _str(program["program"].attrs["version"]) for program in programs}
 
     @property
     def devices(self) -> dict[str, DeviceRecord]:
@@ -462,9 +453,7 @@ class Recording:
         try:
             import pandas
         except ImportError as error:
-            raise RecordError(
-                'to_pandas: pandas is not installed; pip install "insitu-hal[tables]"'
-            ) from error
+            raise RecordError('to_pandas: pandas is not installed; pip install "insitu-hal[tables]"') from error
         stack = self._stack(camera)
         columns: dict[str, Any] = {"frame_number": stack.number}
         count = len(columns["frame_number"])
@@ -486,9 +475,7 @@ class Recording:
         try:
             import xarray
         except ImportError as error:
-            raise RecordError(
-                'to_xarray: xarray is not installed; pip install "insitu-hal[tables]"'
-            ) from error
+            raise RecordError('to_xarray: xarray is not installed; pip install "insitu-hal[tables]"') from error
         stack = self._stack(camera)
         number = stack.number
         count = len(number)
@@ -529,9 +516,7 @@ class Recording:
     def __repr__(self) -> str:
         if not self._file:
             return f"<run {self.path.name}, closed>"
-        lines = [
-            f"<run {self.title!r} of {self.sample!r}, {self.state}, from {layout.iso_time(self.start_time)}"
-        ]
+        lines = [f"<run {self.title!r} of {self.sample!r}, {self.state}, from {layout.iso_time(self.start_time)}"]
         if self.end_time is not None:
             lines[0] += f", {(self.end_time - self.start_time) / 1e9:.1f} s"
         lines += [f"  {stack!r}" for stack in self.cameras.values()]

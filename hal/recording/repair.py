@@ -52,9 +52,7 @@ class RepairReport:
     def __str__(self) -> str:
         if not self.changed:
             return f"{self.path}: whole, nothing to do"
-        frames = (
-            ", ".join(f"{count} frames of {camera}" for camera, count in self.frames.items()) or "no frames"
-        )
+        frames = ", ".join(f"{count} frames of {camera}" for camera, count in self.frames.items()) or "no frames"
         return "; ".join([f"{self.path}: repaired", frames, f"{self.readings} readings", *self.notes])
 
 
@@ -234,9 +232,7 @@ def _lock(file: BinaryIO) -> bool:
     except OSError as error:
         if sys.platform == "win32":
             return False
-        raise RecordError(
-            f"{file.name}: can't be locked ({error}); record to a disk that knows locks"
-        ) from error
+        raise RecordError(f"{file.name}: can't be locked ({error}); record to a disk that knows locks") from error
     return True
 
 
@@ -338,9 +334,7 @@ def _mend_superblock(path: Path) -> list[str]:
     if superblock is None or superblock.version < 2:
         raise RecordError(f"{path}: not a file of ours; nothing was touched")
     if not superblock.is_sound:
-        raise RecordError(
-            f"{path}: the first bytes are damaged (checksum); nothing was touched, keep a copy and ask"
-        )
+        raise RecordError(f"{path}: the first bytes are damaged (checksum); nothing was touched, keep a copy and ask")
     notes: list[str] = []
     size = path.stat().st_size - superblock.position
     if superblock.end_of_file > size:  # a power cut: the disk never got the last bytes
@@ -455,9 +449,7 @@ def _trim(group: h5py.Group, trimmed: dict[str, int], notes: list[str]) -> int:
     try:
         tail = np.asarray(key[max(0, count - 4096) : count])
         written = np.flatnonzero((tail != -1) & (tail != UNKNOWN_TIME))
-        count -= len(tail) - (
-            int(written[-1]) + 1 if len(written) else 0
-        )  # a row that was only made room for
+        count -= len(tail) - (int(written[-1]) + 1 if len(written) else 0)  # a row that was only made room for
     except _UNREADABLE:
         pass  # noted below
     for dataset in datasets:

@@ -41,13 +41,12 @@ class Truth:
         out |= {name: table[:, k + 1] for k, name in enumerate(names)}
         for link in self._emulation.links.values():
             for emulator in link.emulators:
-                frames = getattr(emulator, "truth", None)
-                if frames is not None:
-                    for key, column in frames().items():
-                        values = np.asarray(column)
-                        if key == "time":
-                            values = np.rint(values * 1e9).astype(np.int64) + self._offset
-                        out[f"frames_{key}"] = values
+                if hasattr(emulator, "truth"):
+                    frames = emulator.truth()
+                    # A detector counts the seconds it has lived, in step with the bench.
+                    born = (self._emulation.bench.now or 0.0) - emulator.lived
+                    out["frames_time"] = np.rint((frames.middle + born) * 1e9).astype(np.int64) + self._offset
+                    out |= {f"frames_{name}": getattr(frames, name) for name in ("series", "number", "sent")}
         return out
 
     def save(self, path: Path) -> None:

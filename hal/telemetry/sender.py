@@ -37,6 +37,7 @@ BACKOFF = (0.25, 5.0)
 FLUSH = 2.0
 """Seconds given at the end to what still waits."""
 KEEPALIVE = 10  # s: a lab that was cut off is offline for everybody after 1.5 times that (MQTT 3.1.1, 3.1.2.10)
+BUFFER = 64 << 10  # bytes under way to a slow broker: what is in there no newer reading can replace
 GRACE = 0.5
 """Seconds a broker not yet reached is given although the lab ends."""
 WHO = "telemetry"
@@ -94,27 +95,30 @@ class Sender:
         self._loop = asyncio.get_running_loop()
         if self._ending:
             self._end.set()
+        try:
+            await self._keep_informed()
+        finally:
+            self.connected = False
+
+    async def _keep_informed(self) -> None:
         pause = BACKOFF[0]
         while True:
-            trouble: BaseException | None = None
+            trouble: BaseException
             try:
                 if self._embedded is not None and not self._embedded.alive:
                     await asyncio.to_thread(self._embedded.open)
                 await self._knock()
                 async with self._connection() as client:
-                    await self._hello(client)
-                    self._note(True, f"publishing to {self.url}")
-                    pause = BACKOFF[0]
                     await self._publish(client)
                     await self._goodbye(client)
                     return
             except Exception as error:
                 # Whatever it is, it must neither reach the experiment nor end telemetry.
                 trouble = error
-            finally:
-                self.connected = False
             if self._ending:
                 return
+            if self.connected:
+                self.connected, pause = False, BACKOFF[0]
             self._note(
                 False, f"no broker at {self.url} ({_said(trouble)}); still trying, the experiment goes on without"
             )
@@ -147,7 +151,10 @@ class Sender:
             keepalive=KEEPALIVE,
             timeout=PATIENCE,
             tls_context=ssl.create_default_context() if self.url.tls else None,
-            socket_options=((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),),  # else acknowledgements take 40 ms
+            socket_options=(
+                (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),  # else an event after a reading takes 40 ms
+                (socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER),
+            ),
         )
         try:
             async with client:
@@ -174,11 +181,13 @@ class Sender:
         await client.publish(topics.state_topic(self.lab), self._state(online=False), qos=1, retain=True)
 
     async def _publish(self, client: aiomqtt.Client) -> None:
-        """Send what the spool has until asked to end; raise when the connection is lost."""
+        """Say what there is, then send what the spool has until asked to end; raise when the connection is lost."""
         listening = asyncio.ensure_future(_lost(client))
         end: float | None = None
         loop = asyncio.get_running_loop()
         try:
+            await self._hello(client)
+            self._note(True, f"publishing to {self.url}")
             while not listening.done():
                 self._nudged = False
                 self._wake.clear()

@@ -102,6 +102,7 @@ class MemoryStream:
     async def open(self) -> None:
         if not self._beside.plugged:
             raise ConnectionError("the cable is not plugged in")
+        self._beside.far_end.stream(asyncio.get_running_loop().time())  # sent while nobody was there
         self._open = True
 
     async def send(self, data: bytes) -> None:

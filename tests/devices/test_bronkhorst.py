@@ -37,13 +37,13 @@ def hexa(text: str) -> bytes:
 
 
 def test_a_setpoint_of_half_scale_is_written_as_in_the_manual():
-    """9.17.027, section 3.7, example "send setpoint", binary."""
+    """9.17.027, example "send setpoint", binary."""
     data = codec.write_request([(codec.SETPOINT, 16000)])
     assert Binary().encode(Packet(0x0E, 0x80, data).encode()) == hexa("10 02 0e 80 05 01 01 21 3e 80 10 03")
 
 
 def test_a_setpoint_is_asked_for_and_answered_as_in_the_manual():
-    """9.17.027, section 3.7, example "request setpoint", binary."""
+    """9.17.027, example "request setpoint", binary."""
     data = codec.read_request([codec.SETPOINT])
     assert Binary().encode(Packet(0x0F, 0x80, data).encode()) == hexa("10 02 0f 80 05 04 01 21 01 21 10 03")
     (reply,) = Binary().feed(hexa("10 02 0f 80 05 02 01 21 3e 80 10 03"))
@@ -51,7 +51,7 @@ def test_a_setpoint_is_asked_for_and_answered_as_in_the_manual():
 
 
 def test_the_emulator_answers_the_manuals_ascii_example():
-    """9.17.027, section 3.7: `:06800401210121` asks for the setpoint, `:06800101213E80` sets it."""
+    """9.17.027: `:06800401210121` asks for the setpoint, `:06800101213E80` sets it."""
     emulator = BronkhorstEmulator(World(), unit=3)
     framing = emulator.framing("serial")
     said = [

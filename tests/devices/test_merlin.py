@@ -17,7 +17,7 @@ from devices.merlin.emulator import Merlin as Emulator
 from devices.merlin.stream import AcquisitionBegins, FrameStream, FrameWriter
 from devices.physics import World
 from hal.clock.timebase import Timebase
-from hal.errors import InterlockTripped, LimitError, LinkLost, ProtocolError, Refused, WrongInstrument
+from hal.errors import InterlockTripped, LimitError, LinkLost, NoReply, ProtocolError, Refused, WrongInstrument
 from hal.frames.chunk import FrameChunk
 from hal.frames.frame import Reason
 from hal.gate import Gate
@@ -350,7 +350,7 @@ async def test_it_says_who_it_is_and_what_it_films() -> None:
 
 
 async def test_another_instrument_is_found_out() -> None:
-    with pytest.raises(WrongInstrument, match="expected a Merlin.*check `link`"):
+    with pytest.raises(WrongInstrument, match=r"expected a Merlin.*check `link`"):
         async with wired("merlin", version="ready"):
             pass
 
@@ -387,7 +387,48 @@ async def test_the_rate_and_the_counts_are_read_without_an_exchange() -> None:
             assert await camera.rate.get() == pytest.approx(200, rel=0.05)
             assert await camera.received.get() == pytest.approx(1000, abs=30)
             assert not wire.sent
+        await asyncio.sleep(1.5)
         assert await camera.rate.get() == 0.0
+
+
+async def test_draining_waits_for_every_frame_on_its_way() -> None:
+    async with wired("merlin", fps=200, drop=0.0, every=0.3, late=0.5, seed=5) as (camera, wire):
+        recorder = Recorder(camera)
+        async with camera.filming():
+            await asyncio.sleep(3.0)
+            now = camera.context.timebase.now()
+            await camera.drain()
+            assert recorder.film.stop[-1] >= now
+        await camera.drain()
+        assert recorder.film.number[-1] == wire.emulator.truth().number[-1]
+
+
+async def test_a_start_without_a_reply_is_undone() -> None:
+    async with wired("merlin", fps=100) as (camera, wire):
+        respond = wire.emulator.respond
+
+        def silent(message: bytes) -> bytes | None:
+            reply: bytes | None = respond(message)
+            return None if b"STARTACQUISITION" in message else reply
+
+        wire.emulator.respond = silent
+        with pytest.raises(NoReply):
+            async for _ in camera.frames():
+                pass
+        assert respond(b"GET,DETECTORSTATUS") == b"GET,DETECTORSTATUS,0,0"
+        assert not camera.armed
+
+
+async def test_a_film_that_somebody_else_began_is_numbered_too() -> None:
+    async with wired("merlin", name="camera", fps=100, drop=0.0) as (camera, wire):
+        recorder = Recorder(camera)
+        wire.emulator.respond(b"SET,ACQUISITIONPERIOD,20")
+        wire.emulator.respond(b"SET,NUMFRAMESTOACQUIRE,50")
+        wire.emulator.respond(b"CMD,STARTACQUISITION")
+        await camera.bias.get()
+        await asyncio.sleep(3.0)
+        assert recorder.film.index.tolist() == list(range(50))
+        assert not camera.armed
 
 
 async def test_late_frames_are_counted() -> None:
@@ -422,7 +463,7 @@ async def test_an_exposure_beyond_the_limits_never_reaches_the_wire() -> None:
 async def test_setting_the_exposure_of_a_running_camera_is_refused_with_the_remedy() -> None:
     async with wired("merlin", name="camera") as (camera, _):
         await camera.arm()
-        with pytest.raises(Refused, match="camera: SET .*stop the acquisition first"):
+        with pytest.raises(Refused, match=r"camera: SET .*stop the acquisition first"):
             await camera.exposure.set(0.002)
 
 
@@ -559,7 +600,7 @@ async def test_a_trip_ends_the_film_and_the_view_and_nothing_else_is_written() -
 async def test_a_pulled_cable_ends_the_view() -> None:
     async with wired("merlin", name="camera", fps=100) as (camera, wire):
         asyncio.get_running_loop().call_later(1.0, wire.unplug)
-        with pytest.raises(LinkLost, match="camera: .*check the cable"):
+        with pytest.raises(LinkLost, match=r"camera: .*check the cable"):
             async for _ in camera.frames():
                 pass
         assert not camera.armed
@@ -641,8 +682,8 @@ async def test_a_film_over_tcp_and_a_pulled_data_port() -> None:
         reconnect=Reconnect(10.0), timeout=3.0,
     )  # fmt: skip
     camera = Merlin(session, "camera", options=Merlin.Options(data_port=data.port), context=context)
-    heard: list[str] = []
-    session.on_lost.append(lambda _, error, for_good: heard.append(str(error)))
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    session.on_lost.append(lambda _, error, for_good: heard.put_nowait(str(error)))
     await camera.connect()
     try:
         recorder = Recorder(camera)
@@ -654,9 +695,7 @@ async def test_a_film_over_tcp_and_a_pulled_data_port() -> None:
             behind = recorder.film.arrival - recorder.film.stop
             assert np.median(behind[300:]) < 0.2e9
             data.unplug()
-            while not heard:
-                await asyncio.sleep(0.05)
-            assert "data port" in heard[0]
+            assert "data port" in await heard.get()
             assert session.state is LinkState.RECONNECTING
             await data.plug()
             before = recorder.film.number[-1]

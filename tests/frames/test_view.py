@@ -154,11 +154,16 @@ async def test_a_trip_ends_a_waiting_view_with_its_error() -> None:
 async def test_a_trip_comes_before_frames_that_wait() -> None:
     camera, seen = Camera(), 0
     asyncio.get_running_loop().call_later(1.0, camera.send, chunk(1, 100))
-    with pytest.raises(InterlockTripped):
+
+    async def look() -> None:
+        nonlocal seen
         async for _ in View(camera):
             seen += 1
             if seen == 3:
                 camera.context.fail_pending(InterlockTripped("vacuum"))
+
+    with pytest.raises(InterlockTripped):
+        await look()
     assert seen == 3
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -177,3 +178,17 @@ def test_nothing_but_readings_can_reach_who_subscribes_readings(topic):
 def test_a_foreign_payload_is_refused_and_the_message_says_what_was_expected(payload):
     with pytest.raises(ProtocolError, match="a reading"):
         topics.decode_reading(payload)
+
+
+def test_the_payloads_of_the_reference_are_what_the_functions_take():
+    reference = Path(__file__).parents[2] / "docs" / "reference" / "telemetry.md"
+    found = [
+        json.loads(line) for line in reference.read_text(encoding="utf-8").splitlines() if line.startswith('{"schema"')
+    ]
+    reading, failed, description, state, trip, event = (json.dumps(payload) for payload in found)
+    assert topics.decode_reading(reading).value == 21.5
+    assert topics.decode_reading(failed).quality is Quality.BAD
+    assert topics.decode_description(description).limits == (-196.0, 600.0)
+    assert topics.decode_state(state).online
+    assert topics.decode_trip(trip).tripped
+    assert topics.decode_event(event)[1] == 17

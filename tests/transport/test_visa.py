@@ -36,6 +36,7 @@ class Peer:
                 self.arrived.set()
                 if self.echo:
                     writer.write(data)
+        writer.close()
 
 
 @pytest.fixture

@@ -1,0 +1,292 @@
+"""The Lake Shore 336: wire, behaviour, and the emulator as others' drivers see it."""
+
+import asyncio
+import statistics
+from collections.abc import AsyncIterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from devices.lakeshore_336 import codec
+from devices.lakeshore_336.driver import LakeShore336
+from devices.lakeshore_336.emulator import LakeShore336Emulator
+from devices.physics import World
+from hal.clock.timebase import Timebase
+from hal.errors import LimitError, Refused, WrongInstrument
+from hal.gate import Gate
+from hal.instrument.bench import Bench
+from hal.instrument.serving import PtyPort, TcpPort
+from hal.model.capabilities import Heater, Thermometer, lacking
+from hal.model.context import Context
+from hal.model.limits import Limits
+from hal.model.reading import Quality
+from hal.testing import Wire, wired
+from hal.transport.serial import SerialLink
+from hal.transport.session import Session
+from hal.transport.tcp import TcpLink
+
+Holder = tuple[LakeShore336, Wire]
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Holder]:
+    async with wired(LakeShore336, name="holder") as (controller, wire):
+        yield controller, wire
+
+
+# ---------------------------------------------------------------------- the wire
+
+
+def test_a_reading_in_kelvin_becomes_degc_and_its_status_is_heeded() -> None:
+    # `KRDG? A;*ESR?` -> `+300.000;0` is what drivers of others get; status bits as in QCoDeS.
+    assert codec.parse_temperature("+300.000;0").value == pytest.approx(26.85)
+    bad = codec.parse_temperature("+0.000;129")
+    assert (bad.value, bad.quality) == (None, Quality.BAD)
+    assert bad.reason == "input says: invalid reading, sensor over range"
+
+
+def test_setpoints_are_in_the_units_the_input_is_set_to() -> None:
+    assert codec.parse_setpoint("+300.000;1,0,1,0,1").value == pytest.approx(26.85)
+    assert codec.parse_setpoint("+300.000;1,0,1,0,2").value == 300.0
+    assert codec.parse_setpoint("+1.2000;1,0,1,0,3").quality is Quality.BAD
+    assert codec.format_setpoint(26.85, codec.KELVIN) == "300.000"
+    with pytest.raises(ValueError, match="sensor"):
+        codec.format_setpoint(1.0, codec.SENSOR)
+
+
+def test_rates_are_in_kelvin_per_minute_on_the_wire() -> None:
+    assert codec.format_rate(0.175) == "10.5"  # `RAMP 1,1,10.5` of the 335's and 340's manuals
+    assert codec.parse_ramp("1,+010.5") == (True, pytest.approx(0.175))
+
+
+@given(st.floats(-273, 700), st.sampled_from([codec.KELVIN, codec.CELSIUS]))
+def test_a_setpoint_goes_round_to_a_millikelvin(degc: float, units: int) -> None:
+    text = f"{codec.format_setpoint(degc, units)};1,0,1,0,{units}"
+    assert codec.parse_setpoint(text).value == pytest.approx(degc, abs=0.6e-3)
+
+
+# ---------------------------------------------------------------------- reading
+
+
+def test_it_is_a_thermometer_and_a_heater() -> None:
+    assert lacking(LakeShore336, Thermometer) == lacking(LakeShore336, Heater) == []
+
+
+async def test_the_holders_body_is_read_in_one_question_with_its_status(bench: Holder) -> None:
+    controller, wire = bench
+    wire.world.body = 40.0
+    await asyncio.sleep(0.2)
+    assert await controller.temperature.get() == pytest.approx(wire.world.body, abs=0.03)
+    assert wire.sent == [b"KRDG? A;RDGST? A\n"]
+
+
+async def test_an_input_with_nothing_connected_has_no_value_and_says_why() -> None:
+    async with wired(LakeShore336, name="holder", options={"input": "C"}) as (controller, _):
+        reading = await controller.temperature.read()
+        assert (reading.value, reading.quality) == (None, Quality.BAD)
+        assert "invalid reading" in reading.reason
+
+
+async def test_readings_come_ten_times_a_second_and_scatter_as_declared(bench: Holder) -> None:
+    controller, wire = bench
+    errors = []
+    for _ in range(400):
+        await asyncio.sleep(0.1)
+        reading = await controller.temperature.read()
+        assert reading.value is not None
+        assert reading.uncertainty is not None
+        errors.append((reading.value - wire.world.body) / reading.uncertainty)
+    assert statistics.stdev(errors) == pytest.approx(1.0, abs=0.12)
+    assert 0.92 < sum(abs(error) < 2 for error in errors) / 400 < 0.985
+    same = {(await controller.temperature.read()).value for _ in range(3)}
+    assert len(same) <= 3
+
+
+async def test_only_reading_leaves_the_heater_of_another_controller_alone(bench: Holder) -> None:
+    controller, wire = bench
+    wire.world.power = 0.01
+    await controller.temperature.get()
+    await asyncio.sleep(5)
+    assert wire.world.power == 0.01
+
+
+# ---------------------------------------------------------------------- heating
+
+
+async def test_a_ramp_takes_the_time_its_rate_asks_for_and_ends_at_its_temperature(bench: Holder) -> None:
+    controller, wire = bench
+    started = asyncio.get_running_loop().time()
+    await controller.ramp(to=35.0, rate=0.05)
+    assert asyncio.get_running_loop().time() - started == pytest.approx(200, rel=0.1)
+    assert wire.world.body == pytest.approx(35.0, abs=0.6)
+    await asyncio.sleep(120)
+    assert wire.world.body == pytest.approx(35.0, abs=0.2)
+
+
+async def test_a_ramp_left_early_holds_the_temperature(bench: Holder) -> None:
+    controller, wire = bench
+    async with controller.ramp(to=45.0, rate=0.05):
+        await asyncio.sleep(100)
+    held = wire.world.body
+    assert await controller.setpoint.get() == pytest.approx(held, abs=0.05)
+    await asyncio.sleep(100)
+    assert wire.world.body == pytest.approx(held, abs=0.5)
+
+
+@pytest.mark.parametrize(("to", "rate"), [(900.0, 0.1), (-300.0, 0.1), (30.0, 2.0), (30.0, 0.001), (float("nan"), 0.1)])
+async def test_a_ramp_beyond_the_limits_never_reaches_the_wire(bench: Holder, to: float, rate: float) -> None:
+    controller, wire = bench
+    with pytest.raises(LimitError, match="nothing was sent"):
+        controller.ramp(to, rate)
+    assert not wire.sent
+
+
+async def test_holding_beyond_a_limit_holds_at_the_limit(bench: Holder) -> None:
+    controller, _ = bench
+    controller.setpoint.narrow(Limits(30.0, 60.0), "the holder")
+    await controller.hold()
+    assert await controller.setpoint.get() == pytest.approx(30.0)
+
+
+async def test_an_output_that_follows_another_input_is_refused_before_it_heats(bench: Holder) -> None:
+    controller, wire = bench
+    wire.emulator.respond(b"OUTMODE 1,1,2,0")
+    with pytest.raises(Refused, match=r"not in closed loop on input A.*Output Setup"):
+        await controller.ramp(to=30.0, rate=0.1)
+    assert wire.emulator.outputs[1].range == 0
+
+
+@pytest.mark.parametrize("celsius", [False, True])
+async def test_the_setpoint_means_the_same_whatever_units_the_input_is_set_to(celsius: bool) -> None:
+    async with wired(LakeShore336, name="holder", celsius=celsius) as (controller, wire):
+        await controller.setpoint.set(30.0)
+        assert wire.emulator.outputs[1].goal == pytest.approx(303.15)
+        assert await controller.setpoint.get() == pytest.approx(30.0)
+
+
+async def test_a_value_the_instrument_refuses_is_raised_with_its_event_status(bench: Holder) -> None:
+    controller, _ = bench
+    controller.ramp_rate.limits = Limits(0, 100)  # as if the driver knew no better
+    with pytest.raises(Refused, match=r"holder: 'RAMP 1,1,600.0' was refused \(event status 16\)"):
+        await controller.ramp_rate.set(10.0)
+
+
+async def test_the_safe_state_is_one_message_and_its_confirmation(bench: Holder) -> None:
+    controller, wire = bench
+    ramp = controller.ramp(to=40.0, rate=0.1)
+    await asyncio.sleep(20)
+    assert wire.world.power > 0
+    wire.forget()
+    await controller.safe_state()
+    assert wire.sent == [b"RANGE 1,0\n", b"RANGE? 1\n"]
+    await asyncio.sleep(0.2)
+    assert await controller.range.get() == "off"
+    assert wire.world.power == 0
+    assert ramp.done
+
+
+async def test_another_instrument_is_named() -> None:
+    world = World()
+    emulator = LakeShore336Emulator(world)
+    emulator._interpreter.identity = "LSCI,MODEL335,335A123,1.0"
+    with pytest.raises(WrongInstrument, match="expected a Lake Shore 336, found 'LSCI,MODEL335"):
+        async with wired(LakeShore336, world=world, emulator=emulator):
+            pass
+
+
+# ---------------------------------------------------------------------- the emulator, as others see it
+
+
+def test_commands_chain_and_the_event_status_is_read_once() -> None:
+    controller = LakeShore336Emulator(World())
+    assert controller.respond(b"*ESR?") == b"128"  # power on
+    assert (controller.respond(b"krdg? a;*ESR?") or b"").endswith(b";0")
+    assert controller.respond(b"SETP 1,  310.5;RAMP 1,1, 10.5;SETP? 1;RAMP? 1") == b"+310.500;1,+010.5"
+    controller.respond(b"NONSENSE 1")
+    controller.respond(b"RAMP 1,1,101")
+    assert controller.respond(b"*ESR?;*ESR?") == b"48;0"
+    assert controller.respond(b"KRDG? E") is None
+
+
+def test_the_setpoint_moves_while_it_ramps() -> None:
+    controller = LakeShore336Emulator(World())
+    controller.respond(b"SETP 1,300;RAMP 1,1,60")
+    controller.respond(b"SETP 1,310")
+    for _ in range(500):
+        controller.advance(0.01)
+    assert controller.respond(b"SETP? 1;RAMPST? 1") == b"+305.000;1"
+
+
+def test_a_temperature_limit_switches_all_heaters_off() -> None:
+    world = World()
+    controller = LakeShore336Emulator(world)
+    controller.respond(b"RANGE 1,3;TLIMIT A,300")
+    world.body = 50.0
+    for _ in range(20):
+        controller.advance(0.01)
+    assert controller.respond(b"RANGE? 1") == b"0"
+
+
+async def opened(session: Session) -> LakeShore336:
+    controller = LakeShore336(session, "holder", context=Context(session.timebase, session.gate))
+    await controller.connect()
+    return controller
+
+
+def session(link: SerialLink | TcpLink, scheme: str) -> Session:
+    return Session(
+        link, LakeShore336.framing(scheme), timebase=Timebase.system(), gate=Gate(), pace=LakeShore336.pace,
+        probe=LakeShore336.probe(),
+    )  # fmt: skip
+
+
+@pytest.mark.real_clock
+async def test_the_driver_speaks_to_the_emulator_through_a_socket() -> None:
+    world = World()
+    port = await TcpPort(Bench(world).wire([LakeShore336Emulator(world)], "tcp")).open()
+    controller = await opened(session(TcpLink("127.0.0.1", port.port), "tcp"))
+    assert await controller.temperature.get() == pytest.approx(25.0, abs=0.05)
+    await controller.disconnect()
+    await port.close()
+
+
+@pytest.mark.real_clock
+async def test_the_driver_speaks_to_the_emulator_through_a_serial_port() -> None:
+    pytest.importorskip("pty")
+    world = World()
+    port = await PtyPort(Bench(world).wire([LakeShore336Emulator(world)], "serial")).open()
+    controller = await opened(session(SerialLink(port.path, LakeShore336.line), "serial"))
+    assert await controller.temperature.get() == pytest.approx(25.0, abs=0.05)
+    assert port.sent[-1] == b"KRDG? A;RDGST? A\r\n"
+    await controller.disconnect()
+    await port.close()
+
+
+@pytest.mark.real_clock
+@pytest.mark.filterwarnings("ignore")
+async def test_qcodes_drives_the_emulator() -> None:
+    drivers = pytest.importorskip("qcodes.instrument_drivers.Lakeshore", reason="comes with the extra `bench`")
+    world = World()
+    port = await TcpPort(Bench(world).wire([LakeShore336Emulator(world)], "visa"), scheme="visa").open()
+
+    def use() -> tuple[object, ...]:
+        controller = drivers.LakeshoreModel336("controller", port.url.removeprefix("visa://"), visalib="@py")
+        try:
+            loop = controller.output_1
+            loop.mode("closed_loop")
+            loop.input_channel("A")
+            loop.setpoint_ramp_rate(50)
+            loop.setpoint(300.5)
+            loop.output_range("high")
+            seen = controller.A.temperature(), controller.A.sensor_status(), controller.C.sensor_status()
+            return (
+                controller.get_idn()["model"], *seen, loop.setpoint(), loop.setpoint_ramp_rate(), loop.output_range(),
+                controller.ask("*ESR?"),
+            )  # fmt: skip
+        finally:
+            controller.close()
+
+    found = await asyncio.to_thread(use)
+    await port.close()
+    assert found == ("336", pytest.approx(298.15, abs=0.1), "OK", "Invalid Reading", 300.5, 50.0, "high", "128")
