@@ -59,7 +59,7 @@ class JumpingLoop(asyncio.SelectorEventLoop):
     async def create_server(self, *args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("the clock that jumps works with memory links only; use a real loop for sockets")
 
-    def add_reader(self, fd: Any, callback: Any, *args: Any) -> None:
+    def add_reader(self, fd: Any, callback: Any, *args: Any) -> None:  # type: ignore[override]
         raise RuntimeError("the clock that jumps works with memory links only; use a real loop for ports")
 
 

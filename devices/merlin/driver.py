@@ -8,6 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from hal.capabilities import Camera
 from hal.errors import HalError, LinkLost, NoReply, ProtocolError, Refused, WrongInstrument
 from hal.frames.chunk import FrameChunk
@@ -21,14 +23,12 @@ from hal.transport.session import LinkState
 
 from . import codec
 from .codec import Code, Mpx, Reply, State, TriggerStart
-from .stream import TYPES, AcquisitionBegins, FrameStream
+from .stream import PIXELS, TYPES, AcquisitionBegins, FrameStream
 
 HAND_OVER = 1 / 30
 """Seconds between two chunks."""
 FOR_EVER = 1_000_000_000
 """Frames asked for when nobody says how many: eleven days at 1,000 1/s."""
-
-DEPTHS = {1: "uint8", 6: "uint8", 12: "uint16", 24: "uint32"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,9 +223,10 @@ class Merlin(CameraInstrument):
     async def _read_settings(self) -> None:
         self.period = await self._number("ACQUISITIONPERIOD") * 1e-3
         depth = int(await self._number("COUNTERDEPTH"))
-        if depth not in DEPTHS:
-            raise ProtocolError(self.name, f"counter depth {depth} is none of {tuple(DEPTHS)}; check the Merlin software")
-        self.dtype = DEPTHS[depth]
+        if depth not in TYPES:
+            text = f"counter depth {depth} is none of {tuple(TYPES)}; check the Merlin software"
+            raise ProtocolError(self.name, text)
+        self.dtype = np.dtype(PIXELS[TYPES[depth].encode()]).newbyteorder("=").name
 
     # ------------------------------------------------------------------ data port
 
@@ -291,6 +292,3 @@ class Merlin(CameraInstrument):
         if (stream.garbage, stream.garbled) != (garbage, garbled):
             text = f"{stream.garbage} bytes and {stream.garbled} frames on the data port could not be read so far"
             self.context.journal.note("error", self.name, text)
-
-
-assert DEPTHS.keys() == TYPES.keys()

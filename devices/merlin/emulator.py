@@ -17,11 +17,11 @@ from hal.protocols.framing import Framing
 
 from . import codec
 from .codec import Code, Mpx, State, TriggerStart
+from .parameters import READOUT, acquisition, table
 from .scene import Scene
 from .stream import FrameWriter
 
 EPOCH = 1_767_225_600_000_000_000  # what the detector's clock says when it is switched on, less its offset
-READOUT = {1: 0.081, 6: 0.411, 12: 0.822, 24: 1.644}  # ms without continuous read-write [MI counterdepth; 12: TD]
 BUFFER = 64 << 20  # bytes that wait for somebody to fetch them; beyond it frames are lost
 REMEMBERED = 4_000_000  # exposures whose truth is kept
 
@@ -35,17 +35,6 @@ class Truth:
     middle: NDArray[np.float64]
     """Middle of the exposure, seconds lived by the emulator (see `Merlin.lived`)."""
     sent: NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class _Parameter:
-    """One row of the table: what it is at power-up and what may be set."""
-
-    value: float | int | str
-    low: float = 0
-    high: float = 1e12
-    choices: tuple[int, ...] = ()
-    writable: bool = True
 
 
 class Merlin:
@@ -83,7 +72,7 @@ class Merlin:
         self.offset, self.ppm, self.size = offset, ppm, size
         self._rng = np.random.default_rng(seed)
         self._scene: Scene | None = None
-        self._table = _table(fps, size, depth, version)
+        self._table = table(fps, size, depth, version)
         self._usual = 1e3 / fps  # ms
         self._values: dict[str, float | int | str] = {}
         self._power_up()
@@ -259,7 +248,7 @@ class Merlin:
         self._series += 1
         self._armed, self._state, self._made, self._next, self._until = True, State.BUSY, 0, 0, 0
         self._writer = FrameWriter(self.size, self.size, int(self._values["COUNTERDEPTH"]), self._ns("ACQUISITIONTIME"))
-        message = Mpx().encode(codec.acquisition_header(self._header()))
+        message = Mpx().encode(codec.acquisition_header(acquisition(self._values)))
         self._released = max(self._released, self.lived + self.delay)
         self._queue.append((np.array([self._released]), message))
         if self._values["TRIGGERSTART"] == TriggerStart.INTERNAL:
@@ -300,53 +289,3 @@ class Merlin:
         time, period = float(self._values["ACQUISITIONTIME"]), float(self._values["ACQUISITIONPERIOD"])
         least = max(time, read) if self._values["CONTINUOUSRW"] else time + read
         self._values["ACQUISITIONPERIOD"] = max(period, least)
-
-    def _header(self) -> dict[str, str]:
-        v = self._values
-        trigger = "Internal" if v["TRIGGERSTART"] == TriggerStart.INTERNAL else "Soft"
-        return {
-            "Time and Date Stamp (day, mnth, yr, hr, min, s)": "01/01/2026 00:00:00",
-            "Chip ID": "W529_F5,-,-,-",
-            "Chip Type (Medipix 3.0, Medipix 3.1, Medipix 3RX)": "Medipix 3RX",
-            "Assembly Size (NX1, 2X2)": "   1x1",
-            "Chip Mode  (SPM, CSM, CM, CSCM)": "SPM",
-            "Counter Depth (number)": str(v["COUNTERDEPTH"]),
-            "Gain": "SLGM",
-            "Active Counters": "Alternating" if v["CONTINUOUSRW"] else "Counter 0",
-            "Acquisition Type (Normal, Th_scan, Config)": "Normal",
-            "Frames in Acquisition (Number)": str(v["NUMFRAMESTOACQUIRE"]),
-            "Frames per Trigger (Number)": str(v["NUMFRAMESPERTRIGGER"]),
-            "Trigger Start (Positive, Negative, Internal)": trigger,
-            "Trigger Stop (Positive, Negative, Internal)": "Internal",
-            "Sensor Bias (V)": f"{v['HVBIAS']} V",
-            "Medipix Clock (MHz)": "120MHz",
-            "Readout System": "Merlin Quad",
-            "Software Version": str(v["SOFTWAREVERSION"]),
-        }
-
-
-def _table(fps: float, size: int, depth: int, version: str) -> dict[str, _Parameter]:
-    """The parameters it knows [TD parameters.commands; IMAGEX, IMAGEY: LL read_sig_shape]."""
-    flag, most = (0, 1), 4_294_967_295
-    return {
-        "SOFTWAREVERSION": _Parameter(version, writable=False),
-        "IMAGEX": _Parameter(size, writable=False),
-        "IMAGEY": _Parameter(size, writable=False),
-        "COLOURMODE": _Parameter(0, choices=(0,)),
-        "CHARGESUMMING": _Parameter(0, choices=flag),
-        "GAIN": _Parameter(0, choices=(0, 1, 2, 3)),
-        "CONTINUOUSRW": _Parameter(1, choices=flag),
-        "ENABLECOUNTER1": _Parameter(0, choices=(0,)),
-        **{f"THRESHOLD{i}": _Parameter(0.0, high=511.0) for i in range(8)},
-        "OPERATINGENERGY": _Parameter(0.0),
-        "COUNTERDEPTH": _Parameter(depth, choices=(1, 6, 12, 24)),
-        "NUMFRAMESTOACQUIRE": _Parameter(1, low=1, high=most),
-        "NUMFRAMESPERTRIGGER": _Parameter(1, low=1, high=most),
-        "ACQUISITIONTIME": _Parameter(1e3 / fps, low=1e-3, high=1e8),
-        "ACQUISITIONPERIOD": _Parameter(1e3 / fps, low=1e-3, high=1e8),
-        "TRIGGERSTART": _Parameter(0, choices=tuple(range(10))),
-        "TRIGGERSTOP": _Parameter(0, choices=tuple(range(10))),
-        "FILEFORMAT": _Parameter(0, choices=(0,)),
-        "FILEENABLE": _Parameter(0, choices=flag),
-        "HVBIAS": _Parameter(120, low=0, high=200),
-    }

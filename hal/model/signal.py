@@ -294,7 +294,7 @@ class SignalRW(SignalR[T]):
         name = f"{self.path}.set"
         if self.supersedes:
             return self.device.start(f"{self.name} = {checked}", self.put(checked))
-        return Status(self.put(checked), name=name, device=self.device)
+        return Status(self.put(checked), name=name, device=self.device, safe_on_error=False)
 
     async def put(self, value: T) -> None:
         """Check and send, as one step of a driver's operation (`set` is for scripts). Raises `LimitError`."""

@@ -31,9 +31,12 @@ class Status(Generic[T]):
         device: Device | None = None,
         on_cancel: Callable[[], Awaitable[object]] | None = None,
         after: Status[Any] | None = None,
+        safe_on_error: bool = True,
     ) -> None:
+        """`safe_on_error`: whether its failure takes the device to the safe state (a refused setting does not)."""
         self.name = name
         self._device, self._on_cancel = device, on_cancel
+        self._safe_on_error = safe_on_error
         self._imposed: Exception | None = None
         self._observed = False
         if device is not None:
@@ -135,7 +138,7 @@ class Status(Generic[T]):
                     await self._on_cancel()
             raise
         except Exception as error:
-            if self._device is not None and not self._device.context.gate.closed:
+            if self._safe_on_error and self._device is not None and not self._device.context.gate.closed:
                 self._device.context.journal.note("error", self._device.name, f"{self.name} failed: {error}")
                 # The operation's own error is the one to raise; how the safe state fared is in the journal.
                 with suppress(HalError):

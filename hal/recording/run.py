@@ -39,10 +39,8 @@ PERIOD = 0.2
 """Seconds between writes."""
 FIRST_READINGS = 3.0
 """Seconds to wait for the first reading of every signal before the run begins."""
-QUIET = 0.3
-"""Seconds without a frame after which a stopped camera has delivered its last."""
 LATE_FRAMES = 3.0
-"""Longest wait for that, s."""
+"""Longest wait for frames under way when a run ends, s."""
 BEHIND = 20_000
 """Frames waiting for the disk at which the journal says so."""
 
@@ -231,16 +229,9 @@ class Run:
     async def _stop_filming(self) -> None:
         """Stop the cameras we started and wait for frames that are still under way."""
         await self._films.aclose()
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + LATE_FRAMES
-        seen, since = dict(self.frames), loop.time()
-        while any(self.frames.values()) and loop.time() < deadline and loop.time() - since < QUIET:
-            await asyncio.sleep(0.05)
-            if seen != self.frames:
-                seen, since = dict(self.frames), loop.time()
         for device in self._lab.devices.values():
             if is_camera(device):
-                device.settle()
+                await device.drain(LATE_FRAMES)
 
     # ------------------------------------------------------------------ private: writing
 

@@ -428,7 +428,9 @@ class Lab:
                 await asyncio.gather(*(self._make_safe_quietly(d) for d in connected))
         else:
             for device in connected:
-                await device.stop()
+                if device.operation is not None and not device.operation.done:
+                    device.operation.cancel()  # holds: what runs steadily is left running
+                    await device.operation.ended()
         for task in list(self._tasks):
             task.cancel()
         if self._tasks:

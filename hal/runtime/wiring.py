@@ -25,7 +25,7 @@ def make_link(url: str, cls: type[Instrument]) -> Link:
         case "visa":
             from ..transport.visa import VisaLink
 
-            return VisaLink(address.path)
+            return VisaLink(address.path, settings=cls.line)
         case scheme:
             raise ConfigError(f"link {url!r}: nothing serves {scheme} here")
 

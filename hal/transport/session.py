@@ -8,10 +8,13 @@ A reply that was not collected - its question timed out, was cancelled or was se
 Before the next question the session resynchronises, else that question would get the last one's
 answer: replies that identify themselves are matched; else a `Probe` whose answer is unmistakable is
 asked and everything before it discarded; else the wire is listened to until the owed reply has come
-or a timeout has passed. Writes of the safe state do not wait for that.
+or a timeout has passed. What has not come by then may still come, and then before the next answer:
+that question takes the last of the replies that follow it. Writes of the safe state wait for none of
+this. What arrives between questions, asked for by nobody, is discarded before the next leaves.
 
 Questions are retried (once, unless marked not repeatable: reading `*ESR?` clears it). Writes are
-retried only if idempotent, and pass the lab's gate at the last moment before bytes leave.
+retried only if idempotent or if nothing has left yet, and pass the lab's gate at the last moment
+before bytes leave. While a link is being reconnected only `verify` speaks on it.
 """
 
 from __future__ import annotations
@@ -20,13 +23,15 @@ import asyncio
 import heapq
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import count
+from typing import ParamSpec, TypeVar
 
 from ..clock.timebase import Timebase
 from ..errors import HalError, LinkLost, NoReply
-from ..gate import Gate, Purpose, purpose
+from ..gate import Gate, Purpose, acting, purpose
 from ..protocols.framing import Framing
 from .link import Link
 
@@ -36,6 +41,12 @@ BACKOFF = (0.1, 2.0)
 """First and longest pause between attempts to reconnect, s."""
 
 Matches = Callable[[bytes], bool]
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+_mending: ContextVar[object | None] = ContextVar("hal_mending", default=None)
+"""Marks the task that verifies a link just reopened, and what that task starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +133,10 @@ class Session:
         self._owed: list[bytes] = []
         self._last_sent = float("-inf")
         self._last_heard = float("-inf")
+        self._left = False
+        """Whether anything of the turn's message may have reached the wire."""
         self._hand: asyncio.Task[None] | None = None
+        self._mending: object | None = None
         self._restored: asyncio.Event = asyncio.Event()
         self._why = ""
 
@@ -190,14 +204,28 @@ class Session:
         rank = purpose(Purpose.COMMAND)
         while True:
             await self._usable(owner, rank)
-            async with self._turns.turn(rank, self._hurry):
-                self.gate.check(rank)
-                try:
-                    return await self._send(message)
-                except OSError as error:
-                    lost = self._lost(owner, error)
-            if not (idempotent and self.state is LinkState.RECONNECTING):
-                raise lost
+            error: HalError
+            try:
+                async with self._turns.turn(rank, self._hurry):
+                    self._left = False
+                    return await self._send(message, self.timeout, rank, writes=True)
+            except HalError:
+                raise
+            except _SetAside:
+                error = self._set_aside(owner, message)
+            except TimeoutError:
+                error = NoReply(
+                    owner or self._who(),
+                    f"{_shown(message)} could not be sent in {self.timeout:g} s on {self.link.url}; "
+                    "does it hold up the line (flow control)? is it alive?",
+                )
+                raise error from None
+            except OSError as reason:
+                error = self._lost(owner, reason)
+                if not self._may_wait(rank):
+                    raise error from None
+            if not idempotent and self._left:
+                raise error from None
 
     def lose(self, owner: str, reason: OSError) -> LinkLost:
         """A driver's further connection to the same instrument is gone: then this link counts as lost too.
@@ -223,36 +251,41 @@ class Session:
     ) -> Exchange:
         limit = self.timeout if timeout is None else timeout
         attempts = 2 if repeatable else 1
+        spare = 1  # for an attempt of which nothing left
         first: int | None = None
         while True:
             await self._usable(owner, rank)
             error: HalError
             try:
                 async with self._turns.turn(rank, self._hurry):
-                    if writes:
-                        self.gate.check(rank)
+                    self._left = False
                     again, first = first, self.timebase.now() if first is None else first
                     exchange = await self._once(message, limit, matches, then, writes, rank)
                     if again is not None and matches is not None:  # it may be the late reply to the first attempt
                         exchange = replace(exchange, sent=again)
                     return exchange
+            except HalError:  # the gate's; a trip by a lost link is an OSError too, and not of this link
+                raise
             except _SetAside:
-                if repeatable:
+                if repeatable or not self._left:
                     continue  # not its fault: no attempt is used up
-                error = NoReply(owner or self._who(), f"{message!r} was set aside for the safe state; ask again")
+                error = self._set_aside(owner, message)
             except TimeoutError:
-                attempts -= 1
                 error = NoReply(
                     owner or self._who(),
                     f"no reply to {_shown(message)} in {limit:g} s on {self.link.url}; "
                     "is it powered, set to remote, and the baud rate right?",
                 )
+                if not self._left and spare:
+                    spare -= 1
+                    continue
+                attempts -= 1
                 if attempts > 0:
                     continue
             except OSError as reason:
                 error = self._lost(owner, reason)
                 first = None  # a new wire brings no late replies
-                if repeatable and self.state is LinkState.RECONNECTING and rank is not Purpose.POLL:
+                if (repeatable or not self._left) and self._may_wait(rank):
                     continue
             raise error from None
 
@@ -266,25 +299,33 @@ class Session:
         rank: Purpose,
     ) -> Exchange:
         """One attempt, in this task's turn."""
-        unsure = bool(self._owed)
-        if unsure and not (writes and rank is Purpose.SAFE):
+        doubts, patience, sure = 0, limit, True
+        if self._owed:
             # Modbus RTU's replies name unit and function, not the register: a match is no proof there.
             proof = matches is not None and getattr(self.framing, "replies_identify", True)
-            await self._resynchronise(limit, self_identifying=proof)
-            unsure = False
-        self._messages.clear()
-        self._owed.append(message)
-        sent = await self._send(message)
+            if writes and rank is Purpose.SAFE and not proof:
+                doubts, patience, sure = len(self._owed), GRACE, False
+            else:
+                doubts = await self._resynchronise(limit, rank, self_identifying=proof)
+        sent = await self._send(message, limit, rank, writes=writes, begins=True)
         reply = await self._reply(limit, matches)
-        if then is not None and then.after(reply):
-            await self._send(then.message)
-            reply = await self._reply(limit, then.matches)
         received = self.timebase.now()
-        if not unsure:  # else this may have been the reply to an older question: the next one clears it up
+        while doubts:  # a reply to an older question comes before its own
+            try:
+                reply = await self._reply(patience, matches)
+            except TimeoutError:
+                break
+            doubts, received = doubts - 1, self.timebase.now()
+        if then is not None and then.after(reply):
+            await self._send(then.message, limit, rank, writes=False)
+            reply = await self._reply(limit, then.matches)
+            received = self.timebase.now()
+        if sure or not doubts:
             self._owed.clear()
         return Exchange(reply, sent, received)
 
-    async def _send(self, message: bytes) -> int:
+    async def _send(self, message: bytes, limit: float, rank: Purpose, *, writes: bool, begins: bool = False) -> int:
+        """Send when pace and silence allow; return when. `begins`: an exchange, whose reply is owed from now on."""
         if self.pace:
             loop = asyncio.get_running_loop()
             if (wait := self._last_sent + self.pace - loop.time()) > 0:
@@ -294,8 +335,19 @@ class Session:
             loop = asyncio.get_running_loop()
             if (wait := self._last_heard + quiet - loop.time()) > 0:
                 await asyncio.sleep(wait)
+        # Nothing waits between these looks and the wire.
+        if self.state is not LinkState.OPEN and not self._mine():
+            raise ConnectionError(self._why or "it was closed")
+        if writes:
+            self.gate.check(rank)
+        if begins:
+            self._messages.clear()
+            self.framing.reset()
+            self.link.discard()
+            self._owed.append(message)
+        self._left = True
         sent = self.timebase.now()
-        await self.link.send(self.framing.encode(message))
+        await self._wait(limit, self.link.send, self.framing.encode(message))
         return sent
 
     async def _reply(self, limit: float, matches: Matches | None) -> bytes:
@@ -309,16 +361,16 @@ class Session:
                     return message
             if (left := deadline - loop.time()) <= 0:
                 raise TimeoutError
-            self._messages += self.framing.feed(await self._receive(left))
+            data = await self._wait(left, self.link.receive)
+            self._last_heard = loop.time()
+            self._messages += self.framing.feed(data)
 
-    async def _receive(self, limit: float) -> bytes:
-        """Bytes from the link within `limit` seconds, unless the safe state sets the wait aside."""
+    async def _wait(self, limit: float, work: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Wait for the link at most `limit` seconds, unless the safe state sets the wait aside."""
         waiting = self._turns.interruptible()
         try:
             async with asyncio.timeout(limit):
-                data = await self.link.receive()
-            self._last_heard = asyncio.get_running_loop().time()
-            return data
+                return await work(*args, **kwargs)
         except asyncio.CancelledError:
             if waiting.taken_back():
                 raise _SetAside from None
@@ -326,38 +378,39 @@ class Session:
         finally:
             self._turns.uninterruptible()
 
-    async def _resynchronise(self, limit: float, *, self_identifying: bool) -> None:
-        """Make sure that the next message on the wire answers the next question."""
+    async def _resynchronise(self, limit: float, rank: Purpose, *, self_identifying: bool) -> int:
+        """Clear away what is owed; return how many replies may still come before the next question's."""
         owed, self._owed = self._owed, []
         self.resynchronised += 1
         self._messages.clear()
         self.framing.reset()
         if self_identifying:
-            return
+            return 0
         try:
             if self.probe is not None:
-                await self._send(self.probe.question)
+                await self._send(self.probe.question, limit, rank, writes=False)
+                await self._reply(limit, self.probe.recognises)
                 # A lost probe may itself be among what is owed: then its answer comes once more.
-                for _ in range(1 + owed.count(self.probe.question)):
-                    try:
-                        await self._reply(limit, self.probe.recognises)
-                    except TimeoutError:
-                        if _ == 0:
-                            raise
-                await self._listen(0.02)
+                await self._listen(limit, owed.count(self.probe.question), self.probe.recognises)
+                await self._listen(0.02, 64)
             else:
-                await self._listen(limit, enough=len(owed))
+                self._owed = owed[await self._listen(limit, len(owed)) :]
         except BaseException:
             self._owed = owed + ([self.probe.question] if self.probe else [])
             raise
+        self._left = False
         self._messages.clear()
         self.framing.reset()
+        return len(self._owed)
 
-    async def _listen(self, limit: float, enough: int = 1 << 30) -> None:
-        """Discard what arrives for `limit` seconds, or until `enough` messages have."""
-        with suppress(TimeoutError):
-            for _ in range(enough):
-                await self._reply(limit, None)
+    async def _listen(self, silence: float, most: int, matches: Matches | None = None) -> int:
+        """Discard what arrives until `silence` seconds without, or until `most` messages have come."""
+        for heard in range(most):
+            try:
+                await self._reply(silence, matches)
+            except TimeoutError:
+                return heard
+        return most
 
     def _hurry(self) -> None:
         self._turns.interrupt()
@@ -366,20 +419,28 @@ class Session:
 
     async def _usable(self, owner: str, rank: Purpose) -> None:
         """Return when the link is open; wait while it reconnects, but not for a poll."""
-        if self.state is LinkState.OPEN:
-            return
-        if (
-            self.state is LinkState.RECONNECTING
-            and rank is not Purpose.POLL
-            and asyncio.current_task() is not self._hand
-        ):
+        while not self._mine():
+            if self.state is LinkState.OPEN:
+                return
+            if self.state is LinkState.CLOSED:
+                raise LinkLost(owner or self._who(), f"{self.link.url} is closed; open the lab first")
+            if not self._may_wait(rank):
+                raise LinkLost(owner or self._who(), self._remedy(self._why))
             await self._restored.wait()
-        state: LinkState = self.state  # it may have changed while we waited
-        if state is LinkState.OPEN or asyncio.current_task() is self._hand:
-            return
-        if self.state is LinkState.CLOSED:
-            raise LinkLost(owner or self._who(), f"{self.link.url} is closed; open the lab first")
-        raise LinkLost(owner or self._who(), self._remedy(self._why))
+
+    def _may_wait(self, rank: Purpose) -> bool:
+        """Whether this task is to wait for a reconnection under way."""
+        return self.state is LinkState.RECONNECTING and rank is not Purpose.POLL and not self._mine()
+
+    def _mine(self) -> bool:
+        """Whether this task verifies the link just reopened."""
+        return self._mending is not None and _mending.get() is self._mending
+
+    def _set_aside(self, owner: str, message: bytes) -> NoReply:
+        return NoReply(
+            owner or self._who(),
+            f"{_shown(message)} was set aside for the safe state; whether it was carried out is not known, look",
+        )
 
     def _lost(self, owner: str, reason: OSError) -> LinkLost:
         """Note that the wire is gone, start to reconnect if so configured; return the error to raise."""
@@ -398,22 +459,28 @@ class Session:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + within
         pause, longest = BACKOFF
-        while loop.time() < deadline and self.state is LinkState.RECONNECTING:
-            await self.link.close()
-            try:
-                await self.link.open()
-                self._forget()
-                for verify in self.verify:
-                    await verify()
-            except (OSError, HalError) as error:  # a wrong instrument may yet be exchanged for the right one
-                self._why = str(error)
-                await asyncio.sleep(min(pause, max(0.0, deadline - loop.time())))
-                pause = min(2 * pause, longest)
-                continue
-            self._fresh()
-            for told in self.on_restored:
-                told(self)
-            return
+        self._mending = object()
+        _mending.set(self._mending)
+        with acting(Purpose.COMMAND):  # whatever the task did that found the link lost
+            while loop.time() < deadline and self.state is LinkState.RECONNECTING:
+                await self.link.close()
+                try:
+                    async with asyncio.timeout_at(deadline + longest):
+                        await self.link.open()
+                        self._forget()
+                        for verify in list(self.verify):
+                            await verify()
+                except Exception as error:  # a wrong instrument may yet be exchanged for the right one
+                    self._why = str(error) or f"it took too long to answer ({type(error).__name__})"
+                    await asyncio.sleep(min(pause, max(0.0, deadline - loop.time())))
+                    pause = min(2 * pause, longest)
+                    continue
+                self._mending = None
+                self._fresh()
+                for told in self.on_restored:
+                    told(self)
+                return
+        self._mending = None
         await self.link.close()
         self.state = LinkState.LOST
         self._why += f"; gave up after {within:g} s"
@@ -472,7 +539,9 @@ class _Turns:
     """A lock whose next holder is the most urgent, not the first come."""
 
     def __init__(self) -> None:
-        self._held = False
+        self._held: Purpose | None = None
+        self._hurried = False
+        """The holder is to be set aside as soon as it waits."""
         self._queue: list[tuple[Purpose, int, asyncio.Future[None]]] = []
         self._order = count()
         self._waiting: _Waiting | None = None
@@ -481,8 +550,8 @@ class _Turns:
         return _Turn(self, rank, hurry)
 
     async def take(self, rank: Purpose, hurry: Callable[[], None] | None) -> None:
-        if not self._held and not self._queue:
-            self._held = True
+        if self._held is None:
+            self._held = rank
             return
         loop = asyncio.get_running_loop()
         granted: asyncio.Future[None] = loop.create_future()
@@ -499,23 +568,30 @@ class _Turns:
                 alarm.cancel()
 
     def give(self) -> None:
+        self._held, self._hurried = None, False
         while self._queue:
-            _, _, granted = heapq.heappop(self._queue)
+            rank, _, granted = heapq.heappop(self._queue)
             if not granted.done():
+                self._held = rank
                 granted.set_result(None)
                 return
-        self._held = False
 
     def interruptible(self) -> _Waiting:
         task = asyncio.current_task()
         assert task is not None
         self._waiting = _Waiting(task)
+        if self._hurried:
+            self._waiting.interrupt()
         return self._waiting
 
     def uninterruptible(self) -> None:
         self._waiting = None
 
     def interrupt(self) -> None:
+        """Set the holder aside, unless it is the safe state itself (another device's, on the same wire)."""
+        if self._held is None or self._held is Purpose.SAFE:
+            return
+        self._hurried = True
         if self._waiting is not None:
             self._waiting.interrupt()
 
