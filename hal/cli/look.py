@@ -176,7 +176,8 @@ def work_list(options: argparse.Namespace) -> int:
             if isinstance(signal, SignalRW):
                 limits = signal.driver_limits
                 if signal_name in config.limits.get(name, {}):
-                    limits = limits.narrowed(config.limits[name][signal_name][0])
+                    for narrower, _ in config.limits[name][signal_name]:
+                        limits = limits.narrowed(narrower)
                 entry["settable"] = True
                 if signal.dtype in (int, float):
                     entry["limits"] = limits.shown(signal.unit)

@@ -72,6 +72,7 @@ def emulated(into: Path) -> Iterator[Path]:
         for name, place in json.loads(line)["devices"].items():
             print(f"  {name:<16}{place['driver']:<18}{place['url']}")
         yield lab_file
+        time.sleep(1.0)  # s, for gas that was just shut off to cease flowing: the truth should show it
     finally:
         process.send_signal(signal.SIGTERM)
         try:

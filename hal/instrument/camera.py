@@ -200,11 +200,6 @@ class CameraInstrument(Instrument):
         self._waiting.append(raw)
         self._pass_on(self._numbering.add(raw.number, raw.ticks))
 
-    def settle(self) -> None:
-        """No frame comes for now: pass on what waited for the next one to confirm its number."""
-        if self._numbering is not None:
-            self._pass_on(self._numbering.flush())
-
     async def counts(self) -> Answer:
         """The report behind the counting signals; costs no exchange."""
         now = self.context.timebase.now()

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
-from ..errors import ProtocolError
+from ..errors import HalError, ProtocolError
 from ..model.context import Context
 from ..model.device import Device
 from ..protocols.framing import Framing
@@ -107,7 +107,13 @@ class Instrument(Device):
 
     async def _verify(self) -> None:
         self.identity = await self.identify()
-        await self.connected()
+        try:
+            await self.connected()
+        except HalError as error:
+            # After a trip a driver can't set its instrument up again. Found again, it can go to its safe state.
+            if not (self.context.gate.closed and self.session.state is LinkState.RECONNECTING):
+                raise
+            self.context.journal.note("error", self.name, f"not set up again after the trip: {error}")
 
     # ------------------------------------------------------------------ what drivers speak with
 

@@ -214,12 +214,16 @@ class PtyPort:
 
     async def plug(self) -> None:
         """A new pseudo-terminal; reachable under the old name only if that was a symbolic link."""
-        await self.open(self.path if os.path.islink(self.path) else "")
+        await self.open(self.path if self._has_name else "")
 
     async def close(self) -> None:
         self.unplug()
-        if os.path.islink(self.path):
+        if self._has_name:
             os.unlink(self.path)
+
+    @property
+    def _has_name(self) -> bool:
+        return os.path.islink(self.path)
 
     def _readable(self) -> None:
         if self._master is None:

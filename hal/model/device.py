@@ -50,8 +50,9 @@ class Device:
 
         Raises whatever kept it from getting there.
         """
-        if self.operation is not None and not self.operation.running_here:
-            self.operation.cancel_without_hold(f"{self.name} went to its safe state")
+        for status in list(self.context.pending):
+            if isinstance(status, Status) and status.of(self) and not status.running_here:
+                status.cancel_without_hold(f"{self.name} went to its safe state")
         self.context.journal.note("operation", self.name, "safe state")
         with acting(Purpose.SAFE):
             try:
@@ -129,7 +130,9 @@ class Device:
         good = loop.time()
         async for reading in signal.watch():
             if reading.value is None or reading.quality is Quality.BAD:
-                if not self.reconnecting and loop.time() - good > patience:
+                if self.reconnecting:
+                    good = loop.time()
+                elif loop.time() - good > patience:
                     raise NoReply(self.name, f"{signal.name} could not be read for {patience:g} s: {reading.reason}")
                 continue
             good = loop.time()

@@ -38,7 +38,10 @@ class Journal:
         """Enter something that happened now."""
         event = Event(self.timebase.now(), kind, device, text, data)
         self.recent.append(event)
-        for listener in self.listeners:
-            listener(event)
+        for listener in list(self.listeners):
+            try:
+                listener(event)
+            except Exception:  # a trip is noted here: no listener may keep it from acting
+                log.exception("a listener of the journal failed at: %s", text)
         log.log(logging.WARNING if kind in ("trip", "error") else logging.INFO, "%s %s: %s", kind, device, text)
         return event

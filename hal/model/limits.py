@@ -44,6 +44,8 @@ def parse_limits(text: str, unit: str) -> Limits:
         high = float(match["high"]) if match["high"] else math.inf
     except ValueError:
         raise ConfigError(f'{text!r} has a number that can\'t be read; write "20..400 {unit}"') from None
+    if low == -math.inf and high == math.inf:
+        raise ConfigError(f'{text!r} limits nothing; write "20..400 {unit}", "..400 {unit}" or "20..{unit}"')
     scale, offset = factors(match["unit"] or unit, unit)
     limits = Limits(low * scale + offset, high * scale + offset)
     if not limits.low <= limits.high:

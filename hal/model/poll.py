@@ -18,24 +18,29 @@ class Polls:
 
     def __init__(self) -> None:
         self._polls: dict[Hashable, _Poll] = {}
+        self._keys: dict[SignalR[Any], Hashable] = {}
+        """What each signal followed was found under; its question may change with the device's settings."""
 
     def follow(self, signal: SignalR[Any]) -> None:
         """Begin to poll `signal`, together with all that the same question answers."""
-        key = signal.question
+        key = self._keys[signal] = signal.question
         poll = self._polls.get(key)
         if poll is None:
             poll = self._polls[key] = _Poll()
         poll.signals.append(signal)
         if poll.task is None or poll.task.done():
             poll.task = asyncio.get_running_loop().create_task(poll.run(), name=f"poll {signal.path}")
+        else:
+            poll.joined.set()
 
     def leave(self, signal: SignalR[Any]) -> None:
         """Stop polling `signal`."""
-        poll = self._polls.get(signal.question)
+        key = self._keys.pop(signal, None)
+        poll = self._polls.get(key)
         if poll is not None and signal in poll.signals:
             poll.signals.remove(signal)
             if not poll.signals:
-                del self._polls[signal.question]
+                del self._polls[key]
                 if poll.task is not None:
                     poll.task.cancel()
 
@@ -43,6 +48,7 @@ class Polls:
         """Stop all."""
         tasks = [poll.task for poll in self._polls.values() if poll.task is not None]
         self._polls.clear()
+        self._keys.clear()
         for task in tasks:
             task.cancel()
         if tasks:
@@ -53,6 +59,9 @@ class _Poll:
     def __init__(self) -> None:
         self.signals: list[SignalR[Any]] = []
         self.task: asyncio.Task[None] | None = None
+        self.joined = asyncio.Event()
+        """Somebody has come who may want it sooner."""
+        self._told = ""
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -66,7 +75,20 @@ class _Poll:
                 due += period
                 if due < now:
                     due = now + min(period, 0.001)
-                await asyncio.sleep(max(0.0, due - now))
+                due = await self._pause(due)
+
+    async def _pause(self, due: float) -> float:
+        """Wait until `due`, or only as long as a newcomer's period if that is shorter; return until when."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while True:
+            self.joined.clear()
+            try:
+                async with asyncio.timeout_at(max(due, began)):
+                    await self.joined.wait()
+            except TimeoutError:
+                return due
+            due = min([due, *(began + s.poll for s in self.signals)])
 
     async def _once(self) -> None:
         first = self.signals[0]
@@ -79,7 +101,7 @@ class _Poll:
         except Exception as error:  # a driver's bug must not silence the signal, nor hide
             text = f"{type(error).__name__}: {error}"
             if not isinstance(error, HalError):
-                first.device.context.journal.note("error", first.device.name, f"reading {first.path}: {text}")
+                self._tell(first, text)
             for signal in list(self.signals):
                 signal.publish(signal.bad(text))
             return
@@ -88,4 +110,14 @@ class _Poll:
                 reading = signal.reading(answer)
             except HalError as error:
                 reading = signal.bad(str(error))
+            except Exception as error:
+                text = f"{type(error).__name__}: {error}"
+                self._tell(signal, text)
+                reading = signal.bad(text)
             signal.publish(reading)
+
+    def _tell(self, signal: SignalR[Any], text: str) -> None:
+        """Note a driver's bug, but not at every beat."""
+        if text != self._told:
+            self._told = text
+            signal.device.context.journal.note("error", signal.device.name, f"reading {signal.path}: {text}")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigError, InterlockTripped
+from ..errors import ConfigError
 from .reading import Quality, Reading
 
 if TYPE_CHECKING:
@@ -18,6 +18,10 @@ EXPRESSION = re.compile(
     r"^\s*(?P<device>\w+)\.(?P<signal>\w+)\s*(?P<relation>[<>])=?\s*(?P<limit>[-+0-9.eE]+)\s*(?P<unit>.*?)\s*$"
 )
 """What an interlock of a lab file looks like: ``gauge.pressure < 1e-3 Pa``."""
+
+
+BLIND = 6.0
+"""Seconds beyond a poll's period without any reading after which an interlock counts as failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +65,9 @@ class Trip:
 class Interlock:
     """Watches one condition; calls `act` once it has failed for long enough.
 
-    A reading that can't be had counts as failed: a blind interlock protects nothing. Only while the
-    link is being reconnected, as the lab file allows, does it wait.
+    A reading that can't be had counts as failed, and so does none at all for `BLIND` seconds beyond
+    the poll's period: a blind interlock protects nothing. Only while the link is being reconnected,
+    as the lab file allows, does it wait.
     """
 
     def __init__(
@@ -71,37 +76,66 @@ class Interlock:
         self.condition, self.name, self.for_at_least = condition, name or condition.text, for_at_least
         self._act = act
         self._alarm: asyncio.TimerHandle | None = None
+        self._watchdog: asyncio.TimerHandle | None = None
         self._latest = ""
         self.tripped = False
 
     def start(self) -> None:
         """Begin to watch."""
         self.condition.signal.subscribe(self._look)
+        self._expect()
 
     def stop(self) -> None:
         """Cease to watch."""
         self.condition.signal.unsubscribe(self._look)
         self._clear()
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+            self._watchdog = None
 
     def reset(self) -> None:
         """Watch anew after an acknowledgement."""
         self.tripped = False
 
+    def _expect(self) -> None:
+        """Wait for the next reading, but not for ever."""
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        wait = self.condition.signal.poll + BLIND
+        self._watchdog = asyncio.get_running_loop().call_later(wait, self._missed, wait)
+
+    def _missed(self, wait: float) -> None:
+        self._expect()
+        self._failed_to_see(f"no reading for {wait:g} s")
+
     def _look(self, reading: Reading[Any]) -> None:
-        if self.tripped:
-            return
-        signal = self.condition.signal
+        self._expect()
         if reading.quality is Quality.BAD or reading.value is None:
-            if signal.device.reconnecting:
-                return
-            self._latest = f"{self.condition.text} can't be seen: {reading.reason}"
-        elif self.condition.test(reading.value):
-            self._clear()
+            self._failed_to_see(reading.reason)
             return
+        try:
+            holds = self.condition.test(reading.value)
+        except Exception as error:
+            self._failed_to_see(f"{type(error).__name__}: {error}")
+            return
+        if holds:
+            self._clear()
         else:
-            self._latest = f"{self.condition.text} failed: {reading.value:g} {reading.unit}"
-        if self._alarm is None:
+            value = f"{reading.value:.6g}" if isinstance(reading.value, float) else str(reading.value)
+            self._fail(f"{self.condition.text} failed: {value} {reading.unit}".rstrip())
+
+    def _failed_to_see(self, why: str) -> None:
+        if not self.condition.signal.device.reconnecting:
+            self._fail(f"{self.condition.text} can't be seen: {why}")
+
+    def _fail(self, text: str) -> None:
+        self._latest = text
+        if self.tripped or self._alarm is not None:
+            return
+        if self.for_at_least:
             self._alarm = asyncio.get_running_loop().call_later(self.for_at_least, self._trip)
+        else:
+            self._trip()
 
     def _trip(self) -> None:
         self._alarm = None
@@ -112,8 +146,3 @@ class Interlock:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-
-
-def tripped(text: str, remedy: str) -> InterlockTripped:
-    """The error of a trip."""
-    return InterlockTripped(f"{text}; every device was taken to its safe state. {remedy}")

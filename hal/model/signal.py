@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import copy
 import math
+import struct
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Hashable
 from enum import Enum
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Generic, Literal, Never, Protocol, Self, TypeVar
 
 from ..errors import HalError, LimitError, ProtocolError
@@ -189,7 +191,7 @@ class SignalR(Generic[T]):
         """Make a reading of an answer. Raises `ProtocolError` if the value is not in it."""
         try:
             found = self.at.value(self.device, answer.payload)
-        except (ValueError, IndexError, KeyError, AttributeError, UnicodeDecodeError) as error:
+        except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError, struct.error) as error:
             raise ProtocolError(
                 self.device.name,
                 f"{self.name} can't be read from {_shown(answer.payload)} ({error}); "
@@ -201,6 +203,8 @@ class SignalR(Generic[T]):
             quality, reason, uncertainty, value = found.quality, found.reason, found.uncertainty, found.value
         else:
             value = found
+        if value is None and quality is not Quality.BAD:
+            quality, reason = Quality.BAD, reason or "the instrument gave no value"
         if isinstance(value, float) and not math.isfinite(value):
             value, quality, reason = None, Quality.BAD, reason or f"the instrument says {value}"
         if uncertainty is None and self.noise is not None and value is not None:
@@ -217,7 +221,11 @@ class SignalR(Generic[T]):
         """Hand a reading to every listener."""
         self.last = reading
         for listener in self._listeners:
-            listener(reading)
+            try:
+                listener(reading)
+            except Exception as error:  # one listener's mistake must not blind the others: interlocks are among them
+                text = f"a listener of {self.path} failed: {type(error).__name__}: {error}"
+                self.device.context.journal.note("error", self.device.name, text)
 
 
 class SignalRW(SignalR[T]):
@@ -254,26 +262,30 @@ class SignalRW(SignalR[T]):
         )  # fmt: skip
         self.driver_limits = Limits(*limits) if limits else Limits()
         self.limits = self.driver_limits
-        self.limited_by = "the driver"
+        self._low_by = self._high_by = "the driver"
         self.choices, self.of, self.supersedes = choices, of, supersedes
 
     def narrow(self, limits: Limits, by: str) -> None:
-        """Allow less than before; `by` is named when a value is refused."""
-        self.limits, self.limited_by = self.limits.narrowed(limits), by
+        """Allow less than before; `by` is named when a value is refused for it."""
+        before, self.limits = self.limits, self.limits.narrowed(limits)
+        if self.limits.low > before.low:
+            self._low_by = by
+        if self.limits.high < before.high:
+            self._high_by = by
 
     def check(self, value: T) -> T:
         """Return `value` in the signal's type; raise `LimitError` unless it may be sent."""
         if self.choices and value not in self.choices:
             raise LimitError(f"{self.path} = {value!r} is none of {self.choices}; nothing was sent.")
         if self.dtype is float or self.dtype is int:
-            if isinstance(value, bool) or not hasattr(value, "__float__"):
+            if isinstance(value, bool) or not isinstance(value, Real):  # NumPy's numbers are Real, its bools are not
                 raise LimitError(f"{self.path} = {value!r} is no number; nothing was sent.")
             number = float(value)
             if number not in self.limits or not math.isfinite(number):
+                by = self._low_by if number < self.limits.low else self._high_by
                 raise LimitError(
-                    f"{self.path} = {number:g} {self.unit} is outside {self.limits.shown(self.unit)}; "
-                    "nothing was sent. "
-                    f"Change the value, or the limits (set by {self.limited_by})."
+                    f"{self.path} = {number:.12g} {self.unit} is outside {self.limits.shown(self.unit)}; "
+                    f"nothing was sent. Change the value, or the limits (set by {by})."
                 )
             if self.dtype is int and number != int(number):
                 raise LimitError(f"{self.path} = {number:g} is no whole number; nothing was sent.")

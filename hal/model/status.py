@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from contextlib import suppress
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from ..errors import HalError, Superseded
@@ -41,7 +41,7 @@ class Status(Generic[T]):
         self._observed = False
         if device is not None:
             device.context.pending.add(self)
-        self._task: asyncio.Task[T] = asyncio.get_running_loop().create_task(self._run(work, after), name=name)
+        self._task: _Operation[T] = _Operation(self._run(work, after), loop=asyncio.get_running_loop(), name=name)
         self._task.add_done_callback(self._ended)
 
     # ------------------------------------------------------------------ for scripts
@@ -70,7 +70,7 @@ class Status(Generic[T]):
 
     def cancel(self) -> None:
         """End the operation early; the device holds where it is. No effect on one that has ended."""
-        if not self._task.done() and self._imposed is None:
+        if not self._task.done() and self._imposed is None and not self._task.cancelling():
             self._task.cancel()
 
     @property
@@ -103,8 +103,10 @@ class Status(Generic[T]):
 
     def fail(self, error: Exception) -> None:
         """End it now with `error`, with no hold and no further write (a trip, a newer operation)."""
-        if not self._task.done() and self._imposed is None:
+        if not self._task.done() and self._imposed is None and self._task.stage is not _Stage.SAFE:
             self._imposed = error
+            if self._task.stage is _Stage.HOLDING:
+                self._task.stage = _Stage.WORKING
             self._task.cancel()
 
     def cancel_without_hold(self, why: str, *, superseded: bool = False) -> None:
@@ -119,6 +121,10 @@ class Status(Generic[T]):
         """Whether the caller is part of this operation."""
         return self._task is asyncio.current_task()
 
+    def of(self, device: Device) -> bool:
+        """Whether it is an operation on `device`."""
+        return self._device is device
+
     async def ended(self) -> None:
         """Return once it no longer writes, however it ended."""
         if not self._task.done():
@@ -126,24 +132,48 @@ class Status(Generic[T]):
 
     async def _run(self, work: Coroutine[Any, Any, T], after: Status[Any] | None) -> T:
         try:
-            if after is not None:
-                await after.ended()
-            return await work
+            try:
+                self._task.begin()
+                if after is not None:
+                    await after.ended()
+                return await work
+            except asyncio.CancelledError:
+                if self._imposed is not None:
+                    raise self._imposed from None
+                await self._hold()
+                raise
+            finally:
+                work.close()
+        except Exception as error:
+            if self._device is not None and self._imposed is None and not self._device.context.gate.closed:
+                await self._make_safe(self._device, error)
+            raise
+
+    async def _hold(self) -> None:
+        """Hold the device; being cancelled once more does not end that, a trip does."""
+        if self._on_cancel is None:
+            return
+        self._task.stage = _Stage.HOLDING
+        try:
+            with acting(Purpose.STOP):
+                await self._on_cancel()
         except asyncio.CancelledError:
-            work.close()
             if self._imposed is not None:
                 raise self._imposed from None
-            if self._on_cancel is not None:
-                with acting(Purpose.STOP):
-                    await self._on_cancel()
             raise
-        except Exception as error:
-            if self._safe_on_error and self._device is not None and not self._device.context.gate.closed:
-                self._device.context.journal.note("error", self._device.name, f"{self.name} failed: {error}")
-                # The operation's own error is the one to raise; how the safe state fared is in the journal.
-                with suppress(HalError):
-                    await self._device.safe_state()
-            raise
+        finally:
+            self._task.stage = _Stage.WORKING
+
+    async def _make_safe(self, device: Device, error: Exception) -> None:
+        """Take the device to its safe state after an error; nothing ends that but its own deadline."""
+        device.context.journal.note("error", device.name, f"{self.name} failed: {error}")
+        if not self._safe_on_error:
+            return
+        self._task.stage = _Stage.SAFE
+        try:
+            await device.safe_state()
+        except Exception as problem:  # the operation's own error is the one to raise
+            device.context.journal.note("error", device.name, f"not in its safe state: {problem}")
 
     def _ended(self, task: asyncio.Task[T]) -> None:
         device = self._device
@@ -162,6 +192,39 @@ class Status(Generic[T]):
     def observed(self) -> bool:
         """Whether anybody has asked how it ended."""
         return self._observed
+
+
+class _Stage(Enum):
+    """How far an operation is; says whether it may be cancelled now."""
+
+    NEW = "new"
+    """Not begun: a cancellation waits for that, so that what has to follow it does."""
+    WORKING = "working"
+    HOLDING = "holding"
+    SAFE = "safe"
+
+
+class _Operation(asyncio.Task[T]):
+    """The task of a status; also who awaits it cancels it, hence not a matter of `Status.cancel` alone."""
+
+    stage = _Stage.NEW
+    _early = False
+
+    def begin(self) -> None:
+        """Raise CancelledError if it was cancelled before it could begin."""
+        self.stage = _Stage.WORKING
+        if self._early:
+            raise asyncio.CancelledError
+
+    def cancel(self, msg: Any = None) -> bool:
+        match self.stage:
+            case _Stage.NEW:
+                self._early = True
+                return not self.done()
+            case _Stage.WORKING:
+                return super().cancel(msg)
+            case _:
+                return False
 
 
 class Unobserved(HalError):

@@ -30,12 +30,13 @@ import numpy.typing as npt
 
 from ..errors import RecordError
 from . import layout
+from .cells import encoded, slices
+from .finish import aligned_rows, elapsed, fill_empty, pad_stimuli, put, tidy, write_alignment, write_blocks
 from .layout import (
     ENTRY,
     EVENTS,
     FRAME_COLUMNS,
     IMAGE,
-    INSTRUMENT,
     QUALITIES,
     RUN,
     UNKNOWN_TIME,
@@ -50,12 +51,10 @@ from .layout import (
     stimuli_group,
 )
 from .repair import WriterLock, growing
+from .tree import SUMMARY_BYTES, create, is_fast
 
 FLUSH_PERIOD = 0.4  # s
 PATIENCE = 0.3  # s; a chunk that isn't full by then is written in part
-CHUNK_BYTES = 1 << 20
-FAST_SIGNAL = 200.0  # 1/s; from here on a signal's columns are compressed
-SUMMARY_BYTES = 65536
 LIBVER = ("v110", "v110")  # SWMR needs 1.10; anything newer would shut out older programs
 
 
@@ -76,7 +75,7 @@ class NexusWriter:
         passing = self.path.with_name(f".{self.path.name}.new")
         try:
             with h5py.File(passing, "w", libver=LIBVER) as file:
-                _create(file, plan)
+                create(file, plan)
             passing.rename(self.path)
             self._file = h5py.File(self.path, "r+", libver=LIBVER)
             self._file.swmr_mode = True
@@ -91,7 +90,7 @@ class NexusWriter:
         self._signals = {signal.path: signal for signal in plan.signals}
         self._frames = {name: _Table(self._file[frames_group(name)], whole_chunks=IMAGE) for name in self._cameras}
         self._readings = {
-            path: _Table(self._file[signal_group(path)], whole_chunks="value" if _is_fast(signal) else None)
+            path: _Table(self._file[signal_group(path)], whole_chunks="value" if is_fast(signal) else None)
             for path, signal in self._signals.items()
         }
         self._events = _Table(self._file[EVENTS])
@@ -121,7 +120,7 @@ class NexusWriter:
         for name, (dataset, dtype, _, fill, _) in FRAME_COLUMNS.items():
             rows[dataset] = _column(columns.get(name), count, np.dtype(dtype), fill, f"{camera}.{name}")
         for name, own_dtype in own.items():
-            rows[name] = _column(columns.get(name), count, own_dtype, _fill(own_dtype), f"{camera}.{name}")
+            rows[name] = _column(columns.get(name), count, own_dtype, unknown(own_dtype), f"{camera}.{name}")
         first = self._frames[camera].end
         rows["indices_image"] = np.arange(first, first + count)
         rows["elapsed"] = self._elapsed(rows["exposure_start"], rows["exposure_stop"], rows["exposure_valid"])
@@ -171,7 +170,7 @@ class NexusWriter:
         """Add something that happened: a setpoint, an operation, a trip, an acknowledgement, an anchor."""
         self._check_open()
         parts = {
-            name: _slices(words, layout.TEXT_BYTES[name])
+            name: slices(words, layout.TEXT_BYTES[name])
             for name, words in (("kind", kind), ("device", device), ("text", text), ("data", data_json))
         }
         count = max(len(pieces) for pieces in parts.values())
@@ -284,7 +283,7 @@ class NexusWriter:
                 table.write(everything, now)
             for camera, blocks in self._aligned.items():
                 if blocks:
-                    _write_blocks(self._file[stimuli_group(camera)], blocks)
+                    write_blocks(self._file[stimuli_group(camera)], blocks)
                     blocks.clear()
             self._file.flush()
         except OSError as error:
@@ -347,181 +346,11 @@ class _Table:
             pieces = [rows[name] for _, rows in self._waiting]
             column = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
             dataset.resize(end, axis=0)
-            _put(dataset, self.rows, end, column[:count])
+            put(dataset, self.rows, end, column[:count])
             rest[name] = column[count:]
         self.rows = end
         self._count -= count
         self._waiting = [(self._waiting[-1][0], rest)] if self._count else []
-
-
-# --- shared with repair -----------------------------------------------------------------------
-
-
-def aligned_rows(
-    columns: Mapping[str, Aligned | tuple[Array, Array, Array]],
-    signals: Mapping[str, SignalPlan] | Mapping[str, str],
-) -> dict[str, Array]:
-    """Datasets of the stimuli group for these signals; unknown becomes NaN and a False."""
-    rows: dict[str, Array] = {}
-    for path, column in columns.items():
-        plan = signals[path]
-        kind = plan if isinstance(plan, str) else plan.kind
-        name = layout.stimulus(path, kind)
-        value, uncertainty, valid = (
-            (column.value, column.uncertainty, column.valid) if isinstance(column, Aligned) else column
-        )
-        known = np.array(valid, bool)
-        if kind == "str":
-            texts = np.array(_encoded(value, layout.VALUE_BYTES), f"S{layout.VALUE_BYTES}")
-            rows[name] = np.where(known, texts, b"").astype(texts.dtype)
-        else:
-            numbers = np.array(value, "f8")
-            known &= ~np.isnan(numbers)
-            rows[name] = np.where(known, numbers, np.nan)
-        rows[f"{name}_errors"] = np.where(known, np.asarray(uncertainty, "f8"), np.nan)
-        rows[f"{name}_valid"] = known.astype("u1")
-    if len({len(values) for values in rows.values()}) > 1:
-        raise RecordError("aligned columns differ in length; give one row per frame in each")
-    return rows
-
-
-def write_alignment(
-    file: h5py.File, camera: str, rows: Mapping[str, Array], times: FrameTimes | None, start_time: int
-) -> None:
-    """Overwrite a camera's stimuli from the first frame on, and the exposures if `times` are given."""
-    if rows:
-        _write_blocks(file[stimuli_group(camera)], [(0, dict(rows))])
-    if times is None:
-        return
-    frames = file[frames_group(camera)]
-    count = frames["frame_number"].shape[0]
-    final: dict[str, Array] = {
-        "exposure_start": times.start,
-        "exposure_stop": times.stop,
-        "exposure_bound": times.bound,
-        "exposure_valid": times.valid,
-        "elapsed": elapsed(times.start, times.stop, times.valid, start_time),
-    }
-    for name, column in final.items():
-        if len(column) != count:
-            raise RecordError(f"{camera}: {len(column)} times for {count} frames; give one per frame recorded")
-        if count:
-            frames[name][:count] = column
-
-
-def elapsed(start: Array, stop: Array, valid: Array, start_time: int) -> Array:
-    """Seconds from the start of the run to the middle of each exposure; NaN where unknown."""
-    known = np.asarray(valid, bool) & (np.asarray(start) != UNKNOWN_TIME) & (np.asarray(stop) != UNKNOWN_TIME)
-    begin = np.where(known, start, 0) - np.where(known, start_time, 0)
-    length = np.where(known, stop, 0) - np.where(known, start, 0)
-    return np.where(known, (begin + length / 2) / 1e9, np.nan)
-
-
-def tidy(file: h5py.File) -> None:
-    """Once no more rows come: texts at their own length instead of the fixed width that SWMR asks for.
-
-    What is new is written beside the old, and on disk, before it takes its place: a reader who still
-    looks at the old finds it intact, and this may be interrupted and begun again.
-    """
-    entry = file[ENTRY]
-    if "end_time" not in entry:
-        entry["end_time"] = layout.iso_time(int(entry["run/end_time"][()]))
-    stimuli = [item for name, item in entry.items() if name.startswith("stimuli_")]
-    places = [
-        entry,
-        *file.get(layout.SIGNALS, {}).values(),
-        *(item["texts"] for item in stimuli if "texts" in item),
-    ]
-    fresh: list[tuple[h5py.Group, str]] = []
-    for place in places:
-        for name in [name for name in place if name.endswith(_NEW)]:
-            if name.removesuffix(_NEW) in place:
-                del place[name]
-            else:  # interrupted between taking away the old and putting this there
-                place.move(name, name.removesuffix(_NEW))
-        for name, item in list(place.items()):
-            if place == entry and name == "events" and "part" in item:
-                _write_events(place, item)
-            elif place != entry and isinstance(item, h5py.Dataset) and item.dtype.kind == "S":
-                texts = np.array([text.decode() for text in item[:]], object)
-                new = place.create_dataset(name + _NEW, data=texts, dtype=h5py.string_dtype())
-                _copy_attributes(item, new)
-            else:
-                continue
-            fresh.append((place, name))
-    file.flush()
-    for place, name in fresh:
-        del place[name]
-        place.move(name + _NEW, name)
-
-
-def _write_events(place: h5py.Group, old: h5py.Group) -> None:
-    times, columns = joined_events(old)
-    new = _group(place, f"events{_NEW}", "NXcollection")
-    _copy_attributes(old, new)
-    new["time"] = times
-    for name, texts in columns.items():
-        new.create_dataset(name, data=np.array(texts, object), dtype=h5py.string_dtype())
-    for name in new:
-        _copy_attributes(old[name], new[name])
-
-
-def joined_events(group: h5py.Group, count: int | None = None) -> tuple[Array, dict[str, list[str]]]:
-    """Times and texts of the events, each in one piece, from the rows written live."""
-    part = group["part"][:count]
-    begins = np.flatnonzero(part == 0).tolist()
-    rows = {name: group[name][: len(part)] for name in layout.TEXT_BYTES}
-    spans = list(zip(begins, [*begins[1:], len(part)], strict=True))
-    texts = {name: [b"".join(column[a:b]).decode() for a, b in spans] for name, column in rows.items()}
-    return group["time"][: len(part)][begins], texts
-
-
-_NEW = "__new"
-
-
-def _copy_attributes(old: Any, new: Any) -> None:
-    for name, attribute in old.attrs.items():
-        new.attrs[name] = attribute
-
-
-def _write_blocks(group: h5py.Group, blocks: Sequence[tuple[int, dict[str, Array]]]) -> None:
-    joined: list[tuple[int, dict[str, list[Array]], int]] = []
-    for first, rows in blocks:
-        count = len(next(iter(rows.values())))
-        if joined and joined[-1][2] == first and joined[-1][1].keys() == rows.keys():
-            for name, column in rows.items():
-                joined[-1][1][name].append(column)
-            joined[-1] = (joined[-1][0], joined[-1][1], first + count)
-        else:
-            joined.append((first, {name: [column] for name, column in rows.items()}, first + count))
-    for first, pieces, end in joined:
-        if end == first:
-            continue
-        for name, columns in pieces.items():
-            dataset = group[name]
-            if dataset.shape[0] < end:
-                dataset.resize(end, axis=0)
-            _put(dataset, first, end, np.concatenate(columns))
-
-
-def _put(dataset: h5py.Dataset, first: int, end: int, column: Array) -> None:
-    # UTF-8 texts and enums must be marked as such, which plain numpy columns are not
-    dataset[first:end] = column.astype(dataset.dtype) if dataset.dtype.metadata else column
-
-
-def pad_stimuli(file: h5py.File, camera: str, count: int) -> None:
-    """Give every aligned signal one row per frame; what was not aligned is NaN and not valid."""
-    for dataset in growing(file[stimuli_group(camera)]):
-        if dataset.shape[0] != count:
-            dataset.resize(count, axis=0)
-
-
-def fill_empty(file: h5py.File) -> None:
-    """Give a signal that was never read one row that says so; HyperSpy can't open a dataset without rows."""
-    for group in file.get(layout.SIGNALS, {}).values():
-        for dataset in growing(group):
-            if dataset.shape[0] == 0:
-                dataset.resize(1, axis=0)  # the fill values: time and value unknown, not valid
 
 
 # --- rows from what the caller gave -----------------------------------------------------------
@@ -536,10 +365,6 @@ def _column(given: npt.ArrayLike | None, count: int, dtype: np.dtype[Any], fill:
     return column
 
 
-def _fill(dtype: np.dtype[Any]) -> Any:
-    return {"f": np.nan, "i": UNKNOWN_TIME if dtype.itemsize == 8 else -1, "b": False, "S": b""}.get(dtype.kind, 0)
-
-
 def _values(given: npt.ArrayLike | Sequence[Any], plan: SignalPlan) -> tuple[Array, npt.NDArray[np.bool_]]:
     """The values as they are stored, and which of them are known."""
     raw = np.atleast_1d(np.asarray(given, object if plan.kind != "float" else None))
@@ -551,7 +376,7 @@ def _values(given: npt.ArrayLike | Sequence[Any], plan: SignalPlan) -> tuple[Arr
         bool,
     )
     if plan.kind == "str":
-        return np.array(_encoded(np.where(known, raw, ""), layout.VALUE_BYTES), f"S{layout.VALUE_BYTES}"), known
+        return np.array(encoded(np.where(known, raw, ""), layout.VALUE_BYTES), f"S{layout.VALUE_BYTES}"), known
     return np.where(known, raw, 0).astype(layout.value_dtype(plan.kind)), known
 
 
@@ -565,368 +390,3 @@ def _qualities(given: Sequence[str] | npt.ArrayLike | None, count: int, path: st
         except ValueError as error:
             raise RecordError(f"{path}: {error}; a quality is one of {', '.join(QUALITIES)}") from error
     return _column(words, count, np.dtype("u1"), 0, f"{path}.quality")
-
-
-def _encoded(texts: npt.ArrayLike, width: int) -> list[bytes]:
-    return [_slices(t.decode() if isinstance(t, bytes) else str(t), width)[0] for t in np.atleast_1d(np.asarray(texts))]
-
-
-def _slices(text: str, width: int) -> list[bytes]:
-    """UTF-8 in pieces of at most `width` bytes, no character cut in two."""
-    whole = text.encode()
-    pieces: list[bytes] = []
-    while len(whole) > width:
-        cut = width
-        while whole[cut] & 0xC0 == 0x80:  # inside a character
-            cut -= 1
-        pieces.append(whole[:cut])
-        whole = whole[cut:]
-    return [*pieces, whole]
-
-
-# --- the tree, created once -------------------------------------------------------------------
-
-
-def _create(file: h5py.File, plan: RunPlan) -> None:
-    file.attrs.update({"NX_class": "NXroot", "default": "entry", "creator": "insitu-hal"})
-    entry = _group(file, ENTRY, "NXentry")
-    entry["definition"] = "NXem"
-    entry["title"] = plan.title
-    entry["experiment_alias"] = plan.title
-    entry["start_time"] = layout.iso_time(plan.start_time)
-    run = _group(entry, "run", "NXcollection")
-    for name, moment in (("start_time", plan.start_time), ("end_time", UNKNOWN_TIME)):
-        run[name] = np.int64(moment)
-        run[name].attrs.update({"units": "ns", "start": "1970-01-01T00:00:00Z"})
-    _text(run, "state", 16, "recording")
-    run["state"].attrs["description"] = f"one of {', '.join(layout.STATES)}"
-    _people_and_sample(entry, plan)
-    _notes(entry, plan)
-    _clock(entry, plan)
-    for device in plan.devices:
-        _device(file, device)
-    for signal in plan.signals:
-        _signal_log(file, signal)
-    _event_log(file)
-    _measurement(file, plan)
-    for camera in plan.cameras:
-        _camera_data(file, plan, camera)
-        _stimuli(file, plan, camera)
-    _defaults(file, plan)
-
-
-def _people_and_sample(entry: h5py.Group, plan: RunPlan) -> None:
-    if plan.user:
-        _group(entry, "user", "NXuser")["name"] = plan.user
-    sample = _group(entry, "sample", "NXsample")
-    notes = dict(plan.sample_notes)
-    sample["name"] = plan.sample
-    sample["is_simulation"] = plan.simulated
-    # NXem asks for these two; who doesn't know them says so.
-    sample["atom_types"] = notes.pop("atom_types", "unknown")
-    prepared = notes.pop("preparation_date", "")
-    sample["preparation_date"] = prepared or layout.iso_time(plan.start_time)
-    if not prepared:
-        notes["preparation_date"] = "not known; the start of the run stands in, as NXem wants a date"
-    for name in ("physical_form", "description"):
-        if name in notes:
-            sample[name] = notes.pop(name)
-    if notes:
-        extra = _group(sample, "notes", "NXcollection")
-        for name, words in notes.items():
-            extra[_nexus_name(name)] = words
-    if plan.holder is not None:
-        holder = _group(entry, "holder", "NXcollection")
-        holder["name"] = plan.holder.name
-        _words(holder, "parts", plan.holder.parts)
-        _words(holder, "limits", plan.holder.limits)
-    software = _group(entry, "profiling", "NXcs_profiling")
-    for name, version in plan.software.items():
-        program = _group(software, f"program_{_nexus_name(name)}", "NXprogram")
-        program["program"] = name
-        program["program"].attrs["version"] = version
-
-
-def _notes(entry: h5py.Group, plan: RunPlan) -> None:
-    for name, file_name, kind, text in (
-        ("note_lab_file", "lab.toml", "application/toml", plan.lab_file),
-        ("note_script", "script.py", "text/x-python", plan.script),
-    ):
-        if text is not None:
-            _note(entry, name, file_name, kind)["description"] = text
-    summary = _note(entry, "note_summary", "summary.json", "application/json")
-    _text(summary, "description", SUMMARY_BYTES, "{}")
-
-
-def _clock(entry: h5py.Group, plan: RunPlan) -> None:
-    clock = _group(entry, "clock", "NXcollection")
-    clock["name"] = plan.clock.name
-    clock["description"] = "time = epoch + (monotonic reading - monotonic), give or take uncertainty"
-    for name in ("epoch", "monotonic", "uncertainty"):
-        clock[name] = np.int64(getattr(plan.clock, name))
-        clock[name].attrs["units"] = "ns"
-    clock["epoch"].attrs["start"] = "1970-01-01T00:00:00Z"
-
-
-def _device(file: h5py.File, device: layout.DevicePlan) -> None:
-    if layout.DEVICES not in file:
-        _group(file, layout.DEVICES, "NXcollection")
-    group = _group(file, f"{layout.DEVICES}/{device.name}", "NXcollection")
-    group["name"] = device.name
-    maker = _group(group, "fabrication", "NXcollection")
-    maker["vendor"], maker["model"], maker["serial_number"] = (
-        device.vendor,
-        device.model,
-        device.serial_number,
-    )
-    record = _group(group, "driver", "NXcollection")
-    record["name"] = device.driver
-    record["identity"] = device.identity
-    record["link"] = device.link
-    record["capabilities"] = ", ".join(device.capabilities)
-    record["config"] = json.dumps(dict(device.config), default=str)
-    _words(record, "limits", device.limits)
-    for name, text in device.certificates.items():
-        _note(group, f"certificate_{_nexus_name(name)}", name, "text/plain")["description"] = text
-
-
-def _signal_log(file: h5py.File, plan: SignalPlan) -> None:
-    if layout.SIGNALS not in file:
-        _group(file, layout.SIGNALS, "NXcollection")
-    # NXlog holds numbers; a signal that is a text has the same columns in a plain collection.
-    group = _group(file, signal_group(plan.path), "NXlog" if plan.kind != "str" else "NXcollection")
-    group["description"] = plan.long_name or plan.path
-    group.attrs.update(
-        {
-            "signal": "value",
-            "axes": "time",
-            "kind": plan.kind,
-            "interpolation": plan.interpolation,
-            "role": plan.role,
-            "aperture": plan.aperture,
-            "max_age": plan.max_age,
-            "limits": plan.limits,
-            "unit": plan.unit,
-            "ucum": plan.ucum,
-            "ticks_clock": plan.ticks_clock,
-        }
-    )
-    fast = _is_fast(plan)
-    chunk = min(65536, max(64, int((plan.rate or 0) * 0.25))) if fast else 512
-    how: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if fast else {}
-    value = layout.value_dtype(plan.kind)
-    units = plan.udunits or plan.unit
-    _growing(group, "value", value, chunk, units, _fill(value), plan.long_name or plan.path, **how)
-    _growing(group, "time", "i8", chunk, "ns", UNKNOWN_TIME, "middle of the interval of measurement", **how)
-    group["time"].attrs["start"] = "1970-01-01T00:00:00Z"
-    _growing(group, "time_bound", "i8", chunk, "ns", -1, "half-width of the interval; -1 is unknown", **how)
-    _growing(
-        group,
-        "uncertainty",
-        "f8",
-        chunk,
-        _interval_unit(units),
-        np.nan,
-        "standard uncertainty; NaN is unknown",
-        **how,
-    )
-    quality = h5py.enum_dtype({word: place for place, word in enumerate(QUALITIES)}, basetype="u1")
-    _growing(group, "quality", quality, chunk, "", None, "0 good, 1 stale, 2 uncertain, 3 bad", **how)
-    _growing(group, "valid", "u1", chunk, "", 0, "1 if the value is known, else 0", **how)
-    if plan.raw_ticks:
-        _growing(group, "raw_ticks", "i8", chunk, "", UNKNOWN_TIME, "the source's own counter", **how)
-
-
-def _event_log(file: h5py.File) -> None:
-    events = _group(file, EVENTS, "NXcollection")
-    events.attrs["description"] = "what happened: setpoints, operations, trips, acknowledgements, links, anchors"
-    _growing(events, "time", "i8", 64, "ns", UNKNOWN_TIME, "when")
-    events["time"].attrs["start"] = "1970-01-01T00:00:00Z"
-    for name, meaning in (
-        ("kind", "kind of event"),
-        ("device", "who"),
-        ("text", "in words"),
-        ("data", "as JSON"),
-    ):
-        width = h5py.string_dtype("utf-8", layout.TEXT_BYTES[name])
-        _growing(events, name, width, 8, "", None, meaning, compression="gzip", compression_opts=1, shuffle=True)
-    _growing(events, "part", "u2", 64, "", 0, "0 begins an event; 1, 2, ... continue its texts")
-
-
-def _measurement(file: h5py.File, plan: RunPlan) -> None:
-    _group(file, layout.MEASUREMENT, "NXem_measurement")
-    if plan.cameras:
-        _group(file, layout.CAMERAS, "NXcollection")
-    microscope = _group(file, INSTRUMENT, "NXem_instrument")
-    scope = plan.microscope
-    microscope["name"] = scope.name if scope.name != "unknown" else plan.lab or "unknown"
-    microscope["location"] = scope.location
-    microscope["type"] = scope.kind
-    maker = _group(microscope, "fabrication", "NXfabrication")
-    maker["vendor"], maker["model"], maker["serial_number"] = scope.vendor, scope.model, scope.serial_number
-    _group(microscope, "ebeam_column", "NXebeam_column")
-    for place, camera in enumerate(plan.cameras):
-        about = _group(file, f"{layout.CAMERAS}/{camera.name}", "NXcollection")
-        about.attrs["place"] = place
-        for name, rate in (("frame_rate", camera.rate), ("ticks_rate", camera.ticks_rate)):
-            if rate is not None:
-                about[name] = rate
-                about[name].attrs["units"] = "1/s"
-        about["aligned"] = "\n".join(camera.aligned)
-        detector = _group(microscope, f"detector_{camera.name}", "NXdetector")
-        detector["name"] = camera.name
-        detector["count_time"] = camera.exposure
-        detector["count_time"].attrs["units"] = "s"
-        made = _group(detector, "fabrication", "NXfabrication")
-        made["vendor"], made["model"], made["serial_number"] = (
-            camera.vendor,
-            camera.model,
-            camera.serial_number,
-        )
-
-
-def _camera_data(file: h5py.File, plan: RunPlan, camera: CameraPlan) -> None:
-    event = _group(file, f"{layout.MEASUREMENT}/event_{camera.name}", "NXem_event_data")
-    event["start_time"] = layout.iso_time(plan.start_time)
-    event["identifier_sample"] = plan.sample
-    event.attrs["default"] = "image_frames"
-    image = _group(event, "image_frames", "NXimage")
-    image.attrs["default"] = "stack_2d"
-    _group(image, "process", "NXprocess")["detector_identifier"] = camera.name
-    group = _group(image, "stack_2d", "NXdata")
-    group.attrs.update(
-        {
-            "signal": IMAGE,
-            "axes": ["indices_image", ".", "."],  # so HyperSpy takes the last two for the image
-            "indices_image_indices": np.uint32(0),
-            "axis_j_indices": np.uint32(1),
-            "axis_i_indices": np.uint32(2),
-        }
-    )
-    group["title"] = f"{plan.title}: {camera.name}"
-    dtype = np.dtype(camera.dtype)
-    bytes_per_frame = max(1, camera.shape[0] * camera.shape[1] * dtype.itemsize)
-    chunk = max(1, CHUNK_BYTES // bytes_per_frame)
-    if camera.rate is not None:
-        chunk = max(1, min(chunk, int(camera.rate * 0.25)))
-    how: dict[str, Any] = {"compression": camera.compression, "shuffle": True} if camera.compression else {}
-    if camera.compression == "gzip":
-        how["compression_opts"] = 1
-    stack = group.create_dataset(
-        IMAGE, (0, *camera.shape), dtype, maxshape=(None, *camera.shape), chunks=(chunk, *camera.shape), **how
-    )
-    stack.attrs.update({"long_name": f"{camera.name}: counts"})
-    rows = min(4096, max(256, chunk))
-    _growing(group, "indices_image", "i8", rows, "", -1, "frame index")
-    for axis, size in (("axis_j", camera.shape[0]), ("axis_i", camera.shape[1])):
-        group[axis] = np.arange(size) * (camera.pixel_size or 1.0) if camera.pixel_size else np.arange(size)
-        direction = "row" if axis == "axis_j" else "column"
-        group[axis].attrs.update({"units": camera.pixel_unit, "long_name": f"{direction} ({camera.pixel_unit})"})
-    for dataset, kind, unit, fill, meaning in FRAME_COLUMNS.values():
-        _growing(group, dataset, kind, rows, unit, fill, meaning)
-    _growing(group, "elapsed", "f8", rows, "s", np.nan, "middle of the exposure since the start of the run (s)")
-    group["elapsed"].attrs["target"] = group["elapsed"].name
-    for column in camera.columns:
-        own = np.dtype(column.dtype)
-        _growing(group, column.name, own, rows, column.unit, _fill(own), column.long_name or column.name)
-
-
-def _stimuli(file: h5py.File, plan: RunPlan, camera: CameraPlan) -> None:
-    group = _group(file, stimuli_group(camera.name), "NXdata")
-    group["title"] = f"{plan.title}: signals at each frame of {camera.name}"
-    signals = {signal.path: signal for signal in plan.signals}
-    numbers = [path for path in camera.aligned if signals[path].kind != "str"]
-    group["elapsed"] = h5py.SoftLink(f"{frames_group(camera.name)}/elapsed")
-    if numbers:
-        group.attrs.update(
-            {
-                "signal": numbers[0],
-                "axes": ["elapsed"],
-                "elapsed_indices": np.uint32(0),
-            }
-        )
-    if numbers[1:]:
-        group.attrs["auxiliary_signals"] = numbers[1:]
-    if len(numbers) < len(camera.aligned):
-        _group(group, "texts", "NXcollection")
-    for path in camera.aligned:
-        signal = signals[path]
-        name = layout.stimulus(path, signal.kind)
-        units = signal.udunits or signal.unit
-        label = f"{signal.long_name or path} ({signal.unit})" if signal.unit else signal.long_name or path
-        if signal.kind == "str":
-            _growing(group, name, layout.value_dtype("str"), 512, "", b"", label)
-        else:
-            _growing(group, name, "f8", 1024, units, np.nan, label)
-        _growing(group, f"{name}_errors", "f8", 1024, _interval_unit(units), np.nan, "standard uncertainty")
-        _growing(group, f"{name}_valid", "u1", 1024, "", 0, "1 if the value is known, else 0")
-
-
-def _defaults(file: h5py.File, plan: RunPlan) -> None:
-    """What a viewer shows first: the frames, else the first signal over time."""
-    if plan.cameras:
-        file[ENTRY].attrs["default"] = "measurement"
-        file[layout.MEASUREMENT].attrs["default"] = f"event_{plan.cameras[0].name}"
-        return
-    numbers = [signal for signal in plan.signals if signal.kind != "str"]
-    if numbers:
-        path = numbers[0].path
-        plot = _group(file, f"{ENTRY}/plot", "NXdata")
-        plot.attrs.update({"signal": "value", "axes": ["time"], "time_indices": np.uint32(0)})
-        plot["title"] = f"{plan.title}: {path}"
-        for name in ("value", "time"):
-            plot[name] = h5py.SoftLink(f"{signal_group(path)}/{name}")
-            plot[name].attrs["target"] = f"{signal_group(path)}/{name}"
-        file[ENTRY].attrs["default"] = "plot"
-
-
-def _group(parent: h5py.Group, name: str, nx_class: str) -> h5py.Group:
-    group = parent.create_group(name)
-    group.attrs["NX_class"] = nx_class
-    return group
-
-
-def _note(parent: h5py.Group, name: str, file_name: str, kind: str) -> h5py.Group:
-    note = _group(parent, name, "NXnote")
-    note["file_name"] = file_name
-    note["type"] = kind
-    return note
-
-
-def _text(group: h5py.Group, name: str, width: int, text: str = "") -> None:
-    dataset = group.create_dataset(name, (), h5py.string_dtype("utf-8", width))
-    dataset[()] = text.encode()
-
-
-def _words(group: h5py.Group, name: str, words: Mapping[str, str]) -> None:
-    if words:
-        inside = _group(group, name, "NXcollection")
-        for key, text in words.items():
-            inside[_nexus_name(key)] = str(text)
-
-
-def _growing(
-    group: h5py.Group, name: str, dtype: Any, chunk: int, units: str, fill: Any, long_name: str, **how: Any
-) -> None:
-    if isinstance(dtype, np.dtype) and dtype.kind == "S":
-        dtype = h5py.string_dtype("utf-8", dtype.itemsize)
-        fill = None
-    dataset = group.create_dataset(name, (0,), dtype, maxshape=(None,), chunks=(chunk,), fillvalue=fill, **how)
-    dataset.attrs["long_name"] = long_name
-    if units:
-        dataset.attrs["units"] = units
-
-
-def _is_fast(signal: SignalPlan) -> bool:
-    return (signal.rate or 0.0) >= FAST_SIGNAL
-
-
-def _interval_unit(units: str) -> str:
-    """The unit of a difference: an uncertainty of 1 degC is 1 K."""
-    return "K" if units in ("degC", "Cel", "celsius") else units
-
-
-def _nexus_name(name: str) -> str:
-    """`name` with everything NeXus forbids in a name made an underscore."""
-    fit = "".join(c if (c.isascii() and c.isalnum()) or c in "_." else "_" for c in name).strip(".")
-    return fit or "_"

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from ..errors import RecordError
 from . import layout
+from .finish import joined_events
 from .layout import (
     ENTRY,
     FRAME_COLUMNS,
@@ -37,7 +38,6 @@ from .layout import (
     signal_group,
     stimuli_group,
 )
-from .nexus import joined_events
 from .repair import Superblock, cameras, is_being_written
 
 if TYPE_CHECKING:

@@ -356,7 +356,7 @@ def _mend_superblock(path: Path) -> list[str]:
 
 def _mend_rows(path: Path, notes: list[str]) -> tuple[dict[str, int], int, dict[str, int], int]:
     """Make the columns of each table equally long; return what is safe and the last moment known."""
-    from .nexus import fill_empty, pad_stimuli
+    from .finish import fill_empty, pad_stimuli
 
     frames: dict[str, int] = {}
     readings = 0
@@ -380,7 +380,7 @@ def _mend_rows(path: Path, notes: list[str]) -> tuple[dict[str, int], int, dict[
 
 def _finish(path: Path, last: int, notes: list[str]) -> None:
     """Last of all, so that a repair that was itself interrupted is seen as such."""
-    from .nexus import tidy
+    from .finish import tidy
 
     with _opened(path) as file:
         # Its own end time is there if the writer died in the very act of closing.
@@ -395,7 +395,7 @@ def _finish(path: Path, last: int, notes: list[str]) -> None:
 
 
 def _realign(path: Path, realign: Callable[[Recording], Mapping[str, Alignment]]) -> tuple[str, ...]:
-    from .nexus import aligned_rows, write_alignment
+    from .finish import aligned_rows, write_alignment
     from .reader import open_run
 
     with open_run(path) as recording:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -120,8 +121,8 @@ class LabConfig:
     file: LabFile
     drivers: dict[str, type[Instrument]]
     options: dict[str, Any]
-    limits: dict[str, dict[str, tuple[Limits, str]]]
-    """By device and signal: the limits to add, and who set them."""
+    limits: dict[str, dict[str, tuple[tuple[Limits, str], ...]]]
+    """By device and signal: the limits to add, each with who set them."""
     guards: list[tuple[str, str, Limits, str]]
     """Readbacks the holder limits: device, signal, limits in the signal's unit, who set them."""
 
@@ -151,6 +152,8 @@ def load(path: str | Path) -> LabConfig:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; give the path of a lab file") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
     return parse(text, path)
 
 
@@ -174,19 +177,24 @@ class _Checker:
         self.problems: list[str] = []
         self.drivers: dict[str, type[Instrument]] = {}
         self.options: dict[str, Any] = {}
-        self.limits: dict[str, dict[str, tuple[Limits, str]]] = {}
+        self.limits: dict[str, dict[str, tuple[tuple[Limits, str], ...]]] = {}
         self.guards: list[tuple[str, str, Limits, str]] = []
 
     def check(self) -> LabConfig:
         for name, link in self.file.links.items():
-            self._attempt(f"links.{name}.url", parse_url, link.url)
+            self._attempt(f"links.{name}.url", _check_url, link.url)
         for name, entry in self.file.devices.items():
             cls = self._attempt(f"devices.{name}.driver", registry.driver, entry.driver)
             if cls is not None:
                 self.drivers[name] = cls
                 self._device(name, entry, cls)
+        self._shared_links()
+        names: set[str] = set()
         for number, interlock in enumerate(self.file.interlocks):
             self._attempt(f"interlocks[{number}].keep", self.condition, interlock.keep)
+            if interlock.name in names:
+                self.problems.append(f"interlocks[{number}].name: {interlock.name!r} is taken; name it otherwise")
+            names.add(interlock.name)
         if self.file.holder is not None:
             self._holder(self.file.holder)
         if self.problems:
@@ -200,7 +208,26 @@ class _Checker:
         if device not in self.drivers:
             return
         signal = self._signal(device, name)
+        if signal.dtype not in (float, int, bool):
+            raise ConfigError(f"{device}.{name} is a {signal.dtype.__name__}; an interlock compares numbers")
         factors(unit or signal.unit, signal.unit)
+
+    def _shared_links(self) -> None:
+        """A link is lost as a whole: what is to happen then must be said once."""
+        first: dict[str, tuple[str, DeviceEntry]] = {}
+        for name, entry in self.file.devices.items():
+            if entry.link in self.file.links:
+                for key in sorted({"on_link_lost", "within"} & entry.model_fields_set):
+                    self.problems.append(f"devices.{name}.{key}: belongs to links.{entry.link}; write it there")
+                continue
+            if entry.link.startswith("emulator:"):
+                continue
+            other, same = first.setdefault(entry.link, (name, entry))
+            if (same.on_link_lost, same.within) != (entry.on_link_lost, entry.within):
+                self.problems.append(
+                    f"devices.{name}.on_link_lost: {other} is on the same link and says otherwise; "
+                    "give the link an entry of its own in [links] and say it there"
+                )
 
     def _device(self, name: str, entry: DeviceEntry, cls: type[Instrument]) -> None:
         key = f"devices.{name}"
@@ -211,7 +238,7 @@ class _Checker:
                     "nor a URL such as serial:///dev/ttyUSB0"
                 )
                 return
-            self._attempt(f"{key}.link", parse_url, entry.link)
+            self._attempt(f"{key}.link", _check_url, entry.link, cls)
         url = self.file.links[entry.link].url if entry.link in self.file.links else entry.link
         scheme = url.partition(":")[0]
         if scheme not in (*cls.wires, "emulator"):
@@ -236,44 +263,70 @@ class _Checker:
             )
         if unknown:
             return
-        try:
-            hints = get_type_hints(cls.Options)
-            values = {k: TypeAdapter(hints[k]).validate_python(v) for k, v in entry.options.items()}
-            self.options[name] = cls.Options(**values)
-        except ValidationError as error:
-            for problem in error.errors():
-                self.problems.append(f"{key}: {problem['msg']} (got {problem['input']!r})")
-        except (TypeError, ValueError) as error:
-            self.problems.append(f"{key}: {error}")
+        hints = get_type_hints(cls.Options)
+        values: dict[str, Any] = {}
+        for option, given in entry.options.items():
+            try:
+                values[option] = TypeAdapter(hints[option]).validate_python(given)
+            except ValidationError as error:
+                for problem in error.errors():
+                    self.problems.append(f"{key}.{option}: {problem['msg']} (got {problem['input']!r})")
+        needed = [f.name for f in fields(cls.Options) if f.default is MISSING and f.default_factory is MISSING]
+        for option in needed:
+            if option not in entry.options:
+                self.problems.append(f"{key}.{option}: is missing; {cls.model or cls.__name__} needs it")
+        if len(values) == len(entry.options) and all(option in values for option in needed):
+            try:
+                self.options[name] = cls.Options(**values)
+            except (TypeError, ValueError) as error:
+                self.problems.append(f"{key}: {error}")
 
     def _narrow(self, device: str, signal_name: str, text: str, by: str) -> None:
         signal = self._signal(device, signal_name)
         if not isinstance(signal, SignalRW):
-            settable = [n for n, s in _signals(self.drivers[device]).items() if isinstance(s, SignalRW)]
-            raise ConfigError(
-                f"{signal_name} can only be read; limits apply to {', '.join(settable) or 'nothing here'}"
-            )
+            raise ConfigError(f"{signal_name} can only be read; limits apply to {self._limited(device)}")
+        if signal.dtype not in (float, int):
+            raise ConfigError(f"{signal_name} is no number; limits apply to {self._limited(device)}")
         limits = parse_limits(text, signal.unit)
         own = signal.driver_limits
         if limits.low > own.high or limits.high < own.low:
             raise ConfigError(f"{text!r} leaves nothing of the instrument's own {own.shown(signal.unit)}")
-        if (limits.low > float("-inf") and limits.low < own.low) or (
-            limits.high < float("inf") and limits.high > own.high
-        ):
+        slack = 1e-9 * max(abs(own.low), abs(own.high))  # 673.15 K is 400 degC, whatever the last digit says
+        if inf > slack and (-inf < limits.low < own.low - slack or own.high + slack < limits.high < inf):
             raise ConfigError(
                 f"{text!r} goes beyond the instrument's own {own.shown(signal.unit)}; it may only narrow them"
             )
-        before = self.limits.setdefault(device, {}).get(signal_name)
-        self.limits[device][signal_name] = (before[0].narrowed(limits) if before else limits, by)
+        self._add(device, signal_name, limits, by)
+
+    def _limited(self, device: str) -> str:
+        numbers = [
+            n
+            for n, s in _signals(self.drivers[device]).items()
+            if isinstance(s, SignalRW) and s.dtype in (float, int)
+        ]
+        return ", ".join(numbers) or "nothing here"
+
+    def _add(self, device: str, name: str, limits: Limits, by: str) -> None:
+        """Limit a signal further; what is then allowed must not be nothing."""
+        signals = self.limits.setdefault(device, {})
+        both = limits
+        for before, other in signals.get(name, ()):
+            both = both.narrowed(before)
+            if both.low > both.high:
+                raise ConfigError(f"leaves nothing of what {other} allows {device}.{name}")
+        signals[name] = (*signals.get(name, ()), (limits, by))
 
     def _holder(self, holder: HolderEntry) -> None:
         by = f"holder {holder.name!r}"
         for role, device in holder.parts.items():
-            if device not in self.file.devices:
+            if not isinstance(device, str):
+                near = _near(role, HolderEntry.model_fields)
+                self.problems.append(f"holder.{role}: {device!r} is no device's name{near}; write {role} = \"device\"")
+            elif device not in self.file.devices:
                 self.problems.append(
                     f"holder.{role}: {device!r} is no device here{_near(str(device), self.file.devices)}"
                 )
-        parts = [d for d in holder.parts.values() if d in self.drivers]
+        parts = [d for d in holder.parts.values() if isinstance(d, str) and d in self.drivers]
         for quantity, text in holder.limits.items():
             found = False
             for device in parts:
@@ -296,11 +349,11 @@ class _Checker:
         """As `_narrow`, but a holder may allow more than one of its instruments can do."""
         signal = self._signal(device, name)
         assert isinstance(signal, SignalRW)
-        limits = parse_limits(text, signal.unit).narrowed(signal.driver_limits)
-        if limits.low > limits.high:
+        limits = parse_limits(text, signal.unit)
+        allowed = limits.narrowed(signal.driver_limits)
+        if allowed.low > allowed.high:
             raise ConfigError(f"{text!r} leaves nothing of {device}'s own {signal.driver_limits.shown(signal.unit)}")
-        before = self.limits.setdefault(device, {}).get(name)
-        self.limits[device][name] = (before[0].narrowed(limits) if before else limits, by)
+        self._add(device, name, limits, by)
 
     def _signal(self, device: str, name: str) -> SignalR[Any]:
         signals = _signals(self.drivers[device])
@@ -321,6 +374,15 @@ def _signals(cls: type[Instrument]) -> dict[str, SignalR[Any]]:
     for base in reversed(cls.__mro__):
         found |= {name: member for name, member in vars(base).items() if isinstance(member, SignalR)}
     return found
+
+
+def _check_url(url: str, cls: type[Instrument] = Instrument) -> None:
+    """Raise `ConfigError` unless a link can be made of it."""
+    address = parse_url(url)
+    if address.scheme == "serial":
+        from ..transport.serial import settings_from
+
+        settings_from(address, cls.line)
 
 
 def _near(word: str, known: Any) -> str:

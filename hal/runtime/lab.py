@@ -6,13 +6,15 @@ import asyncio
 import os
 import signal as signals_of_the_os
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_type_hints
 
 from ..clock.timebase import Timebase
-from ..errors import CapabilityError, ConfigError, HalError, InterlockTripped, LinkLost
+from ..errors import CapabilityError, ConfigError, HalError, InterlockTripped, LinkLost, Superseded
+from ..gate import Purpose, acting
 from ..instrument.instrument import Instrument
 from ..model.capabilities import CAPABILITIES, lacking
 from ..model.context import Context
@@ -65,9 +67,13 @@ class Lab:
         self._sessions: dict[str, Session] = {}
         self._body: asyncio.Task[Any] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._cancelled_body = False
+        self._cancelled_for: Trip | None = None
+        """The trip for which the script's task was cancelled."""
+        self._leaving = False
         self._closing = False
         self._looking = False
+        self._unwritten: Trip | None = None
+        """A trip that could not be written to the latch file."""
         self.telemetry: Publisher | None = None
         """The publisher, if the lab file names a broker."""
         self.run: Run | None = None
@@ -84,21 +90,23 @@ class Lab:
         Raises `ConfigError`, `CapabilityError`, `LinkLost`, `NoReply`, `WrongInstrument`, and
         `InterlockTripped` if an earlier trip was not acknowledged.
         """
-        lab = await cls._opened(path, body=asyncio.current_task())
+        task = asyncio.current_task()
+        lab = await cls._opened(path, body=task)
         failed = True
-        try:
-            with lab._stopped_by_signals():
+        with lab._stopped_by_signals():
+            try:
                 yield lab
-            failed = False
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if not lab._cancelled_body or lab.trip is None or task is None:
-                raise
-            if task.uncancel() > 0:  # somebody else wants it cancelled too
-                raise
-            raise lab.trip.error from None
-        finally:
-            await lab._close_whatever_happens(failed=failed)
+                failed = False
+            except asyncio.CancelledError:
+                if lab._cancelled_for is None or task is None:
+                    raise
+                if task.uncancel() > 0:  # somebody else wants it cancelled too
+                    raise
+                raise lab._cancelled_for.error from None
+            finally:
+                await lab._close_whatever_happens(failed=failed)
+        if lab.trip is not None and task not in lab.context.reached:
+            raise lab.trip.error  # it ended before it could notice
         lab._raise_unobserved()
 
     @classmethod
@@ -275,9 +283,9 @@ class Lab:
         for signal in device.signals():
             if signal.name in entry.poll:
                 signal.poll = entry.poll[signal.name]
-            narrower = config.limits.get(name, {}).get(signal.name)
-            if narrower is not None and isinstance(signal, SignalRW):
-                signal.narrow(*narrower)
+            if isinstance(signal, SignalRW):
+                for limits, by in config.limits.get(name, {}).get(signal.name, ()):
+                    signal.narrow(limits, by)
         return device
 
     def _give_stimuli(self) -> None:
@@ -343,28 +351,33 @@ class Lab:
         def error() -> HalError:
             return make(f"{text}. {remedy}")
 
+        def refusal() -> Exception:
+            return self.context.delivered(error())
+
         trip = Trip(len(self.trips) + 1, name, text, self.context.timebase.now(), error(), latched)
         self.trip = trip
         self.trips.append(trip)
         self.context.reached.clear()
-        self.context.gate.close(error)
-        self.context.journal.note("trip", name, text, number=trip.number, latched=latched)
+        self.context.gate.close(refusal)
         self.context.fail_pending(trip.error)
+        self._start(self._after_trip(trip))
+        self.context.journal.note("trip", name, text, number=trip.number, latched=latched)
         if latched:
             try:
                 self._latch.set(trip)
             except OSError as problem:
+                self._unwritten = trip
                 self.context.journal.note("error", "lab", f"the trip could not be written down: {problem}")
-        self._start(self._after_trip(trip))
 
     async def _after_trip(self, trip: Trip) -> None:
         await asyncio.gather(*(self._make_safe_quietly(d) for d in self.devices.values()))
         await asyncio.sleep(GRACE)
         body = self._body
-        if body is not None and not body.done() and not self._closing and body not in self.context.reached:
-            self._cancelled_body = True
+        if body is not None and not body.done() and not self._leaving and body not in self.context.reached:
+            self._cancelled_for = trip
             body.cancel()
-        while self.trip is trip and trip.latched and not self._closing:
+        # A trip that is not on disk can only be released by `acknowledge` in this process.
+        while self.trip is trip and trip.latched and self._unwritten is not trip and not self._closing:
             await asyncio.sleep(LOOK)
             if (by := self._latch.acknowledged_by()) is not None and self.trip is trip:
                 self._release(by)
@@ -384,7 +397,7 @@ class Lab:
             try:
                 await device.safe_state()
                 return None
-            except (HalError, OSError) as error:
+            except Exception as error:  # a driver's bug must not keep the others from their safe state
                 problem = error
                 if isinstance(error, LinkLost):
                     break
@@ -403,13 +416,15 @@ class Lab:
     # ------------------------------------------------------------------ private: closing
 
     async def _close_whatever_happens(self, *, failed: bool, opening: bool = False) -> None:
+        self._leaving = True
         closing = asyncio.get_running_loop().create_task(self._close(failed=failed, opening=opening))
         cancelled: asyncio.CancelledError | None = None
-        while not closing.done():
-            try:
-                await asyncio.shield(closing)
-            except asyncio.CancelledError as error:  # a second Ctrl-C must not leave a heater on
-                cancelled = error
+        with _deaf_to_ctrl_c():
+            while not closing.done():
+                try:
+                    await asyncio.shield(closing)
+                except asyncio.CancelledError as error:  # a second Ctrl-C must not leave a heater on
+                    cancelled = error
         closing.result()
         if cancelled is not None:
             raise cancelled
@@ -425,26 +440,42 @@ class Lab:
             pass
         elif failed or self.trip is not None or self.config.file.lab.on_exit == "safe":
             if not opening:
+                self._refuse_from_now_on()
                 await asyncio.gather(*(self._make_safe_quietly(d) for d in connected))
         else:
             for device in connected:
                 if device.operation is not None and not device.operation.done:
                     device.operation.cancel()  # holds: what runs steadily is left running
                     await device.operation.ended()
+            self._refuse_from_now_on()
         for task in list(self._tasks):
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
         if self.telemetry is not None:
-            await self.telemetry.stop()
+            await self._attempt("telemetry", self.telemetry.stop())
         await self.context.close()
         for device in self.devices.values():
-            try:
-                await device.disconnect()
-            except (HalError, OSError) as error:
-                self.context.journal.note("error", device.name, f"closing: {error}")
+            # What a driver writes as it lets go passes the gate of a lab that closes, not that of a trip.
+            with acting(Purpose.COMMAND if self.trip is not None or self._looking else Purpose.SAFE):
+                await self._attempt(device.name, device.disconnect())
+        for session in self._sessions.values():  # one whose devices failed to let go of it
+            await self._attempt(session.link.url, session.close())
         if self.emulation is not None:
-            await self.emulation.close()
+            await self._attempt("emulation", self.emulation.close())
+
+    def _refuse_from_now_on(self) -> None:
+        """Nothing a script left behind may be sent after the safe state."""
+        if self.trip is None:
+            self.context.gate.close(lambda: HalError("the lab is being closed; nothing more can be set"))
+            self.context.fail_pending(Superseded("ended: the lab was closed"))
+
+    async def _attempt(self, who: str, work: Coroutine[Any, Any, object]) -> None:
+        """One step of closing: if it fails, the others follow all the same."""
+        try:
+            await work
+        except Exception as error:
+            self.context.journal.note("error", who, f"closing: {error}")
 
     def _raise_unobserved(self) -> None:
         left = [e for e in self.context.unobserved if isinstance(e, Unobserved) and not e.status.observed]
@@ -459,11 +490,17 @@ class Lab:
         """`kill` ends a script like Ctrl-C does: through the safe state."""
         loop = asyncio.get_running_loop()
         installed = []
-        if sys.platform != "win32" and self._body is not None:
+        body = self._body
+
+        def end() -> None:
+            if body is not None and not self._leaving:
+                body.cancel()
+
+        if sys.platform != "win32" and body is not None:
             for number in (signals_of_the_os.SIGTERM, signals_of_the_os.SIGHUP):
                 if signals_of_the_os.getsignal(number) is signals_of_the_os.SIG_DFL:
                     try:
-                        loop.add_signal_handler(number, self._body.cancel)
+                        loop.add_signal_handler(number, end)
                         installed.append(number)
                     except (ValueError, RuntimeError):  # not the main thread
                         pass
@@ -477,6 +514,25 @@ class Lab:
 async def _opening(device: Instrument) -> Exception | None:
     try:
         await device.connect()
-    except (HalError, OSError) as error:
+    except Exception as error:  # all are waited for before the lab closes again
         return error
     return None
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """A second Ctrl-C would break the event loop out of the safe state: say so and go on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def say(*_: object) -> None:
+        print("hal: the devices go to their safe state; please wait", file=sys.stderr)
+
+    before = signals_of_the_os.getsignal(signals_of_the_os.SIGINT)
+    signals_of_the_os.signal(signals_of_the_os.SIGINT, say)
+    try:
+        yield
+    finally:
+        if before is not None:  # not one set from outside Python
+            signals_of_the_os.signal(signals_of_the_os.SIGINT, before)

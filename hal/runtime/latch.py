@@ -26,6 +26,7 @@ class Latch:
     def set(self, trip: Trip) -> None:
         """Write the trip down."""
         self.path.parent.mkdir(exist_ok=True)
+        self.path.with_suffix(".by").unlink(missing_ok=True)
         content = {"name": trip.name, "text": trip.text, "time": str(trip.time), "process": os.getpid()}
         partial = self.path.with_suffix(".part")
         partial.write_text(json.dumps(content))

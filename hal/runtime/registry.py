@@ -26,12 +26,12 @@ def driver(name: str) -> type[Instrument]:
         found = load(name)
     elif name in known():
         try:
-            found = known()[name].load()
+            found = load(known()[name].value)
         except ImportError as error:
             raise ConfigError(f"driver {name!r} can't be imported: {error}; is its package whole?") from error
     else:
         near = difflib.get_close_matches(name, known(), n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known()) or 'none'}"
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known()) or 'none'}."
         raise ConfigError(f'unknown driver {name!r}; {hint} Or write "package.module:Class".')
     if not (isinstance(found, type) and issubclass(found, Instrument)):
         raise ConfigError(f"driver {name!r} is {found!r}, not a subclass of hal.Instrument")

@@ -70,6 +70,11 @@ class FaultyLink:
             self._late.pop(0)
             return data
 
+    def discard(self) -> None:
+        now = asyncio.get_running_loop().time()
+        self._late = [(due, data) for due, data in self._late if due > now]
+        self.link.discard()
+
     async def close(self) -> None:
         await self.link.close()
 

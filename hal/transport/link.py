@@ -37,6 +37,10 @@ class Link(Protocol):
         """
         ...
 
+    def discard(self) -> None:
+        """Forget what has arrived and was not received."""
+        ...
+
     async def close(self) -> None:
         """Close; never raises, may be called twice."""
         ...
@@ -85,6 +89,10 @@ class Inbox:
         data = b"".join(self._chunks)
         self._chunks.clear()
         return data
+
+    def discard(self) -> None:
+        """Forget what has come."""
+        self._chunks.clear()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

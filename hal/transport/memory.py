@@ -68,6 +68,10 @@ class MemoryLink:
             raise ConnectionError("the cable is not plugged in")
         return await self._inbox.take()
 
+    def discard(self) -> None:
+        if self._inbox is not None:
+            self._inbox.discard()
+
     async def close(self) -> None:
         if self._inbox is not None:
             self._inbox.fail(ConnectionError("the link was closed"))
@@ -125,6 +129,9 @@ class MemoryStream:
                 await asyncio.sleep(TICK * self._dither.uniform(0.5, 1.5))
             else:
                 await stirred.wait()
+
+    def discard(self) -> None:
+        """Nothing is kept here."""
 
     async def close(self) -> None:
         self._open = False

@@ -10,6 +10,7 @@ import asyncio
 import os
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
@@ -45,6 +46,8 @@ class SerialLink:
         self._serial: Any = None
         self._inbox = Inbox()
         self._writable: asyncio.Future[None] | None = None
+        self._writer: ThreadPoolExecutor | None = None
+        """One thread: a write that was given up must end before the next, or they would mix on the wire."""
 
     async def open(self) -> None:
         await self.close()
@@ -66,15 +69,16 @@ class SerialLink:
                 target=self._read_in_thread, args=(loop, self._serial, self._inbox), name=self.url, daemon=True
             )
             reader.start()
+            self._writer = ThreadPoolExecutor(1, f"{self.url} writer")
         else:
             asyncio.get_running_loop().add_reader(self._serial.fileno(), self._readable)
 
     async def send(self, data: bytes) -> None:
         if self._serial is None:
             raise ConnectionError(f"{self.port} is not open")
-        if self._threaded:
+        if self._writer is not None:
             try:
-                await asyncio.to_thread(self._serial.write, data)
+                await asyncio.get_running_loop().run_in_executor(self._writer, self._serial.write, data)
             except OSError as error:  # SerialException is one
                 raise ConnectionError(f"{self.port}: {_reason(error)}") from error
             return
@@ -90,14 +94,23 @@ class SerialLink:
     async def receive(self) -> bytes:
         return await self._inbox.take()
 
+    def discard(self) -> None:
+        self._inbox.discard()
+
     async def close(self) -> None:
         port, self._serial = self._serial, None
         if port is None:
             return
+        if self._writer is not None:
+            self._writer.shutdown(wait=False, cancel_futures=True)
+            self._writer = None
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_exception(ConnectionError(f"{self.port} was closed"))
         self._inbox.fail(ConnectionError(f"{self.port} was closed"))
         if not self._threaded:
             with suppress(OSError, ValueError):
                 asyncio.get_running_loop().remove_reader(port.fileno())
+                asyncio.get_running_loop().remove_writer(port.fileno())
         with suppress(OSError):
             port.close()
 
@@ -118,19 +131,21 @@ class SerialLink:
 
     async def _until_writable(self, descriptor: int) -> None:
         loop = asyncio.get_running_loop()
-        ready: asyncio.Future[None] = loop.create_future()
+        ready = self._writable = loop.create_future()
         loop.add_writer(descriptor, _settle, ready)
         try:
             await ready
         finally:
-            loop.remove_writer(descriptor)
+            self._writable = None
+            if self._serial is not None:  # else the number may be another file's by now
+                loop.remove_writer(descriptor)
 
     def _read_in_thread(self, loop: asyncio.AbstractEventLoop, port: Any, inbox: Inbox) -> None:
         with suppress(RuntimeError):  # the loop was closed under us
             while self._serial is port:
                 try:
                     data = port.read(max(1, port.in_waiting))
-                except (OSError, TypeError) as error:
+                except Exception as error:  # TypeError and others when it is closed under pyserial's hands
                     loop.call_soon_threadsafe(inbox.fail, ConnectionError(f"{self.port}: {_reason(error)}"))
                     return
                 if data:

@@ -259,6 +259,8 @@ class Session:
             try:
                 async with self._turns.turn(rank, self._hurry):
                     self._left = False
+                    if writes:
+                        self.gate.check(rank)
                     again, first = first, self.timebase.now() if first is None else first
                     exchange = await self._once(message, limit, matches, then, writes, rank)
                     if again is not None and matches is not None:  # it may be the late reply to the first attempt
@@ -271,12 +273,13 @@ class Session:
                     continue  # not its fault: no attempt is used up
                 error = self._set_aside(owner, message)
             except TimeoutError:
+                unsent = "" if self._left else "; nothing was sent, what it was last asked has no reply yet"
                 error = NoReply(
                     owner or self._who(),
-                    f"no reply to {_shown(message)} in {limit:g} s on {self.link.url}; "
+                    f"no reply to {_shown(message)} in {limit:g} s on {self.link.url}{unsent}; "
                     "is it powered, set to remote, and the baud rate right?",
                 )
-                if not self._left and spare:
+                if not self._left and spare and not repeatable:
                     spare -= 1
                     continue
                 attempts -= 1
@@ -367,6 +370,8 @@ class Session:
 
     async def _wait(self, limit: float, work: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Wait for the link at most `limit` seconds, unless the safe state sets the wait aside."""
+        if self._turns.hurried:
+            raise _SetAside
         waiting = self._turns.interruptible()
         try:
             async with asyncio.timeout(limit):
@@ -398,7 +403,8 @@ class Session:
         except BaseException:
             self._owed = owed + ([self.probe.question] if self.probe else [])
             raise
-        self._left = False
+        finally:
+            self._left = False  # a probe is not the message
         self._messages.clear()
         self.framing.reset()
         return len(self._owed)
@@ -540,7 +546,7 @@ class _Turns:
 
     def __init__(self) -> None:
         self._held: Purpose | None = None
-        self._hurried = False
+        self.hurried = False
         """The holder is to be set aside as soon as it waits."""
         self._queue: list[tuple[Purpose, int, asyncio.Future[None]]] = []
         self._order = count()
@@ -568,7 +574,7 @@ class _Turns:
                 alarm.cancel()
 
     def give(self) -> None:
-        self._held, self._hurried = None, False
+        self._held, self.hurried = None, False
         while self._queue:
             rank, _, granted = heapq.heappop(self._queue)
             if not granted.done():
@@ -580,8 +586,6 @@ class _Turns:
         task = asyncio.current_task()
         assert task is not None
         self._waiting = _Waiting(task)
-        if self._hurried:
-            self._waiting.interrupt()
         return self._waiting
 
     def uninterruptible(self) -> None:
@@ -591,7 +595,7 @@ class _Turns:
         """Set the holder aside, unless it is the safe state itself (another device's, on the same wire)."""
         if self._held is None or self._held is Purpose.SAFE:
             return
-        self._hurried = True
+        self.hurried = True
         if self._waiting is not None:
             self._waiting.interrupt()
 

@@ -42,6 +42,10 @@ class TcpLink:
     async def receive(self) -> bytes:
         return await self._open_wire().inbox.take()
 
+    def discard(self) -> None:
+        if self._wire is not None:
+            self._wire.inbox.discard()
+
     async def close(self) -> None:
         wire, self._wire = self._wire, None
         if wire is not None:

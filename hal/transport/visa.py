@@ -83,6 +83,10 @@ class VisaLink:
             finally:
                 unwanted.set()
 
+    def discard(self) -> None:
+        if self._wire is not None:
+            self._wire.kept.clear()
+
     async def close(self) -> None:
         wire, self._wire = self._wire, None
         if wire is not None:
