@@ -30,7 +30,7 @@ import numpy.typing as npt
 
 from ..errors import RecordError
 from . import layout
-from .cells import encoded, slices
+from .cells import encoded, slices, unknown
 from .finish import aligned_rows, elapsed, fill_empty, pad_stimuli, put, tidy, write_alignment, write_blocks
 from .layout import (
     ENTRY,

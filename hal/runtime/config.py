@@ -291,8 +291,9 @@ class _Checker:
         own = signal.driver_limits
         if limits.low > own.high or limits.high < own.low:
             raise ConfigError(f"{text!r} leaves nothing of the instrument's own {own.shown(signal.unit)}")
-        slack = 1e-9 * max(abs(own.low), abs(own.high))  # 673.15 K is 400 degC, whatever the last digit says
-        if inf > slack and (-inf < limits.low < own.low - slack or own.high + slack < limits.high < inf):
+        slack = 1e-9 * max(abs(end) for end in (own.low, own.high, 1.0) if end not in (inf, -inf))
+        # 673.15 K is 400 degC, whatever the last digit says.
+        if -inf < limits.low < own.low - slack or own.high + slack < limits.high < inf:
             raise ConfigError(
                 f"{text!r} goes beyond the instrument's own {own.shown(signal.unit)}; it may only narrow them"
             )
