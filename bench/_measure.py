@@ -136,7 +136,10 @@ def show(figure: Figure) -> None:
 def finish(figures: list[Figure], *, check: bool) -> None:
     """Name the goals missed; with `check`, exit accordingly."""
     missed = [sentence for figure in figures for sentence in figure.missed()]
-    print(f"\n{'goals missed: ' + '; '.join(missed) if missed else 'all goals met'}")
+    if missed:
+        print("\ngoals missed:\n  " + "\n  ".join(missed))
+    elif any(figure.goal for figure in figures):
+        print("\nall goals met")
     if check and missed:
         sys.exit(1)
 

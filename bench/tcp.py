@@ -18,8 +18,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, suppress
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, aclosing, suppress
 from functools import partial
 from itertools import count as numbers
 
@@ -50,13 +51,13 @@ VALUES = numbers(1)
 
 
 class Emulated:
-    """Two quantities to set and read, and a counter that counts the questions for it."""
+    """Two quantities to set and read, and counters of the questions for them."""
 
     reply_delay = 0.0
 
     def __init__(self) -> None:
         self.values = {b"VOLT": b"0", b"CURR": b"0"}
-        self.asked = 0
+        self.asked: Counter[bytes] = Counter()
 
     def framing(self, scheme: str) -> Lines:
         return Lines(b"\n")
@@ -64,9 +65,9 @@ class Emulated:
     def respond(self, message: bytes) -> bytes | None:
         if message == b"*IDN?":
             return IDENTITY.encode()
-        if message == b"COUN?":
-            self.asked += 1
-            return str(self.asked).encode()
+        if message.startswith(b"COUN"):  # one for each contestant
+            self.asked[message] += 1
+            return str(self.asked[message]).encode()
         if message.endswith(b"?"):
             return self.values[message[:-1]]
         header, _, value = message.partition(b" ")
@@ -92,7 +93,7 @@ async def serve() -> None:
 class Supply(Instrument):
     voltage = SignalRW(float, "V", at=Scpi("VOLT?", "VOLT {value!r}"), limits=LIMITS, poll=NEVER)
     current = SignalRW(float, "A", at=Scpi("CURR?", "CURR {value!r}"), limits=LIMITS, poll=NEVER)
-    counter = SignalR(float, "", at=Scpi("COUN?"), poll=FLAT_OUT)
+    counter = SignalR(float, "", at=Scpi("COUN1?"), poll=FLAT_OUT)
 
     async def identify(self) -> str:
         found = (await self.ask(b"*IDN?")).reply.decode()
@@ -118,6 +119,7 @@ class Wire:
         self._lock = asyncio.Lock()
         self._reader: asyncio.StreamReader
         self._writer: asyncio.StreamWriter
+        self._owed = 0
         self.identity = ""
 
     async def open(self) -> None:
@@ -134,8 +136,14 @@ class Wire:
 
     async def ask(self, question: str) -> str:
         async with self._lock:
+            while self._owed:  # a cancelled question's reply would be taken for this one's
+                await self._reader.readline()
+                self._owed -= 1
             self._writer.write(question.encode() + b"\n")
-            return (await self._reader.readline()).decode().strip()
+            self._owed += 1
+            reply = await self._reader.readline()
+            self._owed -= 1
+            return reply.decode().strip()
 
     async def tell(self, message: str) -> None:
         async with self._lock:
@@ -216,7 +224,7 @@ def ophyd_supply_class():
             self.wire = Wire(port)
             self.voltage = oa.SignalRW(ScpiBackend(self.wire, "VOLT"))
             self.current = oa.SignalRW(ScpiBackend(self.wire, "CURR"))
-            self.counter = oa.SignalR(ScpiBackend(self.wire, "COUN", FLAT_OUT))
+            self.counter = oa.SignalR(ScpiBackend(self.wire, "COUN2", FLAT_OUT))
             super().__init__(name)
 
     return OphydSupply
@@ -251,7 +259,7 @@ def qcodes_supply_class():
                     unit=unit,
                     vals=Numbers(*LIMITS),
                 )
-            self.add_parameter("counter", get_cmd="COUN?", get_parser=float)
+            self.add_parameter("counter", get_cmd="COUN3?", get_parser=float)
             assert self.ask("*IDN?") == IDENTITY
 
     return QcodesSupply
@@ -324,22 +332,23 @@ def fan_out_of_sets(signal, read, audience: Audience) -> Work:
     return work
 
 
-def polled(values: Callable[[], object], size: int) -> Work:
+async def heard(stream: AsyncGenerator) -> float:
+    value = await anext(stream)
+    return getattr(value, "value", value)  # ours yields readings, ophyd-async values
+
+
+def polled(values: Callable[[], AsyncGenerator], size: int) -> Work:
     """Listeners on a signal polled flat out: seconds per reading that all have had, none missed, none twice."""
 
     async def work(count: int) -> float:
         async def listen() -> tuple[float, float]:
-            begun = first = None
-            n = 0
-            async for value in values():
-                value = getattr(value, "value", value)
-                if begun is None:
-                    begun, first = time.perf_counter(), value
-                assert value == first + n
-                if n == count:
-                    return begun, time.perf_counter()
-                n += 1
-            raise AssertionError("the stream ended")
+            async with aclosing(values()) as stream:
+                value = await heard(stream)
+                begun = time.perf_counter()
+                for _ in range(count):
+                    before, value = value, await heard(stream)
+                    assert value == before + 1
+                return begun, time.perf_counter()
 
         spans = await asyncio.gather(*(listen() for _ in range(size)))
         return max(end for _, end in spans) - min(begun for begun, _ in spans)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import sys
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 from ..errors import HalError
 from ..model.capabilities import CAPABILITIES
@@ -17,7 +18,10 @@ from ..model.signal import SignalRW
 def add(verbs: Any) -> None:
     """Add the commands."""
     find = verbs.add_parser("find", help="serial ports, VISA resources, and what answers on them")
-    find.add_argument("--ask", action="store_true", help="ask *IDN? of VISA resources that are found")
+    find.add_argument(
+        "urls", nargs="*", metavar="URL", help="look at these links only (tcp://host:port, serial:///dev/...)"
+    )
+    find.add_argument("--ask", action="store_true", help="ask who is there, in the language of every driver in turn")
     find.add_argument("--json", action="store_true")
     find.set_defaults(work=work_find)
 
@@ -41,43 +45,31 @@ def add(verbs: Any) -> None:
 
 
 def work_find(options: argparse.Namespace) -> int:
-    """List serial ports and VISA resources."""
-    from serial.tools import list_ports
+    """List links and, if asked to, who answers on them."""
+    from ..runtime import discovery
 
-    ports = [
-        {"url": f"serial://{p.device}", "what": p.description, "id": p.hwid}
-        for p in sorted(list_ports.comports(), key=lambda p: str(p.device))
-    ]
-    resources: list[dict[str, str]] = []
-    try:
-        import pyvisa
-
-        manager = pyvisa.ResourceManager("@py")
-        for name in manager.list_resources("?*::INSTR") + manager.list_resources("?*::SOCKET"):
-            if name.startswith("ASRL"):
-                continue  # the serial ports again
-            entry = {"url": f"visa://{name}", "what": ""}
-            if options.ask:
-                try:
-                    resource: Any = manager.open_resource(name, open_timeout=1000)
-                    with resource:
-                        resource.timeout = 1000
-                        entry["what"] = resource.query("*IDN?").strip()
-                except Exception as error:
-                    entry["what"] = f"no answer ({error})"
-            resources.append(entry)
-        manager.close()
-    except (ImportError, OSError, ValueError) as error:
-        print(f"VISA can't be looked through: {error}", file=sys.stderr)
+    places = (
+        [discovery.Place(url) for url in options.urls]
+        if options.urls
+        else [*discovery.serial_ports(), *discovery.visa_resources()]
+    )
+    rows: list[dict[str, Any]] = []
+    for place in tqdm(places, desc="asking", leave=False, disable=not options.ask or options.json):
+        row: dict[str, Any] = {"url": place.url, "what": place.what}
+        if options.ask:
+            row["answers"] = asyncio.run(discovery.ask(place.url))
+        rows.append(row)
     if options.json:
-        print(json.dumps({"serial": ports, "visa": resources}, indent=2))
+        print(json.dumps(rows, indent=2))
         return 0
-    for title, found in (("serial ports", ports), ("VISA resources", resources)):
-        print(f"{title}:")
-        for entry in found:
-            print(f"  {entry['url']:<40}{entry['what']}")
-        if not found:
-            print("  none")
+    for row in rows:
+        print(f"{row['url']:<44}{row['what']}")
+        for answer in row.get("answers", ()):
+            print(f"    {answer['driver']}: {answer['identity']}")
+        if options.ask and not row["answers"]:
+            print("    no driver got an answer it knows")
+    if not rows:
+        print("no serial port and no VISA resource found")
     return 0
 
 
@@ -157,7 +149,7 @@ async def _check(config: Any, *, as_json: bool) -> int:
             if row["ok"]:
                 print(f"ok    {row['device']:<16}{', '.join(row['capabilities']):<24}{row['identity']}")
             else:
-                print(f"WRONG {row['device']:<16}{row['error']}")
+                print(f"WRONG {row['device']:<16}{row['error'].removeprefix(row['device'] + ': ')}")
         print("all is well" if fine else f"{sum(not row['ok'] for row in rows)} of {len(rows)} devices are not right")
     return 0 if fine else 1
 
@@ -198,7 +190,7 @@ def work_list(options: argparse.Namespace) -> int:
             settable = (
                 f"settable, {entry['limits']}" if "limits" in entry else "settable" if "settable" in entry else ""
             )
-            print(f"  {entry['signal']:<18}{entry['unit']:<9}every {entry['poll']:g} s  {settable}")
+            print(f"  {entry['signal']:<18} {entry['unit']:<8} every {entry['poll']:g} s  {settable}")
     return 0
 
 

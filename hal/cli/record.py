@@ -13,6 +13,7 @@ def add(verbs: Any) -> None:
     export = verbs.add_parser("export", help="tables (CSV) from a run")
     export.add_argument("run", type=Path)
     export.add_argument("--to", type=Path, metavar="DIRECTORY", help="default: beside the run, with its name")
+    export.add_argument("--overwrite", action="store_true", help="replace tables that are there already")
     export.add_argument("--json", action="store_true", help="say what was written as JSON")
     export.set_defaults(work=work_export)
 
@@ -26,7 +27,8 @@ def work_export(options: argparse.Namespace) -> int:
     """Write the tables and say which."""
     from ..recording.export import export
 
-    done = export(options.run, options.to or options.run.with_suffix(""), progress=not options.json)
+    out = options.to or options.run.with_suffix("")
+    done = export(options.run, out, overwrite=options.overwrite, progress=not options.json)
     print(
         done.to_json() if options.json else "\n".join(f"{rows:>9} rows  {path}" for path, rows in done.tables.items())
     )

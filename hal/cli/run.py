@@ -16,7 +16,8 @@ def add(verbs: Any) -> None:
     run = verbs.add_parser("run", help="run a control script, perhaps on another lab file")
     run.add_argument("script", type=Path)
     run.add_argument("--lab", type=Path, help="use this lab file, whatever the script names")
-    run.add_argument("arguments", nargs=argparse.REMAINDER, help="handed to the script")
+    # Not REMAINDER: that would swallow a --lab after the script, and the script would open another lab.
+    run.add_argument("arguments", nargs="*", help="handed to the script; after `--` if they begin with a dash")
     run.set_defaults(work=work_run)
 
     ack = verbs.add_parser("ack", help="acknowledge a trip, so that the lab may be used again")

@@ -36,7 +36,7 @@ async def _watch(options: argparse.Namespace) -> int:
     async with Lab.looking(options.lab) as lab:
         signals = [s for s in lab.signals() if not options.signals or {s.path, s.device.name} & set(options.signals)]
         if not signals:
-            print(f"hal: no such signal: {' '.join(options.signals)}", file=sys.stderr)
+            print(f"hal: no such signal: {' '.join(options.signals)}; `hal list` shows them", file=sys.stderr)
             return 1
         latest: dict[str, Reading[Any]] = {}
         for signal in signals:

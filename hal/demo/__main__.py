@@ -46,7 +46,7 @@ Try next:
   .venv/bin/hal emulate hal/demo/lab.toml --write lab.toml      the same lab, to play with (leave it running)
   .venv/bin/hal check lab.toml                    who answers, and what each can do
   .venv/bin/hal watch lab.toml                    live readings
-  .venv/bin/hal run examples/ramp.py --lab lab.toml
+  .venv/bin/hal run examples/ramp.py --lab examples/lab.toml    a short script on a small lab of its own
   .venv/bin/hal export {run.path}
   .venv/bin/python -c "import hal; print(hal.open_run('{run.path}').to_pandas())"
 """)

@@ -59,6 +59,8 @@ class ModbusFraming:
         self.rtu = scheme != "tcp"
         self.replies_identify = not self.rtu
         """Whether a reply can be told from any other question's; the session asks."""
+        self.replies_numbered = not self.rtu
+        """Whether it can even be told from that to the same question asked before."""
         self.quiet = max(3.5 * 11 / baudrate, 0.00175) if self.rtu and end == "client" else 0.0
         """Seconds of silence that must precede a message (SER 2.5.1.1); the session keeps them."""
         self.number = 0

@@ -286,8 +286,12 @@ class NexusWriter:
                     write_blocks(self._file[stimuli_group(camera)], blocks)
                     blocks.clear()
             self._file.flush()
-        except OSError as error:
-            raise RecordError(f"{self.path}: can't be written ({error}); is the disk full or gone?") from error
+        except (OSError, RuntimeError) as error:  # HDF5 raises either
+            reason = str(error).partition("(")[2].partition(":")[0] or str(error)
+            raise RecordError(
+                f"{self.path}: can't be written ({reason}); is the disk full or gone? "
+                f"What was written before can be read after `hal repair {self.path}`"
+            ) from error
         self._flushed = now
         self._lock.beat()
 

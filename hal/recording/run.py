@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,7 +68,7 @@ class Run:
         self._signals: list[SignalR[Any]] = []
         self._listeners: list[Callable[[], None]] = []
         self._rows: dict[str, list[Reading[Any]]] = defaultdict(list)
-        self._kept: dict[str, list[Reading[Any]]] = defaultdict(list)
+        self._kept: dict[str, list[_Numbers]] = defaultdict(list)
         self._chunks: list[tuple[str, FrameChunk]] = []
         self._columns: dict[str, list[FrameColumns]] = defaultdict(list)
         self._events: list[Event] = []
@@ -159,6 +159,7 @@ class Run:
             await self._in_thread(self._write, self._take_everything())
             self.result = await self._in_thread(self._close)
         except Exception as error:
+            self._raise_problem()
             raise error if isinstance(error, HalError) else RecordError(f"{self.path}: {error}") from error
         finally:
             self._thread.shutdown(wait=False)
@@ -246,7 +247,8 @@ class Run:
             try:
                 await self._in_thread(self._write, self._take_everything())
             except Exception as error:
-                self._problem = error if isinstance(error, HalError) else RecordError(f"{self.path}: {error}")
+                if self._problem is None:
+                    self._problem = error if isinstance(error, HalError) else RecordError(f"{self.path}: {error}")
                 self._lab.context.journal.note("error", "", f"recording: {error}")
                 await asyncio.sleep(1.0)
 
@@ -260,7 +262,8 @@ class Run:
             live = self._live[camera]
             live.add(chunk.times)
         for path, readings in rows.items():
-            self._kept[path] += readings
+            if readings:
+                self._kept[path].append(_Numbers.of(readings))
         for camera, chunk in chunks:
             self._columns[camera].append(_columns(chunk))
         self._said_behind = False
@@ -326,20 +329,13 @@ class Run:
         return found
 
     def _signal_columns(self, signal: SignalR[Any]) -> SignalColumns:
-        readings = self._kept[signal.path]
+        kept = self._kept[signal.path] or [_Numbers.of([])]
         channel = live_channel(signal)
+        time, bound, value, sigma, good = (np.concatenate([getattr(k, f.name) for k in kept]) for f in fields(_Numbers))
         return SignalColumns(
-            np.array([r.time for r in readings], np.int64),
-            np.array([r.bound for r in readings], np.int64),
-            np.array([number(r.value) for r in readings], np.float64),
-            np.array([r.uncertainty or 0.0 for r in readings], np.float64),
-            np.array([r.quality is not Quality.BAD for r in readings], np.bool_),
-            channel.kind,
-            signal.aperture,
-            signal.max_gap,
-            channel.polled,
-            signal.unit,
-        )
+            time, bound, value, sigma, good,
+            channel.kind, signal.aperture, signal.max_gap, channel.polled, signal.unit,
+        )  # fmt: skip
 
     async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
@@ -374,6 +370,27 @@ class Run:
                 self._lab.context.journal.note("note", "", str(report))
             except (HalError, OSError) as error:
                 self._lab.context.journal.note("error", "", f"{path} could not be repaired: {error}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Numbers:
+    """Readings as arrays: what alignment needs of them, at a tenth of the memory."""
+
+    time: Any
+    bound: Any
+    value: Any
+    sigma: Any
+    good: Any
+
+    @classmethod
+    def of(cls, readings: list[Reading[Any]]) -> _Numbers:
+        return cls(
+            np.array([r.time for r in readings], np.int64),
+            np.array([r.bound for r in readings], np.int64),
+            np.array([number(r.value) for r in readings], np.float64),
+            np.array([r.uncertainty or 0.0 for r in readings], np.float64),
+            np.array([r.quality is not Quality.BAD for r in readings], np.bool_),
+        )
 
 
 def _columns(chunk: FrameChunk) -> FrameColumns:

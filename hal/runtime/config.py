@@ -301,9 +301,7 @@ class _Checker:
 
     def _limited(self, device: str) -> str:
         numbers = [
-            n
-            for n, s in _signals(self.drivers[device]).items()
-            if isinstance(s, SignalRW) and s.dtype in (float, int)
+            n for n, s in _signals(self.drivers[device]).items() if isinstance(s, SignalRW) and s.dtype in (float, int)
         ]
         return ", ".join(numbers) or "nothing here"
 
@@ -322,7 +320,7 @@ class _Checker:
         for role, device in holder.parts.items():
             if not isinstance(device, str):
                 near = _near(role, HolderEntry.model_fields)
-                self.problems.append(f"holder.{role}: {device!r} is no device's name{near}; write {role} = \"device\"")
+                self.problems.append(f'holder.{role}: {device!r} is no device\'s name{near}; write {role} = "device"')
             elif device not in self.file.devices:
                 self.problems.append(
                     f"holder.{role}: {device!r} is no device here{_near(str(device), self.file.devices)}"

@@ -8,8 +8,10 @@ A reply that was not collected - its question timed out, was cancelled or was se
 Before the next question the session resynchronises, else that question would get the last one's
 answer: replies that identify themselves are matched; else a `Probe` whose answer is unmistakable is
 asked and everything before it discarded; else the wire is listened to until the owed reply has come
-or a timeout has passed. What has not come by then may still come, and then before the next answer:
-that question takes the last of the replies that follow it. Writes of the safe state wait for none of
+or a timeout has passed (the same where replies identify themselves, should the very same question be
+asked again). What has not come by then may still come, and then before the next answer:
+that question takes the last of the replies that follow it. (An instrument that answers neither in
+order nor within `PATIENCE` timeouts of its last answer needs a probe.) Writes of the safe state wait for none of
 this. What arrives between questions, asked for by nobody, is discarded before the next leaves.
 
 Questions are retried (once, unless marked not repeatable: reading `*ESR?` clears it). Writes are
@@ -37,6 +39,8 @@ from .link import Link
 
 GRACE = 0.15
 """Seconds the safe state waits for a question in flight before it is set aside."""
+PATIENCE = 2
+"""Timeouts within which the further replies of an instrument come that has begun to answer late."""
 BACKOFF = (0.1, 2.0)
 """First and longest pause between attempts to reconnect, s."""
 
@@ -131,6 +135,8 @@ class Session:
         self._turns = _Turns()
         self._messages: list[bytes] = []
         self._owed: list[bytes] = []
+        self._stray = b"", 0, 0.0
+        """A question asked twice and answered once, how many replies may still come, and until when."""
         self._last_sent = float("-inf")
         self._last_heard = float("-inf")
         self._left = False
@@ -262,7 +268,7 @@ class Session:
                     if writes:
                         self.gate.check(rank)
                     again, first = first, self.timebase.now() if first is None else first
-                    exchange = await self._once(message, limit, matches, then, writes, rank)
+                    exchange = await self._once(message, limit, matches, then, writes, rank, retry=again is not None)
                     if again is not None and matches is not None:  # it may be the late reply to the first attempt
                         exchange = replace(exchange, sent=again)
                     return exchange
@@ -300,16 +306,26 @@ class Session:
         then: FollowUp | None,
         writes: bool,
         rank: Purpose,
+        *,
+        retry: bool,
     ) -> Exchange:
         """One attempt, in this task's turn."""
-        doubts, patience, sure = 0, limit, True
+        doubts, patience, sure, strays = 0, PATIENCE * limit, True, 0
+        # Modbus RTU's replies name unit and function, not the register: a match is no proof there.
+        proof = matches is not None and getattr(self.framing, "replies_identify", True)
+        await self._await_stray(message, rank, proof=proof)
         if self._owed:
-            # Modbus RTU's replies name unit and function, not the register: a match is no proof there.
-            proof = matches is not None and getattr(self.framing, "replies_identify", True)
             if writes and rank is Purpose.SAFE and not proof:
                 doubts, patience, sure = len(self._owed), GRACE, False
-            else:
-                doubts = await self._resynchronise(limit, rank, self_identifying=proof)
+            elif not proof:
+                doubts = await self._resynchronise(limit, rank)
+            elif getattr(self.framing, "replies_numbered", False):
+                self._owed.clear()
+            elif (same := self._owed.count(message)) == 1 and retry:
+                # Whichever comes first is the answer, and the other must not be the next one's.
+                strays = len(self._owed)
+            elif same:
+                doubts = same - await self._listen(limit, same, matches)
         sent = await self._send(message, limit, rank, writes=writes, begins=True)
         reply = await self._reply(limit, matches)
         received = self.timebase.now()
@@ -325,6 +341,8 @@ class Session:
             received = self.timebase.now()
         if sure or not doubts:
             self._owed.clear()
+        if strays:
+            self._stray = message, strays, asyncio.get_running_loop().time() + PATIENCE * limit
         return Exchange(reply, sent, received)
 
     async def _send(self, message: bytes, limit: float, rank: Purpose, *, writes: bool, begins: bool = False) -> int:
@@ -383,21 +401,29 @@ class Session:
         finally:
             self._turns.uninterruptible()
 
-    async def _resynchronise(self, limit: float, rank: Purpose, *, self_identifying: bool) -> int:
+    async def _await_stray(self, message: bytes, rank: Purpose, *, proof: bool) -> None:
+        """Let the second reply to a question asked twice pass, where it could be taken for another's."""
+        asked, most, until = self._stray
+        left = until - asyncio.get_running_loop().time()
+        if left > 0 and rank is not Purpose.SAFE and not (proof and message != asked):
+            await self._listen(left, most)
+            self._stray = b"", 0, 0.0
+
+    async def _resynchronise(self, limit: float, rank: Purpose) -> int:
         """Clear away what is owed; return how many replies may still come before the next question's."""
         owed, self._owed = self._owed, []
         self.resynchronised += 1
         self._messages.clear()
         self.framing.reset()
-        if self_identifying:
-            return 0
         try:
             if self.probe is not None:
                 await self._send(self.probe.question, limit, rank, writes=False)
                 await self._reply(limit, self.probe.recognises)
                 # A lost probe may itself be among what is owed: then its answer comes once more.
-                await self._listen(limit, owed.count(self.probe.question), self.probe.recognises)
+                lost = owed.count(self.probe.question)
+                heard = await self._listen(PATIENCE * limit, lost, self.probe.recognises)
                 await self._listen(0.02, 64)
+                self._owed = [self.probe.question] * (lost - heard)
             else:
                 self._owed = owed[await self._listen(limit, len(owed)) :]
         except BaseException:
@@ -498,6 +524,7 @@ class Session:
         self.framing.reset()
         self._messages.clear()
         self._owed.clear()
+        self._stray = b"", 0, 0.0
 
     def _fresh(self) -> None:
         self._forget()

@@ -1,0 +1,89 @@
+"""Discovery: which links this computer has, and which instrument answers on one.
+
+Nothing is set: drivers are asked to identify what they find, each with its own line settings. A
+stranger's instrument may still take a question for noise, hence only on request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import HalError
+from ..gate import Gate
+from ..instrument.instrument import Instrument
+from ..model.context import Context
+from ..transport.link import parse_url
+from ..transport.session import Session
+from . import registry
+from .wiring import make_link
+
+PATIENCE = 0.5
+"""Seconds a driver waits for each answer here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A link of this computer."""
+
+    url: str
+    what: str = ""
+
+
+def serial_ports() -> Iterator[Place]:
+    """Every serial port there is."""
+    from serial.tools import list_ports
+
+    for port in sorted(list_ports.comports(), key=lambda p: str(p.device)):
+        yield Place(f"serial://{port.device}", str(port.description))
+
+
+def visa_resources() -> Iterator[Place]:
+    """Every VISA resource that announces itself; serial ports are listed as such."""
+    import pyvisa
+
+    with suppress(OSError, ValueError):
+        manager = pyvisa.ResourceManager("@py")
+        try:
+            for name in manager.list_resources("?*"):
+                if not name.startswith("ASRL"):
+                    yield Place(f"visa://{name}", "VISA resource")
+        finally:
+            manager.close()
+
+
+async def ask(url: str) -> list[dict[str, str]]:
+    """Let every installed driver that could be reached so identify what is there; return those that know it."""
+    scheme = parse_url(url).scheme
+    found = []
+    for name in registry.known():
+        try:
+            cls = registry.driver(name)
+        except HalError:
+            continue
+        if scheme in cls.wires and (identity := await _identity(cls, url)):
+            found.append({"driver": name, "identity": identity})
+    return found
+
+
+async def _identity(cls: type[Instrument], url: str) -> str:
+    context = Context(gate=Gate())
+    context.gate.close(lambda: HalError("looking only; nothing is set"))
+    scheme = parse_url(url).scheme
+    session = Session(
+        make_link(url, cls), cls.framing(scheme), timebase=context.timebase, gate=context.gate, timeout=PATIENCE
+    )
+    device: Any = cls(session, "who", context=context)
+    # An instance's own: the class keeps the timeout its manual asks for.
+    device.__dict__["timeout"] = PATIENCE
+    try:
+        await session.open()
+        async with asyncio.timeout(6 * PATIENCE):
+            return str(await device.identify())
+    except (HalError, OSError, TimeoutError, ValueError):
+        return ""
+    finally:
+        await session.close()
