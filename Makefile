@@ -25,8 +25,8 @@ lint: $(VENV)/test.stamp
 bench: $(VENV)/bench.stamp
 	@for script in bench/*.py; do echo "== $$script"; $(PY) $$script || exit 1; done
 
-docs: $(VENV)/test.stamp
-	$(PY) docs/build.py
+docs: $(VENV)/docs.stamp
+	$(VENV)/bin/mkdocs build --strict -d build/docs
 
 # Python packages: uv where it is, pip otherwise.
 $(VENV)/bin/python:
@@ -49,6 +49,9 @@ $(VENV)/test.stamp: $(VENV)/bin/python pyproject.toml
 
 $(VENV)/bench.stamp: $(VENV)/bin/python pyproject.toml
 	$(call install,test$(comma)bench)
+
+$(VENV)/docs.stamp: $(VENV)/bin/python pyproject.toml
+	$(call install,docs)
 
 comma := ,
 

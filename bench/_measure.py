@@ -123,7 +123,7 @@ def show(figure: Figure) -> None:
     for row, (name, seconds) in enumerate(figure.seconds.items()):
         low, middle, high = spread(seconds)
         ratio = goal = ""
-        if name != OURS and OURS in figure.seconds:
+        if not name.startswith(OURS):
             a, b, c = spread(figure.ratios(name))
             ratio = f"{b:.3g} ({a:.3g} .. {c:.3g})"
             if name in figure.goal:

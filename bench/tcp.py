@@ -476,7 +476,7 @@ async def figures(port: int, run: Callable[[Figure], Awaitable[Figure]]) -> list
 
 
 async def main() -> None:
-    options = arguments(__doc__, rounds=11)
+    options = arguments(__doc__, rounds=21)
     header("One SCPI instrument on TCP", ("ophyd-async", "qcodes", "pyvisa", "pyvisa-py"))
     child = subprocess.Popen(  # noqa: ASYNC220 (started before anything is measured)
         [sys.executable, __file__, "--serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE

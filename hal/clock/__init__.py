@@ -1,0 +1,1 @@
+"""Clocks: the lab's one timebase, and models of clocks that are not ours."""

@@ -1,0 +1,1 @@
+"""The vocabulary: readings, signals, limits, devices, operations, capabilities, safety."""

@@ -1,0 +1,1 @@
+"""Protocols without I/O, both directions: framing, SCPI, Modbus. Drivers and emulators share them."""

@@ -1,0 +1,1 @@
+"""A lab at run time: its file, its drivers, its wires, its lifetime."""

@@ -120,9 +120,11 @@ class Emulation:
         scheme = self.config.link_of(devices[0])[1].url.partition(":")[0]
         if scheme == "emulator":
             scheme = self.config.drivers[devices[0]].wires[0]
+        if scheme == "serial" and sys.platform == "win32":
+            scheme = "tcp"  # no pseudo-terminals there
         wire = self.bench.wire(emulators, scheme)
         port: Port
-        if scheme == "serial" and sys.platform != "win32":
+        if scheme == "serial":
             port = await PtyPort(wire).open()
         else:
             port = await TcpPort(wire, scheme="visa" if scheme == "visa" else "tcp").open(ports_from)

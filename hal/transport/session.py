@@ -8,9 +8,10 @@ A reply that was not collected - its question timed out, was cancelled or was se
 Before the next question the session resynchronises, else that question would get the last one's
 answer: replies that identify themselves are matched; else a `Probe` whose answer is unmistakable is
 asked and everything before it discarded; else the wire is listened to until the owed reply has come
-or a timeout has passed (the same where replies identify themselves, should the very same question be
-asked again). What has not come by then may still come, and then before the next answer:
-that question takes the last of the replies that follow it. (An instrument that answers neither in
+or a timeout has passed. What has not come by then may still come, and then before the next answer:
+that question waits for as many, else until the wire is quiet, and is asked again if some are missing
+(if it must not be repeated, it takes the last that came). To the very same question asked again the
+first reply is good enough, as one that was true at some time since it was first asked. (An instrument that answers neither in
 order nor within `PATIENCE` timeouts of its last answer needs a probe.) Writes of the safe state wait for none of
 this. What arrives between questions, asked for by nobody, is discarded before the next leaves.
 
@@ -26,7 +27,7 @@ import heapq
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from itertools import count
 from typing import ParamSpec, TypeVar
@@ -103,6 +104,10 @@ class _SetAside(Exception):
     """The safe state needs the wire now."""
 
 
+class _Doubtful(Exception):
+    """An answer came that may be to an older question; now that the wire is quiet, ask again."""
+
+
 class Session:
     """One link, its framing, and the queue of those who want it."""
 
@@ -134,7 +139,8 @@ class Session:
         """How often owed replies had to be cleared away."""
         self._turns = _Turns()
         self._messages: list[bytes] = []
-        self._owed: list[bytes] = []
+        self._owed: list[tuple[bytes, int]] = []
+        """What has had no reply yet, and when it left (lab time, ns)."""
         self._stray = b"", 0, 0.0
         """A question asked twice and answered once, how many replies may still come, and until when."""
         self._last_sent = float("-inf")
@@ -258,7 +264,6 @@ class Session:
         limit = self.timeout if timeout is None else timeout
         attempts = 2 if repeatable else 1
         spare = 1  # for an attempt of which nothing left
-        first: int | None = None
         while True:
             await self._usable(owner, rank)
             error: HalError
@@ -267,13 +272,11 @@ class Session:
                     self._left = False
                     if writes:
                         self.gate.check(rank)
-                    again, first = first, self.timebase.now() if first is None else first
-                    exchange = await self._once(message, limit, matches, then, writes, rank, retry=again is not None)
-                    if again is not None and matches is not None:  # it may be the late reply to the first attempt
-                        exchange = replace(exchange, sent=again)
-                    return exchange
+                    return await self._once(message, limit, matches, then, writes, rank, repeatable=repeatable)
             except HalError:  # the gate's; a trip by a lost link is an OSError too, and not of this link
                 raise
+            except _Doubtful:
+                continue
             except _SetAside:
                 if repeatable or not self._left:
                     continue  # not its fault: no attempt is used up
@@ -293,7 +296,6 @@ class Session:
                     continue
             except OSError as reason:
                 error = self._lost(owner, reason)
-                first = None  # a new wire brings no late replies
                 if (repeatable or not self._left) and self._may_wait(rank):
                     continue
             raise error from None
@@ -307,25 +309,30 @@ class Session:
         writes: bool,
         rank: Purpose,
         *,
-        retry: bool,
+        repeatable: bool,
     ) -> Exchange:
         """One attempt, in this task's turn."""
         doubts, patience, sure, strays = 0, PATIENCE * limit, True, 0
+        since: int | None = None
         # Modbus RTU's replies name unit and function, not the register: a match is no proof there.
         proof = matches is not None and getattr(self.framing, "replies_identify", True)
-        await self._await_stray(message, rank, proof=proof)
+        hasty = writes and rank is Purpose.SAFE and not proof
+        if not hasty:
+            await self._await_stray(message, proof=proof)
+        elif self._stray[2] > asyncio.get_running_loop().time():
+            self._owed += [(self._stray[0], self.timebase.now())] * self._stray[1]
         if self._owed:
-            if writes and rank is Purpose.SAFE and not proof:
+            same = [left for owed, left in self._owed if owed == message]
+            if hasty:
                 doubts, patience, sure = len(self._owed), GRACE, False
+            elif proof and getattr(self.framing, "replies_numbered", False):
+                self._owed.clear()
+            elif same and (proof or (self.probe is None and len(same) == len(self._owed))):
+                # Asked before, and no better answer is to be had than the first that comes, true at some
+                # time since then. The others must not be taken for the next question's.
+                strays, since = len(self._owed), min(same)
             elif not proof:
                 doubts = await self._resynchronise(limit, rank)
-            elif getattr(self.framing, "replies_numbered", False):
-                self._owed.clear()
-            elif (same := self._owed.count(message)) == 1 and retry:
-                # Whichever comes first is the answer, and the other must not be the next one's.
-                strays = len(self._owed)
-            elif same:
-                doubts = same - await self._listen(limit, same, matches)
         sent = await self._send(message, limit, rank, writes=writes, begins=True)
         reply = await self._reply(limit, matches)
         received = self.timebase.now()
@@ -333,6 +340,9 @@ class Session:
             try:
                 reply = await self._reply(patience, matches)
             except TimeoutError:
+                if sure and repeatable:
+                    self._owed.clear()  # nothing is under way any more
+                    raise _Doubtful from None
                 break
             doubts, received = doubts - 1, self.timebase.now()
         if then is not None and then.after(reply):
@@ -343,7 +353,7 @@ class Session:
             self._owed.clear()
         if strays:
             self._stray = message, strays, asyncio.get_running_loop().time() + PATIENCE * limit
-        return Exchange(reply, sent, received)
+        return Exchange(reply, sent if since is None else since, received)
 
     async def _send(self, message: bytes, limit: float, rank: Purpose, *, writes: bool, begins: bool = False) -> int:
         """Send when pace and silence allow; return when. `begins`: an exchange, whose reply is owed from now on."""
@@ -365,7 +375,8 @@ class Session:
             self._messages.clear()
             self.framing.reset()
             self.link.discard()
-            self._owed.append(message)
+            del self._owed[:-63]  # of an instrument that is dead
+            self._owed.append((message, self.timebase.now()))
         self._left = True
         sent = self.timebase.now()
         await self._wait(limit, self.link.send, self.framing.encode(message))
@@ -401,11 +412,11 @@ class Session:
         finally:
             self._turns.uninterruptible()
 
-    async def _await_stray(self, message: bytes, rank: Purpose, *, proof: bool) -> None:
+    async def _await_stray(self, message: bytes, *, proof: bool) -> None:
         """Let the second reply to a question asked twice pass, where it could be taken for another's."""
         asked, most, until = self._stray
         left = until - asyncio.get_running_loop().time()
-        if left > 0 and rank is not Purpose.SAFE and not (proof and message != asked):
+        if left > 0 and not (proof and message != asked):
             await self._listen(left, most)
             self._stray = b"", 0, 0.0
 
@@ -420,14 +431,14 @@ class Session:
                 await self._send(self.probe.question, limit, rank, writes=False)
                 await self._reply(limit, self.probe.recognises)
                 # A lost probe may itself be among what is owed: then its answer comes once more.
-                lost = owed.count(self.probe.question)
+                lost = sum(message == self.probe.question for message, _ in owed)
                 heard = await self._listen(PATIENCE * limit, lost, self.probe.recognises)
                 await self._listen(0.02, 64)
-                self._owed = [self.probe.question] * (lost - heard)
+                self._owed = [(self.probe.question, self.timebase.now())] * (lost - heard)
             else:
                 self._owed = owed[await self._listen(limit, len(owed)) :]
         except BaseException:
-            self._owed = owed + ([self.probe.question] if self.probe else [])
+            self._owed = owed + ([(self.probe.question, self.timebase.now())] if self.probe else [])
             raise
         finally:
             self._left = False  # a probe is not the message
