@@ -7,16 +7,18 @@ each device has its own connection. Every contestant sends the same messages.
 - ophyd-async: a `SignalBackend` over asyncio streams, one connection and one lock per device, as one
   writes it for a control system it does not know (its own soft backend polls the same way).
 - QCoDeS: a `VisaInstrument` at ``TCPIP::host::port::SOCKET`` with pyvisa-py, blocking; once as it is
-  installed and once with TCP_NODELAY set by hand, for pyvisa-py offers no way that works.
+  installed and once with TCP_NODELAY set by hand, for pyvisa-py refuses to be asked for it.
 - asyncio alone: streams and nothing else; the floor.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -82,9 +84,14 @@ async def serve() -> None:
     """Serve until the parent goes."""
     bench = Bench(Emulated())  # it has no world either
     port = await TcpPort(bench.wire([Emulated()], "tcp"), host=HOST).open()
+    threading.Thread(target=_leave_with_the_parent, daemon=True).start()
     print(port.port, flush=True)
-    loop = asyncio.get_running_loop()
-    await loop.run_in_executor(None, sys.stdin.read)
+    await asyncio.get_running_loop().create_future()
+
+
+def _leave_with_the_parent() -> None:
+    sys.stdin.read()  # ends when the parent does, however it does
+    os._exit(0)
 
 
 # ---------------------------------------------------------------------- ours
@@ -246,7 +253,7 @@ def qcodes_supply_class():
             # Its default device_clear=True waits 0.1 s for silence on every socket it opens.
             super().__init__(name, f"TCPIP::{HOST}::{port}::SOCKET", visalib="@py", device_clear=False)
             if nodelay:
-                # pyvisa-py 0.8.1: setting VI_ATTR_TCPIP_NODELAY says success and does nothing.
+                # pyvisa-py 0.8.1 raises "Unknown attribute" for VI_ATTR_TCPIP_NODELAY.
                 handle = self.visa_handle
                 sock = handle.visalib.sessions[handle.session].interface
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

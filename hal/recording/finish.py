@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import RecordError
 from . import layout
-from .cells import encoded
+from .columns import encoded, growing
 from .layout import (
     ENTRY,
     UNKNOWN_TIME,
@@ -24,7 +24,6 @@ from .layout import (
     frames_group,
     stimuli_group,
 )
-from .repair import growing
 from .tree import make_group
 
 

@@ -30,7 +30,7 @@ import numpy.typing as npt
 
 from ..errors import RecordError
 from . import layout
-from .cells import encoded, slices, unknown
+from .columns import encoded, growing, slices, unknown
 from .finish import aligned_rows, elapsed, fill_empty, pad_stimuli, put, tidy, write_alignment, write_blocks
 from .layout import (
     ENTRY,
@@ -50,7 +50,7 @@ from .layout import (
     signal_group,
     stimuli_group,
 )
-from .repair import WriterLock, growing
+from .lock import WriterLock
 from .tree import SUMMARY_BYTES, create, is_fast
 
 FLUSH_PERIOD = 0.4  # s

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from ..errors import RecordError
 from . import layout
+from .columns import cameras
 from .finish import joined_events
 from .layout import (
     ENTRY,
@@ -38,7 +39,8 @@ from .layout import (
     signal_group,
     stimuli_group,
 )
-from .repair import Superblock, cameras, is_being_written
+from .lock import is_being_written
+from .superblock import Superblock
 
 if TYPE_CHECKING:
     import pandas

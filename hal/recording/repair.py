@@ -11,29 +11,24 @@ Whether a writer lives is told by a lock that the operating system takes back wh
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import socket
-import struct
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 
 from ..errors import RecordError
 from . import layout
+from .columns import cameras, growing
 from .layout import RUN, UNKNOWN_TIME, Alignment, frames_group
+from .lock import WriterLock, is_being_written
+from .superblock import Superblock
 
 if TYPE_CHECKING:
     from .reader import Recording
-
-HEARTBEAT = 3.0  # s; a writer on another computer touches its lock file well within this
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +98,6 @@ def is_broken(path: str | os.PathLike[str]) -> bool:
         return superblock.version >= 2  # flags clear, yet it won't open: half repaired
 
 
-def is_being_written(path: str | os.PathLike[str]) -> bool:
-    """Whether a living process holds this run open for writing (or is repairing it)."""
-    return WriterLock(Path(path)).is_held()
-
-
 def find_broken(directory: str | os.PathLike[str]) -> list[Path]:
     """Runs below `directory` that need `repair`; those being written now are not among them."""
     return sorted(
@@ -115,218 +105,6 @@ def find_broken(directory: str | os.PathLike[str]) -> list[Path]:
         for path in Path(directory).rglob("*.nxs")
         if not path.name.startswith(".") and path.is_file() and is_broken(path) and not is_being_written(path)
     )
-
-
-# --- who is writing ---------------------------------------------------------------------------
-
-
-class WriterLock:
-    """The right to write one run, held through a lock file beside it for as long as the process lives."""
-
-    def __init__(self, run: Path) -> None:
-        self.run = run
-        self.path = run.with_name(f"{run.name}.lock")
-        self._file: BinaryIO | None = None
-
-    def acquire(self) -> None:
-        """Take the lock, or say who has it."""
-        if self._held_elsewhere():
-            raise self._refusal()
-        try:
-            file = open(self.path, "a+b")  # noqa: SIM115 - held until release
-        except OSError as error:
-            raise RecordError(
-                f"{self.run}: can't write beside it ({error}); is the folder there and writable?"
-            ) from error
-        if not _lock(file):
-            file.close()
-            raise self._refusal()
-        file.truncate(0)
-        file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
-        file.flush()
-        self._file = file
-
-    def beat(self) -> None:
-        """Show other computers that this writer lives."""
-        if self._file is not None:
-            with contextlib.suppress(OSError):  # a share that went away shows in the write itself
-                os.utime(self.path)
-
-    def is_held(self) -> bool:
-        """Whether another holder lives; also True for a second lock within this process."""
-        if self._file is not None or not self.path.exists():
-            return self._file is not None
-        if self._held_elsewhere():
-            return True
-        try:
-            with open(self.path, "rb+") as file:
-                return not _lock(file)
-        except FileNotFoundError:
-            return False
-        except OSError:
-            return True
-
-    def remove(self) -> None:
-        """The run is whole: take the lock file away, then let go."""
-        if sys.platform == "win32":  # an open file can't be removed there
-            self.release()
-        self.path.unlink(missing_ok=True)
-        self.release()
-
-    def release(self) -> None:
-        """Let go; a lock file left behind says that the run needs repair."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def _holder(self) -> dict[str, Any]:
-        try:
-            found = json.loads(self.path.read_bytes())
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
-
-    def _held_elsewhere(self) -> bool:
-        """Locks don't always reach across a network share; a heartbeat does."""
-        host = self._holder().get("host")
-        if host is None or host == socket.gethostname():
-            return False
-        before = self._pulse()
-        until = time.monotonic() + HEARTBEAT
-        while time.monotonic() < until:
-            time.sleep(0.1)
-            if self._pulse() != before:
-                return True
-        return False
-
-    def _pulse(self) -> tuple[int, int]:
-        try:
-            return self.path.stat().st_mtime_ns, self.run.stat().st_size
-        except OSError:
-            return 0, 0
-
-    def _refusal(self) -> RecordError:
-        holder = self._holder()
-        who = f"process {holder.get('pid', '?')} on {holder.get('host', '?')}"
-        return RecordError(f"{self.run}: {who} is writing it; close that run first")
-
-
-_FAR = 1 << 30  # the locked byte; beyond the text, which Windows would make unreadable
-
-
-def _lock(file: BinaryIO) -> bool:
-    """Try to lock an open file; the system lets go when this process ends, however it ends."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            file.seek(_FAR)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-            file.seek(0)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if sys.platform == "win32":
-            return False
-        raise RecordError(f"{file.name}: can't be locked ({error}); record to a disk that knows locks") from error
-    return True
-
-
-# --- the superblock ---------------------------------------------------------------------------
-
-_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-
-
-@dataclass(frozen=True, slots=True)
-class Superblock:
-    """The first bytes of an HDF5 file (specification, section II.A, versions 2 and 3).
-
-    Signature 8, version 1, size of offsets 1, size of lengths 1, consistency flags 1, then four
-    addresses (base, extension, end of file, root group) and the checksum of all that, 4 bytes.
-    """
-
-    position: int
-    raw: bytes
-
-    @classmethod
-    def read(cls, path: Path) -> Self | None:
-        """The superblock, or None if this is no HDF5 file."""
-        try:
-            with open(path, "rb") as file:
-                for position in _positions(path.stat().st_size):
-                    file.seek(position)
-                    raw = file.read(8 + 4 + 4 * 8 + 4)
-                    if raw.startswith(_SIGNATURE) and len(raw) >= 12:
-                        size = 12 + 4 * raw[9] + 4
-                        return cls(position, raw[:size] if raw[8] >= 2 else raw[:12])
-        except FileNotFoundError as error:
-            raise RecordError(f"{path}: no such run; check the name") from error
-        return None
-
-    @property
-    def version(self) -> int:
-        return int(self.raw[8])
-
-    @property
-    def flags(self) -> int:
-        """0: closed. Bit 0: open for writing. Bit 2: by an SWMR writer. (Versions below 2 have none.)"""
-        return int(self.raw[11]) if self.version >= 2 else 0
-
-    @property
-    def end_of_file(self) -> int:
-        return int.from_bytes(self.raw[28:36], "little")
-
-    @property
-    def is_sound(self) -> bool:
-        return len(self.raw) == 48 and int.from_bytes(self.raw[-4:], "little") == lookup3(self.raw[:-4])
-
-    def closed(self, end_of_file: int) -> bytes:
-        """The same superblock with its flags cleared and the end of file where it is."""
-        body = bytearray(self.raw[:-4])
-        body[11] = 0
-        struct.pack_into("<Q", body, 12 + 2 * 8, end_of_file)
-        return bytes(body) + struct.pack("<I", lookup3(bytes(body)))
-
-
-def lookup3(key: bytes) -> int:
-    """Bob Jenkins' lookup3 hash (`hashlittle`, start value 0), the checksum HDF5 puts on its metadata."""
-    a = b = c = (0xDEADBEEF + len(key)) & _M
-    blocks = max(len(key) - 1, 0) // 12  # the last 1 to 12 bytes are mixed in differently
-    for block in range(blocks):
-        x, y, z = struct.unpack_from("<III", key, 12 * block)
-        a, b, c = (a + x) & _M, (b + y) & _M, (c + z) & _M
-        for turn in (4, 6, 8, 16, 19, 4):  # mix: a, b, c change places each turn
-            a = (a - c) & _M
-            a ^= _rotated(c, turn)
-            c = (c + b) & _M
-            a, b, c = b, c, a
-    if not key:
-        return c
-    x, y, z = struct.unpack("<III", key[12 * blocks :].ljust(12, b"\0"))
-    a, b, c = (a + x) & _M, (b + y) & _M, (c + z) & _M
-    for turn in (14, 11, 25, 16, 4, 14, 24):  # final: c, a, b take turns
-        c = ((c ^ b) - _rotated(b, turn)) & _M
-        a, b, c = b, c, a
-    return int(b)  # after seven turns the last c stands in b
-
-
-_M = 0xFFFFFFFF
-
-
-def _rotated(word: int, by: int) -> int:
-    return ((word << by) | (word >> (32 - by))) & _M
-
-
-def _positions(size: int) -> Iterator[int]:
-    """A superblock stands at byte 0, 512, 1024, 2048, ... (section II.A)."""
-    position = 0
-    while position < size:
-        yield position
-        position = position * 2 or 512
 
 
 def _mend_superblock(path: Path) -> list[str]:
@@ -420,25 +198,6 @@ def _opened(path: Path) -> h5py.File:
         else:
             message = f"{path}: someone reads it now; close that program and repair again"
         raise RecordError(message) from error
-
-
-def cameras(file: h5py.File) -> list[str]:
-    """The cameras of a run, in the plan's order."""
-    groups = file.get(layout.CAMERAS, {})
-    return sorted(groups, key=lambda name: int(groups[name].attrs["place"]))
-
-
-def growing(group: h5py.Group) -> list[h5py.Dataset]:
-    """The columns that live in this group or in the groups below (not those it links to)."""
-    found: list[h5py.Dataset] = []
-    for name in group:
-        if not isinstance(group.get(name, getlink=True), h5py.SoftLink):
-            item = group[name]
-            if isinstance(item, h5py.Group):
-                found += growing(item)
-            elif item.maxshape[:1] == (None,):
-                found.append(item)
-    return found
 
 
 def _trim(group: h5py.Group, trimmed: dict[str, int], notes: list[str]) -> int:

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from . import layout
-from .cells import unknown
+from .columns import unknown
 from .layout import (
     ENTRY,
     EVENTS,

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 import pytest
 
-import hal.recording.repair as repair_module
+import hal.recording.lock as lock_module
 from hal.errors import RecordError
 from hal.recording import (
     Aligned,
@@ -28,7 +28,9 @@ from hal.recording import (
     SignalPlan,
     open_run,
 )
-from hal.recording.repair import Superblock, find_broken, is_being_written, lookup3, repair
+from hal.recording.lock import is_being_written
+from hal.recording.repair import find_broken, repair
+from hal.recording.superblock import Superblock, lookup3
 
 WRITER = """
 import sys, threading, time
@@ -186,9 +188,7 @@ def test_repairing_twice_changes_nothing_the_second_time(killed: Mapping[str, Ch
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_repaired_run_is_valid_nexus_and_opens_in_hyperspy(
-    killed: Mapping[str, Child], tmp_path: Path
-) -> None:
+def test_a_repaired_run_is_valid_nexus_and_opens_in_hyperspy(killed: Mapping[str, Child], tmp_path: Path) -> None:
     hs = pytest.importorskip("hyperspy.api")
     path = copied(killed["later"], tmp_path)
     repair(path)
@@ -198,9 +198,7 @@ def test_a_repaired_run_is_valid_nexus_and_opens_in_hyperspy(
     assert hs.load(path, use_default=True, lazy=True).axes_manager.signal_shape == (64, 64)
 
 
-def test_repair_lets_the_caller_align_again_and_keeps_the_result(
-    killed: Mapping[str, Child], tmp_path: Path
-) -> None:
+def test_repair_lets_the_caller_align_again_and_keeps_the_result(killed: Mapping[str, Child], tmp_path: Path) -> None:
     path = copied(killed["later"], tmp_path)
 
     def realign(run: object) -> Mapping[str, Alignment]:
@@ -208,12 +206,8 @@ def test_repair_lets_the_caller_align_again_and_keeps_the_result(
         return {
             "camera": Alignment(
                 {
-                    "heater.temperature": Aligned(
-                        np.full(count, 7.0), np.full(count, 0.5), np.ones(count, bool)
-                    ),
-                    "valve.state": Aligned(
-                        np.full(count, "open"), np.full(count, np.nan), np.ones(count, bool)
-                    ),
+                    "heater.temperature": Aligned(np.full(count, 7.0), np.full(count, 0.5), np.ones(count, bool)),
+                    "valve.state": Aligned(np.full(count, "open"), np.full(count, np.nan), np.ones(count, bool)),
                 }
             )
         }
@@ -238,9 +232,7 @@ def test_a_repair_that_failed_halfway_can_be_done_again(killed: Mapping[str, Chi
         assert run.state == "crashed"
 
 
-def test_bytes_that_never_reached_the_disk_cost_only_themselves(
-    killed: Mapping[str, Child], tmp_path: Path
-) -> None:
+def test_bytes_that_never_reached_the_disk_cost_only_themselves(killed: Mapping[str, Child], tmp_path: Path) -> None:
     path = copied(killed["later"], tmp_path)
     with open_run(path) as run:
         before = len(run.frames)
@@ -343,9 +335,7 @@ def test_a_frozen_writer_is_still_a_writer(tmp_path: Path) -> None:
 
 
 def test_a_run_open_for_writing_in_this_very_process_is_not_touched(tmp_path: Path) -> None:
-    plan = RunPlan(
-        "here", 0, ClockAnchor(0, 0), signals=[SignalPlan("a.b")], cameras=[CameraPlan("camera", (4, 4))]
-    )
+    plan = RunPlan("here", 0, ClockAnchor(0, 0), signals=[SignalPlan("a.b")], cameras=[CameraPlan("camera", (4, 4))])
     with NexusWriter(tmp_path / "run.nxs", plan):
         with pytest.raises(RecordError, match=f"process {os.getpid()} "):
             repair(tmp_path / "run.nxs")
@@ -379,7 +369,7 @@ def test_a_writer_on_another_computer_is_known_by_its_heartbeat(
     path = copied(killed["early"], tmp_path)
     lock = path.with_name(f"{path.name}.lock")
     lock.write_text('{"pid": 1, "host": "microscope-2"}')
-    monkeypatch.setattr(repair_module, "HEARTBEAT", 0.3)
+    monkeypatch.setattr(lock_module, "HEARTBEAT", 0.3)
     stop = threading.Event()
 
     def beat() -> None:

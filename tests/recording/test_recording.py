@@ -248,9 +248,7 @@ def test_h5py_alone_finds_frames_and_units_and_what_to_plot(path: Path) -> None:
         assert group.name == f"/{STACK}"
         assert group[group.attrs["signal"]].shape == (FRAMES, 16, 24)
         assert group["indices_image"][:3].tolist() == [0, 1, 2]
-        assert {
-            len(group[name]) for name in ("frame_number", "exposure_start", "exposure_bound", "elapsed")
-        } == {500}
+        assert {len(group[name]) for name in ("frame_number", "exposure_start", "exposure_bound", "elapsed")} == {500}
         assert group["exposure_start"].attrs["units"] == "ns"
         log = file["entry/signals/heater.temperature"]
         assert log.attrs["NX_class"] == "NXlog"
@@ -358,9 +356,7 @@ def test_a_table_without_its_library_names_what_to_install(
         getattr(run, verb)()
 
 
-def test_export_writes_tables_with_units_in_the_header_and_blanks_where_unknown(
-    path: Path, tmp_path: Path
-) -> None:
+def test_export_writes_tables_with_units_in_the_header_and_blanks_where_unknown(path: Path, tmp_path: Path) -> None:
     done = export(path, tmp_path / "tables", progress=False)
     assert json.loads(done.to_json())["tables"][str(tmp_path / "tables" / "aligned_camera.csv")] == FRAMES
     with open(tmp_path / "tables" / "aligned_camera.csv", encoding="utf-8", newline="") as stream:

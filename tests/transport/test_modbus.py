@@ -257,7 +257,7 @@ async def test_a_late_reply_on_tcp_does_not_even_answer_its_own_repetition() -> 
 async def test_a_garbled_reply_on_a_serial_line_is_asked_for_again() -> None:
     async with wire("serial") as (driver, _, faulty, sent):
         faulty.faults.garble = 1.0
-        asyncio.get_running_loop().call_later(0.6, setattr, faulty.faults, "garble", 0.0)
+        asyncio.get_running_loop().call_later(0.4, setattr, faulty.faults, "garble", 0.0)
         assert await word(driver, 42) == 42
         assert len(sent) == 2
 

@@ -1,13 +1,14 @@
-"""How one value stands in the file: fillers for what is unknown, texts of a fixed width."""
+"""Columns of a file: which grow, what stands for the unknown, texts of a fixed width."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 
-from .layout import UNKNOWN_TIME
+from .layout import CAMERAS, UNKNOWN_TIME
 
 
 def unknown(dtype: np.dtype[Any]) -> Any:
@@ -29,3 +30,22 @@ def slices(text: str, width: int) -> list[bytes]:
         pieces.append(whole[:cut])
         whole = whole[cut:]
     return [*pieces, whole]
+
+
+def cameras(file: h5py.File) -> list[str]:
+    """The cameras of a run, in the plan's order."""
+    groups = file.get(CAMERAS, {})
+    return sorted(groups, key=lambda name: int(groups[name].attrs["place"]))
+
+
+def growing(group: h5py.Group) -> list[h5py.Dataset]:
+    """The columns that live in this group or in the groups below (not those it links to)."""
+    found: list[h5py.Dataset] = []
+    for name in group:
+        if not isinstance(group.get(name, getlink=True), h5py.SoftLink):
+            item = group[name]
+            if isinstance(item, h5py.Group):
+                found += growing(item)
+            elif item.maxshape[:1] == (None,):
+                found.append(item)
+    return found
