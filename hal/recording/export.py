@@ -16,7 +16,8 @@ from tqdm import tqdm
 
 from ..errors import RecordError
 from .layout import QUALITIES, UNKNOWN_TIME, Array
-from .reader import FrameStack, Recording, open_run
+from .parts import FrameStack
+from .reader import Recording, open_run
 
 _ROWS = 8192  # written at a time
 
