@@ -35,6 +35,9 @@ def main() -> int:
     except HalError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"demo: interrupted; the devices are in their safe state, the run is in {into / 'runs'}", file=sys.stderr)
+        return 130
     print(f"\n{run.summary()}")
     size = run.path.stat().st_size / 1e6
     print(f"file: {size:.0f} MB; the demo took {time.monotonic() - started:.0f} s")
@@ -62,7 +65,8 @@ def emulated(into: Path) -> Iterator[Path]:
         "--write", str(lab_file), "--truth", str(into / "truth.npz"), "--json",
     ]  # fmt: skip
     environment = os.environ | {"HAL_EMULATE_WITH_PARENT": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    # A session of its own, so that Ctrl-C reaches the script only: the instruments stay until they are safe.
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True)
     try:
         assert process.stdout is not None
         line = process.stdout.readline()

@@ -31,6 +31,9 @@ class Limits:
         return Limits(max(self.low, other.low), min(self.high, other.high))
 
     def shown(self, unit: str) -> str:
+        if self.low == -math.inf or self.high == math.inf:
+            ends = [f"from {self.low:g}"] * (self.low > -math.inf) + [f"up to {self.high:g}"] * (self.high < math.inf)
+            return f"{' '.join(ends) or 'anything in'} {unit}".rstrip()
         return f"{self.low:g} to {self.high:g} {unit}".rstrip()
 
 

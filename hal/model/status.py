@@ -39,6 +39,8 @@ class Status(Generic[T]):
         self._safe_on_error = safe_on_error
         self._imposed: Exception | None = None
         self._observed = False
+        self._last: asyncio.Task[None] | None = None
+        """What it does after an early end: hold, or go to the safe state."""
         if device is not None:
             device.context.pending.add(self)
         self._task: _Operation[T] = _Operation(self._run(work, after), loop=asyncio.get_running_loop(), name=name)
@@ -103,15 +105,19 @@ class Status(Generic[T]):
 
     def fail(self, error: Exception) -> None:
         """End it now with `error`, with no hold and no further write (a trip, a newer operation)."""
-        if not self._task.done() and self._imposed is None and self._task.stage is not _Stage.SAFE:
-            self._imposed = error
-            if self._task.stage is _Stage.HOLDING:
-                self._task.stage = _Stage.WORKING
+        if self._task.done() or self._imposed is not None or self._task.stage is _Stage.SAFE:
+            return
+        self._imposed = error
+        if self._task.stage is _Stage.HOLDING and self._last is not None:
+            self._last.cancel()
+        else:
             self._task.cancel()
 
     def cancel_without_hold(self, why: str, *, superseded: bool = False) -> None:
         """End it because something else takes over the device: a newer operation, the safe state."""
-        if not self._task.done() and self._imposed is None and self._device is not None:
+        if self._task.done() or self._imposed is not None or self._task.stage is _Stage.SAFE:
+            return
+        if self._device is not None:
             what = why if superseded else f"ended: {why}"
             self._device.context.journal.note("operation", self._device.name, f"{self.name}: {what}")
         self.fail(Superseded(f"{self.name}: {why}"))
@@ -119,7 +125,7 @@ class Status(Generic[T]):
     @property
     def running_here(self) -> bool:
         """Whether the caller is part of this operation."""
-        return self._task is asyncio.current_task()
+        return asyncio.current_task() in (self._task, self._last)
 
     def of(self, device: Device) -> bool:
         """Whether it is an operation on `device`."""
@@ -153,27 +159,37 @@ class Status(Generic[T]):
         """Hold the device; being cancelled once more does not end that, a trip does."""
         if self._on_cancel is None:
             return
-        self._task.stage = _Stage.HOLDING
         try:
             with acting(Purpose.STOP):
-                await self._on_cancel()
+                await self._undisturbed(self._on_cancel(), _Stage.HOLDING)
         except asyncio.CancelledError:
             if self._imposed is not None:
                 raise self._imposed from None
             raise
-        finally:
-            self._task.stage = _Stage.WORKING
 
     async def _make_safe(self, device: Device, error: Exception) -> None:
         """Take the device to its safe state after an error; nothing ends that but its own deadline."""
         device.context.journal.note("error", device.name, f"{self.name} failed: {error}")
         if not self._safe_on_error:
             return
-        self._task.stage = _Stage.SAFE
         try:
-            await device.safe_state()
+            await self._undisturbed(device.safe_state(), _Stage.SAFE)
         except Exception as problem:  # the operation's own error is the one to raise
             device.context.journal.note("error", device.name, f"not in its safe state: {problem}")
+
+    async def _undisturbed(self, work: Awaitable[object], stage: _Stage) -> None:
+        """Do `work` in a task of its own, which a cancellation of this one does not reach."""
+
+        async def run() -> None:
+            await work
+
+        self._task.stage = stage
+        self._last = asyncio.get_running_loop().create_task(run(), name=f"{self.name}, {stage.value}")
+        try:
+            await asyncio.wait([self._last])
+        finally:
+            self._task.stage = _Stage.WORKING
+        self._last.result()
 
     def _ended(self, task: asyncio.Task[T]) -> None:
         device = self._device

@@ -69,6 +69,7 @@ class Lab:
         self._tasks: set[asyncio.Task[None]] = set()
         self._cancelled_for: Trip | None = None
         """The trip for which the script's task was cancelled."""
+        self._interrupted = self._told_to_end = False
         self._leaving = False
         self._closing = False
         self._looking = False
@@ -98,6 +99,9 @@ class Lab:
                 yield lab
                 failed = False
             except asyncio.CancelledError:
+                if lab._interrupted and task is not None:
+                    task.uncancel()
+                    raise KeyboardInterrupt from None
                 if lab._cancelled_for is None or task is None:
                     raise
                 if task.uncancel() > 0:  # somebody else wants it cancelled too
@@ -419,12 +423,11 @@ class Lab:
         self._leaving = True
         closing = asyncio.get_running_loop().create_task(self._close(failed=failed, opening=opening))
         cancelled: asyncio.CancelledError | None = None
-        with _deaf_to_ctrl_c():
-            while not closing.done():
-                try:
-                    await asyncio.shield(closing)
-                except asyncio.CancelledError as error:  # a second Ctrl-C must not leave a heater on
-                    cancelled = error
+        while not closing.done():
+            try:
+                await asyncio.shield(closing)
+            except asyncio.CancelledError as error:  # whoever wants this over must not leave a heater on
+                cancelled = error
         closing.result()
         if cancelled is not None:
             raise cancelled
@@ -487,28 +490,36 @@ class Lab:
 
     @contextmanager
     def _stopped_by_signals(self) -> Iterator[None]:
-        """`kill` ends a script like Ctrl-C does: through the safe state."""
-        loop = asyncio.get_running_loop()
-        installed = []
-        body = self._body
+        """Ctrl-C and `kill` end a script through the safe state, and no second one breaks into that.
 
-        def end() -> None:
-            if body is not None and not self._leaving:
+        asyncio's own handling would raise KeyboardInterrupt at any line at the second Ctrl-C.
+        """
+        loop, body = asyncio.get_running_loop(), self._body
+
+        def end(number: int) -> None:
+            if number == signals_of_the_os.SIGINT and self._interrupted:
+                print("hal: the devices go to their safe state; please wait", file=sys.stderr)
+            self._interrupted = self._interrupted or number == signals_of_the_os.SIGINT
+            if body is not None and not self._leaving and not self._told_to_end:
+                self._told_to_end = True
                 body.cancel()
 
-        if sys.platform != "win32" and body is not None:
-            for number in (signals_of_the_os.SIGTERM, signals_of_the_os.SIGHUP):
-                if signals_of_the_os.getsignal(number) is signals_of_the_os.SIG_DFL:
-                    try:
-                        loop.add_signal_handler(number, end)
-                        installed.append(number)
-                    except (ValueError, RuntimeError):  # not the main thread
-                        pass
+        def caught(number: int, _: object) -> None:
+            loop.call_soon_threadsafe(end, number)
+
+        before: dict[int, Any] = {}
+        if body is not None and threading.current_thread() is threading.main_thread():
+            before[signals_of_the_os.SIGINT] = signals_of_the_os.signal(signals_of_the_os.SIGINT, caught)
+            for name in ("SIGTERM", "SIGHUP"):
+                number = getattr(signals_of_the_os, name, None)  # Windows has no SIGHUP
+                if number is not None and signals_of_the_os.getsignal(number) is signals_of_the_os.SIG_DFL:
+                    before[number] = signals_of_the_os.signal(number, caught)
         try:
             yield
         finally:
-            for number in installed:
-                loop.remove_signal_handler(number)
+            for number, handler in before.items():
+                if handler is not None:  # not one set from outside Python
+                    signals_of_the_os.signal(number, handler)
 
 
 async def _opening(device: Instrument) -> Exception | None:
@@ -517,22 +528,3 @@ async def _opening(device: Instrument) -> Exception | None:
     except Exception as error:  # all are waited for before the lab closes again
         return error
     return None
-
-
-@contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """A second Ctrl-C would break the event loop out of the safe state: say so and go on."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def say(*_: object) -> None:
-        print("hal: the devices go to their safe state; please wait", file=sys.stderr)
-
-    before = signals_of_the_os.getsignal(signals_of_the_os.SIGINT)
-    signals_of_the_os.signal(signals_of_the_os.SIGINT, say)
-    try:
-        yield
-    finally:
-        if before is not None:  # not one set from outside Python
-            signals_of_the_os.signal(signals_of_the_os.SIGINT, before)
