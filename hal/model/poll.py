@@ -31,7 +31,7 @@ class Polls:
         if poll.task is None or poll.task.done():
             poll.task = asyncio.get_running_loop().create_task(poll.run(), name=f"poll {signal.path}")
         else:
-            poll.joined.set()
+            _done(poll.joined, False)
 
     def leave(self, signal: SignalR[Any]) -> None:
         """Stop polling `signal`."""
@@ -59,7 +59,7 @@ class _Poll:
     def __init__(self) -> None:
         self.signals: list[SignalR[Any]] = []
         self.task: asyncio.Task[None] | None = None
-        self.joined = asyncio.Event()
+        self.joined: asyncio.Future[bool] | None = None
         """Somebody has come who may want it sooner."""
         self._told = ""
 
@@ -82,12 +82,13 @@ class _Poll:
         loop = asyncio.get_running_loop()
         began = loop.time()
         while True:
-            self.joined.clear()
+            self.joined = loop.create_future()
+            alarm = loop.call_at(max(due, began), _done, self.joined, True)
             try:
-                async with asyncio.timeout_at(max(due, began)):
-                    await self.joined.wait()
-            except TimeoutError:
-                return due
+                if await self.joined:
+                    return due
+            finally:
+                alarm.cancel()
             due = min([due, *(began + s.poll for s in self.signals)])
 
     async def _once(self) -> None:
@@ -121,3 +122,8 @@ class _Poll:
         if text != self._told:
             self._told = text
             signal.device.context.journal.note("error", signal.device.name, f"reading {signal.path}: {text}")
+
+
+def _done(future: asyncio.Future[bool] | None, value: bool) -> None:
+    if future is not None and not future.done():
+        future.set_result(value)

@@ -17,13 +17,13 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any, Generic, Literal, Never, Protocol, Self, TypeVar
 
 from ..errors import HalError, LimitError, ProtocolError
+from ..gate import Purpose, purpose
 from .limits import Limits
 from .reading import Answer, Noise, Quality, Reading, Sample
 from .safety import Condition
 from .status import Done, Status
 
 if TYPE_CHECKING:
-    from .context import Context
     from .device import Device
 
 T = TypeVar("T")
@@ -136,7 +136,11 @@ class SignalR(Generic[T]):
 
     async def get(self) -> T:
         """Ask the device now. Raises `DeviceError`."""
-        reading = await self.read()
+        answer = await self.at.ask(self.device)
+        found = self._taken_from(answer)
+        if not isinstance(found, Sample) and not (isinstance(found, float) and not math.isfinite(found)):
+            return found
+        reading = self.reading(answer)
         if reading.value is None:
             raise ProtocolError(self.device.name, f"{self.name} has no value: {reading.reason}")
         return reading.value
@@ -153,12 +157,18 @@ class SignalR(Generic[T]):
         Whoever falls `BACKLOG` readings behind loses the oldest. A trip ends the iteration with its error.
         """
         context = self.device.context
-        mailbox: _Mailbox[T] = _Mailbox(context)
+        mailbox: _Mailbox[T] = _Mailbox()
         context.pending.add(mailbox)
         self.subscribe(mailbox.put)
         try:
+            readings, future = mailbox.readings, asyncio.get_running_loop().create_future
             while True:
-                yield await mailbox.take()
+                while not readings or mailbox.error:
+                    if mailbox.error is not None:
+                        raise context.delivered(mailbox.error)
+                    mailbox.waiter = future()
+                    await mailbox.waiter
+                yield readings.popleft()
         finally:
             self.unsubscribe(mailbox.put)
             context.pending.discard(mailbox)
@@ -189,14 +199,7 @@ class SignalR(Generic[T]):
 
     def reading(self, answer: Answer) -> Reading[T]:
         """Make a reading of an answer. Raises `ProtocolError` if the value is not in it."""
-        try:
-            found = self.at.value(self.device, answer.payload)
-        except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError, struct.error) as error:
-            raise ProtocolError(
-                self.device.name,
-                f"{self.name} can't be read from {_shown(answer.payload)} ({error}); "
-                "check that the driver fits the instrument and its settings",
-            ) from error
+        found = self._taken_from(answer)
         quality, reason, uncertainty = Quality.GOOD, "", None
         value: T | None
         if isinstance(found, Sample):
@@ -212,6 +215,16 @@ class SignalR(Generic[T]):
         earliest = answer.sent - round((self.max_age + self.aperture) * 1e9)
         time = (earliest + answer.received) // 2
         return Reading(value, self.unit, time, answer.received - time, uncertainty, quality, reason, answer.ticks)
+
+    def _taken_from(self, answer: Answer) -> T | Sample[T]:
+        try:
+            return self.at.value(self.device, answer.payload)
+        except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError, struct.error) as error:
+            raise ProtocolError(
+                self.device.name,
+                f"{self.name} can't be read from {_shown(answer.payload)} ({error}); "
+                "check that the driver fits the instrument and its settings",
+            ) from error
 
     def bad(self, reason: str) -> Reading[T]:
         """A reading that says there is none."""
@@ -278,9 +291,9 @@ class SignalRW(SignalR[T]):
         if self.choices and value not in self.choices:
             raise LimitError(f"{self.path} = {value!r} is none of {self.choices}; nothing was sent.")
         if self.dtype is float or self.dtype is int:
-            if isinstance(value, bool) or not isinstance(value, Real):  # NumPy's numbers are Real, its bools are not
+            if type(value) is not self.dtype and (isinstance(value, bool) or not isinstance(value, Real)):
                 raise LimitError(f"{self.path} = {value!r} is no number; nothing was sent.")
-            number = float(value)
+            number = float(value)  # type: ignore[arg-type]
             if number not in self.limits or not math.isfinite(number):
                 by = self._low_by if number < self.limits.low else self._high_by
                 raise LimitError(
@@ -299,7 +312,7 @@ class SignalRW(SignalR[T]):
         checked = self.check(value)
         put_now = getattr(self.at, "put_now", None)
         if put_now is not None:
-            self.device.context.gate.check(_ordinary())
+            self.device.context.gate.check(purpose(Purpose.COMMAND))
             put_now(self.device, checked)
             self._was_set(checked)
             return Done()
@@ -321,12 +334,6 @@ class SignalRW(SignalR[T]):
         self.publish(Reading(value, self.unit, now, 0, 0.0 if self.dtype in (int, float) else None))
 
 
-def _ordinary() -> Any:
-    from ..gate import Purpose, purpose
-
-    return purpose(Purpose.COMMAND)
-
-
 def _shown(payload: Any) -> str:
     text = repr(payload)
     return text if len(text) <= 60 else text[:57] + "..."
@@ -335,37 +342,27 @@ def _shown(payload: Any) -> str:
 class _Mailbox(Generic[T]):
     """Readings waiting for one follower."""
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    __slots__ = ("dropped", "error", "readings", "waiter")
+
+    def __init__(self) -> None:
         self.readings: deque[Reading[T]] = deque(maxlen=BACKLOG)
         self.dropped = 0
-        self._waiter: asyncio.Future[None] | None = None
-        self._error: Exception | None = None
+        self.waiter: asyncio.Future[None] | None = None
+        self.error: Exception | None = None
 
     def put(self, reading: Reading[T]) -> None:
         if len(self.readings) == BACKLOG:
             self.dropped += 1
         self.readings.append(reading)
-        self._wake()
+        waiter, self.waiter = self.waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def fail(self, error: Exception) -> None:
-        self._error = error
-        self._wake()
-
-    async def take(self) -> Reading[T]:
-        while not self.readings or self._error:
-            if self._error is not None:
-                raise self._context.delivered(self._error)
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        return self.readings.popleft()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self.error = error
+        waiter, self.waiter = self.waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
 
 __all__ = ["Address", "Answer", "HalError", "Kind", "SignalR", "SignalRW"]

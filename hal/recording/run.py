@@ -45,6 +45,10 @@ BEHIND = 20_000
 """Frames waiting for the disk at which the journal says so."""
 
 
+class Interrupted(HalError):
+    """A run that somebody ended: Ctrl-C, `kill`, a cancelled task."""
+
+
 class Run:
     """A recording under way; made by `Lab.record`."""
 
@@ -138,6 +142,8 @@ class Run:
 
     def ended_by(self, error: BaseException) -> None:
         """Note why the run ends early."""
+        if isinstance(error, (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit)):
+            error = getattr(getattr(self._lab, "trip", None), "error", None) or Interrupted("it was interrupted")
         self._ended_by = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         self._lab.context.journal.note("error", "", f"the run ends early: {self._ended_by}")
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 
 from .link import Inbox, Link
 
@@ -53,8 +52,7 @@ class Tap:
         self._inbox.fail(ConnectionError(f"{self.url} was closed"))
         if reader is not None and reader is not asyncio.current_task():
             reader.cancel()
-            with suppress(asyncio.CancelledError):
-                await reader
+            await asyncio.wait([reader])
 
     async def _read(self, inbox: Inbox) -> None:
         while True:

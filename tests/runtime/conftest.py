@@ -1,0 +1,5 @@
+"""Labs of toys, in memory."""
+
+from toy import in_memory
+
+__all__ = ["in_memory"]
