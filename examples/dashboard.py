@@ -17,8 +17,9 @@ async def main(host: str = "localhost", port: int = 1883, count: int = 0) -> Non
             _, lab, device, signal = str(message.topic).split("/")
             reading = json.loads(message.payload)
             value = "unknown" if reading["value"] is None else reading["value"]
+            value = f"{value:.6g}" if isinstance(value, float) else value
             trust = "" if reading["quality"] == "good" else f"  ({reading['quality']}: {reading['reason']})"
-            print(f"{lab}  {device + '.' + signal:<24} {value!s:>14.14} {reading['unit']}{trust}", flush=True)
+            print(f"{lab}  {device + '.' + signal:<24} {value!s:>14} {reading['unit']}{trust}", flush=True)
             if (count := count - 1) == 0:
                 return
 

@@ -103,6 +103,8 @@ class Ne1000(Instrument):
 
     async def connected(self) -> None:
         self._diameter = float((await self._question("DIA")).data)
+
+    async def prepare(self) -> None:
         wanted = self.options.diameter
         if wanted is not None and abs(self._diameter - wanted) > codec.ROUNDING * wanted:
             # Refused while it pumps, as it should be: all rates would change.
@@ -255,7 +257,8 @@ class Ne1000(Instrument):
         except ValueError:
             raise self.protocol_error(exchange.reply, "a status") from None
         if reply.alarm:
-            self.context.journal.note("error", self.name, f"alarm {reply.alarm}: {codec.ALARMS[reply.alarm]}")
+            kind = "note" if reply.alarm == "R" else "error"  # it was switched on: nothing is wrong
+            self.context.journal.note(kind, self.name, f"alarm {reply.alarm}: {codec.ALARMS[reply.alarm]}")
             if self.options.watchdog:  # in Safe mode it may have come unasked, and the reply proper is still to come
                 await self.ask(self._command("VER"), matches=lambda message: b"NE" in message)
         return reply

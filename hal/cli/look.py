@@ -101,6 +101,7 @@ async def _check(config: Any, *, as_json: bool) -> int:
     from ..runtime.wiring import make_session
 
     context = Context()
+    context.gate.close(lambda: HalError("checking only; nothing is set"))
     emulation = await Emulation(config).start(only_unreal=True)
     rows = []
     sessions: dict[str, Any] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 import time
 from functools import partial
@@ -39,11 +40,14 @@ async def _watch(options: argparse.Namespace) -> int:
             print(f"hal: no such signal: {' '.join(options.signals)}; `hal list` shows them", file=sys.stderr)
             return 1
         latest: dict[str, Reading[Any]] = {}
+        ended = asyncio.Event()
         for signal in signals:
-            signal.subscribe(partial(_print if options.json else latest.__setitem__, signal.path))
+            signal.subscribe(
+                partial(_print, ended, signal.path) if options.json else partial(latest.__setitem__, signal.path)
+            )
         end = time.monotonic() + options.seconds if options.seconds else float("inf")
         screen = sys.stdout.isatty() and not options.json
-        while time.monotonic() < end:
+        while time.monotonic() < end and not ended.is_set():
             await asyncio.sleep(min(0.5, max(0.0, end - time.monotonic())))
             if screen:
                 print("\x1b[2J\x1b[H" + _table(signals, latest), flush=True)
@@ -72,19 +76,23 @@ def _table(signals: list[Any], latest: dict[str, Reading[Any]]) -> str:
     return "\n".join(lines)
 
 
-def _print(path: str, reading: Reading[Any]) -> None:
-    print(
-        json.dumps(
-            {
-                "signal": path,
-                "value": reading.value,
-                "unit": reading.unit,
-                "time": str(reading.time),
-                "time_bound": reading.bound,
-                "uncertainty": reading.uncertainty,
-                "quality": reading.quality.value,
-                "reason": reading.reason,
-            }
-        ),
-        flush=True,
+def _print(ended: asyncio.Event, path: str, reading: Reading[Any]) -> None:
+    if ended.is_set():
+        return
+    line = json.dumps(
+        {
+            "signal": path,
+            "value": reading.value,
+            "unit": reading.unit,
+            "time": str(reading.time),
+            "time_bound": reading.bound,
+            "uncertainty": reading.uncertainty,
+            "quality": reading.quality.value,
+            "reason": reading.reason,
+        }
     )
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:  # whoever read has had enough
+        ended.set()
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for what Python flushes at its end

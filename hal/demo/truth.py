@@ -38,7 +38,11 @@ class Judgement:
 
     @property
     def ratio(self) -> float:
-        """Median stated uncertainty over actual RMS error: 1 is honest, more is timid."""
+        """Median stated uncertainty over actual RMS error; above 1.5 would be timid.
+
+        Jumps (a quench, the steps of a sweep) dominate the error's RMS, rest the median of what is stated:
+        where a signal jumps the ratio is small and says little.
+        """
         return self.median_sigma / self.rms_error if self.rms_error else float("nan")
 
 

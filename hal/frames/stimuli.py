@@ -75,7 +75,7 @@ class Stimuli:
             width = half_width(signal, reading.bound)
             aligner.feed(path, reading.time, number(reading.value), width, reading.uncertainty or 0.0, good)
 
-        if signal.last is not None:
-            feed(signal.last)
+        for reading in signal.recent:
+            feed(reading)
         signal.subscribe(feed)
         return aligner

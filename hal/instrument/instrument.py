@@ -79,6 +79,9 @@ class Instrument(Device):
     async def connected(self) -> None:
         """Read what the driver must know before use (full scale, units); after `identify`, before scripts."""
 
+    async def prepare(self) -> None:
+        """Set what the driver's options ask for; after `connected`, and not where a lab is only looked at."""
+
     async def disconnecting(self) -> None:
         """Let go of what `connected` took (further sockets, tasks)."""
 
@@ -109,6 +112,8 @@ class Instrument(Device):
         self.identity = await self.identify()
         try:
             await self.connected()
+            if not self.context.gate.closed:
+                await self.prepare()
         except HalError as error:
             # After a trip a driver can't set its instrument up again. Found again, it can go to its safe state.
             if not (self.context.gate.closed and self.session.state is LinkState.RECONNECTING):

@@ -43,5 +43,7 @@ class Journal:
                 listener(event)
             except Exception:  # a trip is noted here: no listener may keep it from acting
                 log.exception("a listener of the journal failed at: %s", text)
-        log.log(logging.WARNING if kind in ("trip", "error") else logging.INFO, "%s %s: %s", kind, device, text)
+        log.log(
+            logging.WARNING if kind in ("trip", "error") else logging.INFO, "%s: %s", f"{kind} {device}".strip(), text
+        )
         return event

@@ -33,6 +33,10 @@ BACKLOG = 1000
 """Readings a slow follower may lag behind before it loses its oldest."""
 
 
+RECENT = 64
+"""Readings a signal remembers, for whoever asks about a moment just gone."""
+
+
 class Kind(Enum):
     """Where a signal appears when its device is read."""
 
@@ -98,6 +102,8 @@ class SignalR(Generic[T]):
         self.name = ""
         self.last: Reading[T] | None = None
         """The newest reading published, whoever asked for it."""
+        self.recent: deque[Reading[T]] = deque(maxlen=RECENT)
+        """The newest readings followers have had."""
         self._listeners: tuple[Listener, ...] = ()
 
     def __set_name__(self, owner: type[Device], name: str) -> None:
@@ -109,6 +115,7 @@ class SignalR(Generic[T]):
         bound: Self | None = device.__dict__.get(self.name)
         if bound is None:
             bound = copy.copy(self)
+            bound.recent = deque(maxlen=RECENT)
             bound.device = device
             device.__dict__[self.name] = bound
         return bound
@@ -123,6 +130,11 @@ class SignalR(Generic[T]):
     def path(self) -> str:
         """``device.signal``, unique in a lab."""
         return f"{self.device.name}.{self.name}"
+
+    @property
+    def parent(self) -> Device:
+        """The device, as Bluesky asks for it."""
+        return self.device
 
     @property
     def question(self) -> Hashable:
@@ -233,6 +245,7 @@ class SignalR(Generic[T]):
     def publish(self, reading: Reading[T]) -> None:
         """Hand a reading to every listener."""
         self.last = reading
+        self.recent.append(reading)
         for listener in self._listeners:
             try:
                 listener(reading)

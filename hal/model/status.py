@@ -119,7 +119,7 @@ class Status(Generic[T]):
             return
         if self._device is not None:
             what = why if superseded else f"ended: {why}"
-            self._device.context.journal.note("operation", self._device.name, f"{self.name}: {what}")
+            self._device.context.journal.note("operation", self._device.name, f"{self._said}: {what}")
         self.fail(Superseded(f"{self.name}: {why}"))
 
     @property
@@ -169,7 +169,7 @@ class Status(Generic[T]):
 
     async def _make_safe(self, device: Device, error: Exception) -> None:
         """Take the device to its safe state after an error; nothing ends that but its own deadline."""
-        device.context.journal.note("error", device.name, f"{self.name} failed: {error}")
+        device.context.journal.note("error", device.name, f"{self._said} failed: {error}")
         if not self._safe_on_error:
             return
         try:
@@ -199,10 +199,17 @@ class Status(Generic[T]):
         device.context.pending.discard(self)
         if self._imposed is None and not self.name.endswith(".set"):
             text = "cancelled" if task.cancelled() else "failed" if error else "done"
-            device.context.journal.note("operation", device.name, f"{self.name}: {text}")
+            device.context.journal.note(
+                "operation", device.name, f"{self.name.removeprefix(device.name).strip()}: {text}"
+            )
         if isinstance(error, Exception) and self._imposed is None and not self._observed:
             # Somebody may still await it in this turn of the loop; the lab asks again when it closes.
             device.context.unobserved.append(Unobserved(self, error))
+
+    @property
+    def _said(self) -> str:
+        """What it is, without the device's name."""
+        return self.name.removeprefix(self._device.name).strip() if self._device is not None else self.name
 
     @property
     def observed(self) -> bool:

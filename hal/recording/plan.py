@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -27,6 +26,8 @@ class Recordable(Protocol):
     config: Any
 
 
+EMULATED = "# emulated by hal emulate"
+"""The line by which a lab file says that its links lead to emulators."""
 FRAME_COLUMNS = (
     Column("exposure_time", "float64", "s", "length of the exposure as the detector states it"),
     Column("series", "int32", "", "counts restarts of the detector's frame numbers"),
@@ -50,7 +51,7 @@ def aligned_signals(lab: Recordable, camera: str) -> list[SignalR[Any]]:
     ]  # fmt: skip
 
 
-def plan(lab: Recordable, sample: str, notes: Mapping[str, Any]) -> RunPlan:
+def plan(lab: Recordable, sample: str, notes: Mapping[str, Any], script: Path | None = None) -> RunPlan:
     """Describe the run that begins now."""
     file = lab.config.file
     anchor = lab.context.timebase.anchor
@@ -64,11 +65,10 @@ def plan(lab: Recordable, sample: str, notes: Mapping[str, Any]) -> RunPlan:
         sample=sample,
         sample_notes={k: str(v) for k, v in notes.items()},
         user=str(notes.get("user", "")),
-        simulated=any("emulator" in lab.config.link_of(n)[1].url for n in file.devices)
-        or "# emulated" in lab.config.text,
+        simulated=any("emulator" in lab.config.link_of(n)[1].url for n in file.devices) or EMULATED in lab.config.text,
         software=software(),
         lab_file=lab.config.text,
-        script=_script(),
+        script=_text(script),
         holder=None
         if holder is None
         else Holder(holder.name, {k: str(v) for k, v in holder.parts.items()}, dict(holder.limits)),
@@ -155,12 +155,9 @@ def _camera(lab: Recordable, camera: Any) -> CameraPlan:
     )
 
 
-def _script() -> str | None:
-    main = sys.modules.get("__main__")
-    path = getattr(main, "__file__", None)
-    if not path or not str(path).endswith(".py"):
-        return None
+def _text(script: Path | None) -> str | None:
+    """The script's text; None in a notebook."""
     try:
-        return Path(path).read_text(encoding="utf-8")
-    except OSError:
+        return script.read_text(encoding="utf-8") if script is not None else None
+    except (OSError, UnicodeDecodeError):
         return None

@@ -53,7 +53,14 @@ class Run:
     """A recording under way; made by `Lab.record`."""
 
     def __init__(
-        self, lab: Recordable, directory: str | Path, *, sample: str, notes: Mapping[str, Any], film: bool = True
+        self,
+        lab: Recordable,
+        directory: str | Path,
+        *,
+        sample: str,
+        notes: Mapping[str, Any],
+        film: bool = True,
+        script: Path | None = None,
     ) -> None:
         self._lab, self._sample, self._notes = lab, sample, notes
         self.directory = Path(directory)
@@ -82,7 +89,7 @@ class Run:
         self._flushing: asyncio.Task[None] | None = None
         self._problem: Exception | None = None
         self._ended_by = ""
-        self._film = film
+        self._film, self._script = film, script
         self._films = AsyncExitStack()
         self._said_behind = False
 
@@ -115,7 +122,7 @@ class Run:
         for signal in self._signals:
             self._follow(signal, partial(self._take, signal))
         await self._first_readings()
-        described = plan(self._lab, self._sample, self._notes)
+        described = plan(self._lab, self._sample, self._notes, self._script)
         self.path = self._free_path(described.start_time)
         self._writer = await self._in_thread(_create, self.path, described)
         self._lab.context.journal.listeners.append(self._events.append)
@@ -153,6 +160,10 @@ class Run:
             self._stop_listening()
             self._thread.shutdown(wait=False)
             return
+        moved = self._lab.context.timebase.drift()
+        self._lab.context.journal.note(
+            "clock", "", f"the wall clock is {moved / 1e6:+.3f} ms from where the anchor has it", moved_ns=moved
+        )
         await self._stop_filming()
         self._stop_listening(cameras_only=True)
         await self._last_readings()

@@ -20,6 +20,7 @@ from ..instrument.instrument import Instrument
 from ..model.limits import Limits, parse_limits
 from ..model.safety import parse_condition
 from ..model.signal import SignalR, SignalRW
+from ..telemetry.broker import parse_broker
 from ..transport.link import parse_url
 from ..units import factors
 from . import registry
@@ -184,7 +185,7 @@ class _Checker:
         for name, link in self.file.links.items():
             self._attempt(f"links.{name}.url", _check_url, link.url)
         for name, entry in self.file.devices.items():
-            cls = self._attempt(f"devices.{name}.driver", registry.driver, entry.driver)
+            cls = self._attempt(f"devices.{name}.driver", registry.driver, entry.driver, self.path.parent)
             if cls is not None:
                 self.drivers[name] = cls
                 self._device(name, entry, cls)
@@ -197,6 +198,8 @@ class _Checker:
             names.add(interlock.name)
         if self.file.holder is not None:
             self._holder(self.file.holder)
+        if self.file.telemetry is not None:
+            self._attempt("telemetry.broker", parse_broker, self.file.telemetry.broker)
         if self.problems:
             raise _told(self.path, self.problems)
         return LabConfig(self.path, self.text, self.file, self.drivers, self.options, self.limits, self.guards)

@@ -14,8 +14,9 @@ from typing import Any
 from ..errors import ConfigError
 from ..instrument.bench import Bench
 from ..instrument.serving import Port, PtyPort, StreamPort, TcpPort
+from ..recording.plan import EMULATED
 from . import registry
-from .config import LabConfig
+from .config import LabConfig, parse
 
 WORLD = "devices.physics:World"
 
@@ -139,7 +140,7 @@ class Emulation:
 def rewritten(config: LabConfig, urls: dict[str, str], overrides: Callable[[str], dict[str, Any]]) -> str:
     """Return the lab file's text with other links: line by line, so that comments stay."""
     section = ""
-    out: list[str] = []
+    out = [] if EMULATED in config.text else [EMULATED]
     for line in config.text.splitlines():
         bare = line.strip()
         if bare.startswith("["):
@@ -164,4 +165,13 @@ def rewritten(config: LabConfig, urls: dict[str, str], overrides: Callable[[str]
         if kind == "links" and name in urls and word == "url":
             continue
         out.append(line)
-    return "\n".join(out) + "\n"
+    text = "\n".join(out) + "\n"
+    again = parse(text, config.path)
+    for device in config.file.devices:
+        key = config.link_of(device)[0]
+        if key in urls and again.link_of(device)[1].url != urls[key]:  # TOML has other ways to write it
+            raise ConfigError(
+                f"{config.path}: the link of {device} can't be replaced; begin the section of the device "
+                f"with [devices.{device}] (of a link: [links.name]) and write each key on a line of its own"
+            )
+    return text

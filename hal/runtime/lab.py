@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal as signals_of_the_os
 import sys
@@ -21,7 +22,7 @@ from ..model.context import Context
 from ..model.safety import Condition, Interlock, Trip, parse_condition
 from ..model.signal import SignalR, SignalRW
 from ..model.status import Unobserved
-from ..transport.session import Session
+from ..transport.session import LinkState, Session
 from ..units import convert
 from .latch import Latch
 
@@ -163,7 +164,10 @@ class Lab:
             raise ValueError("acknowledge: by whom? give a person's name")
         if self.trip is None or (trip is not None and trip is not self.trip):
             return
-        self._latch.acknowledge(by, self.context.timebase)
+        try:
+            self._latch.acknowledge(by, self.context.timebase)
+        except OSError as problem:
+            self.context.journal.note("error", "lab", f"the acknowledgement could not be written down: {problem}")
         self._release(by)
 
     # ------------------------------------------------------------------ recording
@@ -178,7 +182,7 @@ class Lab:
         """
         from ..recording.run import Run
 
-        run = Run(self, directory, sample=sample, notes=notes, film=film)
+        run = Run(self, directory, sample=sample, notes=notes, film=film, script=_caller())
         await run.start()
         self.run = run
         try:
@@ -346,10 +350,10 @@ class Lab:
             self.context.journal.note("trip", name, f"{text} (while tripped already)")
             return
         remedy = (
-            "Every device was taken to its safe state; look after them, then type "
+            "Every device was told to go to its safe state; look after them, then type "
             f"`hal ack {self.config.path} --by YOUR_NAME`."
             if latched
-            else "Every other device was taken to its safe state."
+            else f"Every other device was told to go to its safe state; what {name} does now is not known, see to it."
         )
 
         def error() -> HalError:
@@ -374,7 +378,9 @@ class Lab:
                 self.context.journal.note("error", "lab", f"the trip could not be written down: {problem}")
 
     async def _after_trip(self, trip: Trip) -> None:
-        await asyncio.gather(*(self._make_safe_quietly(d) for d in self.devices.values()))
+        for problem in await asyncio.gather(*(self._make_safe(d) for d in self.devices.values())):
+            if problem is not None and not isinstance(problem, LinkLost):
+                trip.error.add_note(f"NOT in its safe state: {problem}")
         await asyncio.sleep(GRACE)
         body = self._body
         if body is not None and not body.done() and not self._leaving and body not in self.context.reached:
@@ -438,7 +444,8 @@ class Lab:
         self._closing = True
         for interlock in self.interlocks:
             interlock.stop()
-        connected = [d for d in self.devices.values() if d.identity]
+        # A device whose link is gone for good has been told of already, and can't be told anything.
+        connected = [d for d in self.devices.values() if d.identity and d.session.state is not LinkState.LOST]
         if self._looking:
             pass
         elif failed or self.trip is not None or self.config.file.lab.on_exit == "safe":
@@ -527,4 +534,15 @@ async def _opening(device: Instrument) -> Exception | None:
         await device.connect()
     except Exception as error:  # all are waited for before the lab closes again
         return error
+    return None
+
+
+def _caller() -> Path | None:
+    """The file of the script that asked for a recording."""
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        name = str(frame.f_code.co_filename)
+        if name not in (__file__, contextlib.__file__):
+            return Path(name)
+        frame = frame.f_back
     return None

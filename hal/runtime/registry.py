@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
@@ -20,9 +22,14 @@ def known() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name)}
 
 
-def driver(name: str) -> type[Instrument]:
-    """Return the driver called `name`: an entry point, or ``my_pkg.module:Class``. Raises `ConfigError`."""
+def driver(name: str, beside: Path | None = None) -> type[Instrument]:
+    """Return the driver called `name`: an entry point, or ``my_pkg.module:Class``. Raises `ConfigError`.
+
+    A module of one's own may lie in the folder `beside`, that of the lab file.
+    """
     if ":" in name:
+        if beside is not None and str(beside.resolve()) not in sys.path:
+            sys.path.append(str(beside.resolve()))  # last: it can't stand in for anything installed
         found = load(name)
     elif name in known():
         try:

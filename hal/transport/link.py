@@ -75,6 +75,11 @@ class Inbox:
             self._error = error
         self._wake()
 
+    @property
+    def failed(self) -> bool:
+        """Whether nothing more will come."""
+        return self._error is not None
+
     async def take(self) -> bytes:
         while not self._chunks:
             if self._error is not None:

@@ -57,6 +57,8 @@ class MemoryLink:
     async def send(self, data: bytes) -> None:
         if self._inbox is None or not self.plugged:
             raise ConnectionError("the cable is not plugged in")
+        if self._inbox.failed:
+            raise ConnectionError("the cable was pulled")
         self.sent.append(data)
         loop = asyncio.get_running_loop()
         for delay, reply in self.far_end.receive(data, loop.time()):

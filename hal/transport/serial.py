@@ -153,7 +153,8 @@ class SerialLink:
 
 
 def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
+    text = getattr(error, "strerror", None) or str(error)
+    return "another program holds it" if "exclusively lock" in str(error) else text
 
 
 def _settle(ready: asyncio.Future[None]) -> None:

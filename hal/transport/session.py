@@ -286,7 +286,7 @@ class Session:
                 error = NoReply(
                     owner or self._who(),
                     f"no reply to {_shown(message)} in {limit:g} s on {self.link.url}{unsent}; "
-                    "is it powered, set to remote, and the baud rate right?",
+                    "is it powered and set to remote, and are the line settings and `driver` right?",
                 )
                 if not self._left and spare and not repeatable:
                     spare -= 1

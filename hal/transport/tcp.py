@@ -29,6 +29,8 @@ class TcpLink:
                 _, self._wire = await loop.create_connection(_Wire, self.host, self.port)
         except TimeoutError:
             raise ConnectionError(f"{self.url} did not answer in {self._connect_timeout:g} s") from None
+        except ConnectionRefusedError:
+            raise ConnectionError(f"{self.url}: connection refused, nothing listens there") from None
         except OSError as error:
             raise ConnectionError(f"{self.url}: {error.strerror or error}") from error
 

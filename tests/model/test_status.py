@@ -48,7 +48,7 @@ async def test_leaving_a_ramp_early_holds_the_temperature(bench: Bench) -> None:
         await asyncio.sleep(5)
     assert wire.emulator.values["SETP"] == pytest.approx(70, abs=3)
     assert wire.emulator.values["OUT"] == 1
-    assert texts(heater)[-1] == "heater ramp to 500: cancelled"
+    assert texts(heater)[-1] == "ramp to 500: cancelled"
 
 
 async def test_cancelling_who_awaits_a_ramp_holds_and_only_then_goes_on(bench: Bench) -> None:
@@ -104,7 +104,7 @@ async def test_a_newer_ramp_supersedes_the_older_on_the_record_and_no_hold_comes
     with pytest.raises(Superseded, match="heater ramp to 500: superseded by 'ramp to 60'"):
         await first
     assert wire.emulator.changes == ["RATE 10", "SETP 500", "RATE 20", "SETP 60"]
-    assert "heater ramp to 500: superseded by 'ramp to 60'" in texts(heater)
+    assert "ramp to 500: superseded by 'ramp to 60'" in texts(heater)
 
 
 async def test_an_operation_superseded_in_the_turn_it_began_says_so_and_sends_nothing(bench: Bench) -> None:
