@@ -51,7 +51,9 @@ def test_every_unit_is_found_by_each_of_its_spellings() -> None:
         assert unit(known.name) is known
         for spelling in (known.ucum, known.udunits):
             found = unit(spelling)
-            assert (found.dimension, found.scale, found.offset) == (known.dimension, known.scale, known.offset), spelling
+            assert (found.dimension, found.scale, found.offset) == (known.dimension, known.scale, known.offset), (
+                spelling
+            )
 
 
 @pytest.mark.parametrize(("alias", "name"), [("°C", "degC"), ("µL/min", "uL/min"), ("Ω", "Ohm"), ("torr", "Torr")])

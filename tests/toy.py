@@ -274,7 +274,7 @@ def in_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(emulation, "TcpPort", MemoryPort)
     monkeypatch.setattr(emulation, "WORLD", "toy:World")
     monkeypatch.setattr(wiring, "make_link", make)
-    yield
+    return
 
 
 TOYS = """\

@@ -6,6 +6,7 @@ It keeps the truth about every exposure, which a driver can't know: when it was 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,6 +88,8 @@ class Merlin:
         self._hold = self._burst(0.0)
         self._truth: deque[tuple[int, NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]] = deque()
         self._kept = 0
+        self.pulses: list[Callable[[NDArray[np.float64], NDArray[np.float64]], None]] = []
+        """Its trigger output: told when exposures began and ended (seconds lived), once they have."""
 
     # ------------------------------------------------------------------ control port
 
@@ -186,6 +189,8 @@ class Merlin:
         if self._queued > BUFFER:
             sent[:] = False
         self._remember(number, middle, sent)
+        for pulse in self.pulses:
+            pulse(middle - exposure / 2 / pace, middle + exposure / 2 / pace)
         number, ticks, stop = number[sent], ticks[sent], middle[sent] + exposure / 2 / pace
         if not number.size:
             return

@@ -7,7 +7,8 @@ shape: a flow controller has a `pressure` too and is still no vacuum gauge.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, get_args, get_origin, get_type_hints
 
 from .signal import SignalR, SignalRW
@@ -15,6 +16,7 @@ from .status import Status
 
 if TYPE_CHECKING:
     from ..frames.view import Frame
+    from ..protocols.firmware import EdgeChunk, Int64
     from .device import Device
 
 
@@ -154,8 +156,46 @@ class Camera(Protocol):
         ...
 
 
+class FrameClock(Protocol):
+    """Stamps a camera's frame pulses by a counter of its own. Safe state: as it is, it touches nothing."""
+
+    pulses: Annotated[SignalR[int], ""]
+    pulses_lost: Annotated[SignalR[int], ""]
+
+    def capturing(self, rising: Sequence[int] = (0,), falling: Sequence[int] = ()) -> AbstractAsyncContextManager[None]:
+        """Stamp edges at these inputs inside the block."""
+        ...
+
+    def on_pulses(self, listener: Callable[[EdgeChunk], None]) -> None:
+        """Call `listener` with every chunk of stamped pulses: arrays of 64-bit ticks, inputs and polarities."""
+        ...
+
+    def off_pulses(self, listener: Callable[[EdgeChunk], None]) -> None:
+        """Undo `on_pulses`."""
+        ...
+
+    def lab_time(self, ticks: Int64) -> tuple[Int64, Int64]:
+        """Lab time of ticks and its bound, ns."""
+        ...
+
+
+class Teds(Protocol):
+    """Says who it is by an electronic data sheet in the holder itself."""
+
+    holder_model: Annotated[SignalR[str], ""]
+    holder_serial: Annotated[SignalR[str], ""]
+
+    def read_teds(self) -> Status[Any]:
+        """Read the data sheet; None if there is none."""
+        ...
+
+    def write_teds(self, sheet: Any) -> Status[None]:
+        """Write the data sheet; None erases it."""
+        ...
+
+
 CAPABILITIES: tuple[type, ...] = (
-    Thermometer, Heater, SourceMeter, FlowController, Gauge, Valve, Beam, Pump, Camera,
+    Thermometer, Heater, SourceMeter, FlowController, Gauge, Valve, Beam, Pump, Camera, FrameClock, Teds,
 )  # fmt: skip
 
 

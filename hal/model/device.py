@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Iterator
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from ..errors import NoReply
 from ..gate import Purpose, acting
@@ -24,8 +24,8 @@ PATIENCE = 3.0
 class Device:
     """Base of every driver; satisfies Bluesky's Readable, Configurable and Stoppable by shape."""
 
-    provides: ClassVar[tuple[type, ...]] = ()
-    """The capabilities this driver claims; checked when a lab opens."""
+    provides: tuple[type, ...] = ()
+    """The capabilities this driver claims; checked when a lab opens. An instance may turn out to have fewer."""
     parent = None
 
     def __init__(self, name: str = "", *, context: Context | None = None) -> None:

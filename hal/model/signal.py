@@ -327,7 +327,7 @@ class SignalRW(SignalR[T]):
         if put_now is not None:
             self.device.context.gate.check(purpose(Purpose.COMMAND))
             put_now(self.device, checked)
-            self._was_set(checked)
+            self._was_set(checked, self.device.context.timebase.now())
             return Done()
         name = f"{self.path}.set"
         if self.supersedes:
@@ -337,14 +337,17 @@ class SignalRW(SignalR[T]):
     async def put(self, value: T) -> None:
         """Check and send, as one step of a driver's operation (`set` is for scripts). Raises `LimitError`."""
         checked = self.check(value)
+        begun = self.device.context.timebase.now()
         await self.at.put(self.device, checked)
-        self._was_set(checked)
+        self._was_set(checked, begun)
 
-    def _was_set(self, value: T) -> None:
+    def _was_set(self, value: T, begun: int) -> None:
+        """Tell everybody; the device took the value some time since `begun`."""
         context = self.device.context
         now = context.timebase.now()
+        middle = (begun + now) // 2
         context.journal.note("set", self.device.name, f"{self.path} = {value} {self.unit}".rstrip(), value=value)
-        self.publish(Reading(value, self.unit, now, 0, 0.0 if self.dtype in (int, float) else None))
+        self.publish(Reading(value, self.unit, middle, now - middle, 0.0 if self.dtype in (int, float) else None))
 
 
 def _shown(payload: Any) -> str:

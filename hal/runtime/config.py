@@ -21,7 +21,7 @@ from ..model.limits import Limits, parse_limits
 from ..model.safety import parse_condition
 from ..model.signal import SignalR, SignalRW
 from ..telemetry.broker import parse_broker
-from ..transport.link import parse_url
+from ..transport.link import UNREAL, parse_url
 from ..units import factors
 from . import registry
 
@@ -44,7 +44,8 @@ class LinkEntry(_Entry):
     """A wire with a name, for instruments that share it."""
 
     url: str = Field(
-        description="serial:///dev/ttyUSB0?baudrate=38400, tcp://host:port, visa://TCPIP::... or emulator:"
+        description="serial:///dev/ttyUSB0?baudrate=38400, tcp://host:port, visa://TCPIP::..., "
+        "emulator: or firmware:posix"
     )
     on_link_lost: OnLost = Field("safe", description="Go to the safe state at once, or try to reconnect first.")
     within: float = Field(10.0, gt=0, description="Seconds to reconnect in, then the safe state all the same.")
@@ -134,7 +135,7 @@ class LabConfig:
             return entry.link, self.file.links[entry.link]
         inline = LinkEntry(url=entry.link, on_link_lost=entry.on_link_lost, within=entry.within)
         # An unnamed emulator is nobody else's; a real port named twice is the same port.
-        key = f"emulator:{device}" if parse_url(entry.link).scheme == "emulator" else entry.link
+        key = f"{entry.link.partition(':')[0]}:{device}" if entry.link.startswith(UNREAL) else entry.link
         return key, inline
 
 
@@ -223,7 +224,7 @@ class _Checker:
                 for key in sorted({"on_link_lost", "within"} & entry.model_fields_set):
                     self.problems.append(f"devices.{name}.{key}: belongs to links.{entry.link}; write it there")
                 continue
-            if entry.link.startswith("emulator:"):
+            if entry.link.startswith(UNREAL):
                 continue
             other, same = first.setdefault(entry.link, (name, entry))
             if (same.on_link_lost, same.within) != (entry.on_link_lost, entry.within):

@@ -15,6 +15,7 @@ from ..errors import ConfigError
 from ..instrument.bench import Bench
 from ..instrument.serving import Port, PtyPort, StreamPort, TcpPort
 from ..recording.plan import EMULATED
+from ..transport.link import UNREAL
 from . import registry
 from .config import LabConfig, parse
 
@@ -52,11 +53,11 @@ class Emulation:
         self._made: dict[str, list[tuple[Any, Any, str]]] = {}
 
     async def start(self, *, only_unreal: bool = False, ports_from: int = 0) -> Emulation:
-        """Serve every link, or only those whose URL is ``emulator:``. Raises `ConfigError`, OSError."""
+        """Serve every link, or only those that lead to nothing real (``emulator:``). Raises `ConfigError`, OSError."""
         grouped: dict[str, list[str]] = {}
         for device in self.config.file.devices:
             key, link = self.config.link_of(device)
-            if not only_unreal or link.url.startswith("emulator:"):
+            if not only_unreal or link.url.startswith(UNREAL):
                 grouped.setdefault(key, []).append(device)
         try:
             for key, devices in grouped.items():

@@ -22,6 +22,7 @@ from ..model.context import Context
 from ..model.safety import Condition, Interlock, Trip, parse_condition
 from ..model.signal import SignalR, SignalRW
 from ..model.status import Unobserved
+from ..transport.link import UNREAL
 from ..transport.session import LinkState, Session
 from ..units import convert
 from .latch import Latch
@@ -38,6 +39,10 @@ LOOK = 0.5
 """Seconds between looks at the latch file while tripped."""
 TRIES = 3
 """How often a device is asked to go to its safe state."""
+
+
+OWN_NAMES = {"config", "name", "context", "devices", "interlocks", "trip", "trips", "emulation", "telemetry", "run"}
+"""What a lab has under these names itself."""
 
 
 class Lab:
@@ -235,6 +240,8 @@ class Lab:
     @classmethod
     def _check_needs(cls, config: LabConfig) -> None:
         for name, capability in cls.needs().items():
+            if hasattr(Lab, name) or name in OWN_NAMES:
+                raise ConfigError(f"{cls.__name__}: {name!r} is a name of Lab's own; call the device something else")
             driver = config.drivers.get(name)
             if driver is None:
                 raise ConfigError(
@@ -256,7 +263,7 @@ class Lab:
         for name in config.file.devices:
             links.setdefault(config.link_of(name)[0], []).append(name)
         urls = {key: config.link_of(names[0])[1].url for key, names in links.items()}
-        if any(url.startswith("emulator:") for url in urls.values()):
+        if any(url.startswith(UNREAL) for url in urls.values()):
             self.emulation = await Emulation(config).start(only_unreal=True)
             urls |= {key: link.port.url for key, link in self.emulation.links.items()}
         for key, names in links.items():
@@ -272,7 +279,10 @@ class Lab:
             for other in problems[1:]:
                 problems[0].add_note(f"also: {other}")
             raise problems[0]
-        for name in self.needs():
+        for name, capability in self.needs().items():
+            if missing := lacking(self.devices[name], capability):  # it told what it has when it was connected
+                what = "; ".join(missing)
+                raise CapabilityError(f"{config.path}: devices.{name} is no {capability.__name__}: {what}")
             setattr(self, name, self.devices[name])
         self._give_stimuli()
         if self._looking:

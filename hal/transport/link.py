@@ -116,6 +116,10 @@ class SerialSettings:
     xonxoff: bool = False
 
 
+UNREAL = ("emulator:", "firmware:")
+"""How the URLs begin of links that whoever opens the lab starts the far end of."""
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """A link's URL, taken apart."""
@@ -128,14 +132,16 @@ class Address:
     query: dict[str, str] = field(default_factory=dict)
 
 
-SCHEMES = ("serial", "tcp", "visa", "emulator", "memory")
+SCHEMES = ("serial", "tcp", "visa", "emulator", "firmware", "memory")
+BOARDS = ("posix", "mps2")
+"""What a ``firmware:`` link can start: the firmware built for this machine, or its Cortex-M image in QEMU."""
 
 
 def parse_url(url: str) -> Address:
     """Take a link's URL apart.
 
     Known forms: ``serial:///dev/ttyUSB0?baudrate=19200``, ``serial://COM3``, ``tcp://host:port``,
-    ``visa://TCPIP::host::port::SOCKET`` and ``emulator:``. Raises `ConfigError`.
+    ``visa://TCPIP::host::port::SOCKET``, ``emulator:`` and ``firmware:posix``. Raises `ConfigError`.
     """
     scheme, colon, rest = url.partition(":")
     if not colon or scheme not in SCHEMES:
@@ -143,6 +149,8 @@ def parse_url(url: str) -> Address:
             f"link {url!r}: unknown kind of link; write serial:///dev/ttyUSB0, tcp://host:port, "
             "visa://TCPIP::host::port::SOCKET or emulator:"
         )
+    if scheme == "firmware" and rest not in BOARDS:
+        raise ConfigError(f"link {url!r}: no such emulated board; write firmware:posix or firmware:mps2")
     if scheme == "visa":
         return Address(url, scheme, path=rest.removeprefix("//"))
     try:

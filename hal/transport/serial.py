@@ -28,7 +28,7 @@ def settings_from(address: Address, default: SerialSettings) -> SerialSettings:
     for key, text in address.query.items():
         if key not in known:
             raise ConfigError(f"link {address.url!r}: unknown setting {key!r}; known are {', '.join(known)}")
-        kind = type(known[key])
+        kind = float if key == "stopbits" else type(known[key])
         try:
             changed[key] = text.lower() in ("1", "true", "yes") if kind is bool else kind(text)
         except ValueError:
@@ -46,6 +46,7 @@ class SerialLink:
         self._serial: Any = None
         self._inbox = Inbox()
         self._writable: asyncio.Future[None] | None = None
+        self._reader: threading.Thread | None = None
         self._writer: ThreadPoolExecutor | None = None
         """One thread: a write that was given up must end before the next, or they would mix on the wire."""
 
@@ -65,10 +66,10 @@ class SerialLink:
         self._inbox = Inbox()
         if self._threaded:
             loop = asyncio.get_running_loop()
-            reader = threading.Thread(
+            self._reader = threading.Thread(
                 target=self._read_in_thread, args=(loop, self._serial, self._inbox), name=self.url, daemon=True
             )
-            reader.start()
+            self._reader.start()
             self._writer = ThreadPoolExecutor(1, f"{self.url} writer")
         else:
             asyncio.get_running_loop().add_reader(self._serial.fileno(), self._readable)
@@ -102,7 +103,7 @@ class SerialLink:
         if port is None:
             return
         if self._writer is not None:
-            self._writer.shutdown(wait=False, cancel_futures=True)
+            self._writer.shutdown(wait=False)
             self._writer = None
         if self._writable is not None and not self._writable.done():
             self._writable.set_exception(ConnectionError(f"{self.port} was closed"))
@@ -111,8 +112,15 @@ class SerialLink:
             with suppress(OSError, ValueError):
                 asyncio.get_running_loop().remove_reader(port.fileno())
                 asyncio.get_running_loop().remove_writer(port.fileno())
-        with suppress(OSError):
-            port.close()
+        reader, self._reader = self._reader, None
+        try:
+            if reader is not None:  # while it reads, the port stays locked, and could not be opened again
+                with suppress(Exception):
+                    port.cancel_read()
+                await asyncio.to_thread(reader.join, 1.0)
+        finally:
+            with suppress(OSError):
+                port.close()
 
     def _readable(self) -> None:
         try:

@@ -11,9 +11,10 @@ asked and everything before it discarded; else the wire is listened to until the
 or a timeout has passed. What has not come by then may still come, and then before the next answer:
 that question waits for as many, else until the wire is quiet, and is asked again if some are missing
 (if it must not be repeated, it takes the last that came). To the very same question asked again the
-first reply is good enough, as one that was true at some time since it was first asked. (An instrument that answers neither in
-order nor within `PATIENCE` timeouts of its last answer needs a probe.) Writes of the safe state wait for none of
-this. What arrives between questions, asked for by nobody, is discarded before the next leaves.
+first reply is good enough, as one that was true at some time since it was first asked. (An instrument
+that answers neither in order nor within `PATIENCE` timeouts of its last answer needs a probe.) Writes
+of the safe state wait for none of this. What arrives between questions, asked for by nobody, is
+discarded before the next leaves.
 
 Questions are retried (once, unless marked not repeatable: reading `*ESR?` clears it). Writes are
 retried only if idempotent or if nothing has left yet, and pass the lab's gate at the last moment
@@ -211,8 +212,11 @@ class Session:
             message, owner, timeout, purpose(Purpose.COMMAND), idempotent, matches, None, writes=True
         )
 
-    async def tell(self, message: bytes, *, owner: str = "", idempotent: bool = False) -> int:
-        """Send something that changes the device and is not answered; return when, in lab time."""
+    async def tell(self, message: bytes, *, owner: str = "", idempotent: bool = False, changes: bool = True) -> int:
+        """Send something that is not answered; return when, in lab time.
+
+        Unless it `changes` nothing (credit for a stream), it passes the lab's gate.
+        """
         rank = purpose(Purpose.COMMAND)
         while True:
             await self._usable(owner, rank)
@@ -220,7 +224,7 @@ class Session:
             try:
                 async with self._turns.turn(rank, self._hurry):
                     self._left = False
-                    return await self._send(message, self.timeout, rank, writes=True)
+                    return await self._send(message, self.timeout, rank, writes=changes)
             except HalError:
                 raise
             except _SetAside:

@@ -54,9 +54,8 @@ def test_every_frame_received_has_a_time_and_a_value_of_every_stimulus(demo):
 
 
 def test_the_record_validates_as_nxem(demo):
-    done = subprocess.run(
-        [str(Path(sys.executable).with_name("pynx")), "validate", str(demo.run)], capture_output=True, text=True, timeout=200
-    )
+    command = [str(Path(sys.executable).with_name("pynx")), "validate", str(demo.run)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
     said = done.stdout + done.stderr
     assert "is valid according to the `NXem` application definition" in said, said
     assert "NOT valid" not in said

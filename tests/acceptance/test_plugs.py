@@ -97,7 +97,7 @@ async def test_a_pulled_plug_names_device_and_remedy_and_leaves_the_rest_safe(li
 
 
 async def test_a_link_that_may_reconnect_costs_no_more_than_the_readings_between(lab_file, tmp_path):
-    lab_file.write_text(lab_file.read_text().replace('[links.relays]', '[links.relays]\non_link_lost = "reconnect"'))
+    lab_file.write_text(lab_file.read_text().replace("[links.relays]", '[links.relays]\non_link_lost = "reconnect"'))
     async with Lab.open(lab_file) as lab, lab.record(tmp_path / "runs", sample="plug") as run:
         await lab.devices["argon_valve"].open()
         lab.emulation.links["relays"].unplug()

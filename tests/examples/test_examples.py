@@ -89,7 +89,8 @@ def test_the_control_script_runs_in_a_jupyter_kernel(tmp_path):
         "print(await lab.devices['heater'].temperature.get())\nawait lab.close()",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
-    client = NotebookClient(notebook, timeout=90, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}})
+    place = {"metadata": {"path": str(tmp_path)}}
+    client = NotebookClient(notebook, timeout=90, kernel_name="python3", resources=place)
     client.execute()
     assert "frames on record" in notebook.cells[1].outputs[0]["text"]
     assert float(notebook.cells[3].outputs[0]["text"]) < 70

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import toy
 from hypothesis import given
 from hypothesis import strategies as st
 
-import toy
 from hal.errors import ConfigError, LimitError, UnitError
 from hal.model.limits import Limits, parse_limits
 from hal.testing import Wire, wired

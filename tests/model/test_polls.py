@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-
 import toy
+
 from hal.instrument.address import Scpi
 from hal.model.reading import Quality, Reading
 from hal.model.signal import BACKLOG, SignalR

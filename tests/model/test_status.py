@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-
 import toy
+
 from hal.errors import LinkLost, NoReply, Superseded
 from hal.testing import Wire, wired
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 import toy
+
 from hal import Lab
 from hal.capabilities import Gauge, Heater, SourceMeter
 from hal.errors import CapabilityError, ConfigError, HalError, LinkLost, NoReply, Superseded, WrongInstrument
@@ -275,7 +275,11 @@ class Child:
         tests = str(Path(toy.__file__).parent)
         script.write_text(SCRIPT.format(tests=tests, lab=str(self.lab), body=self.body))
         self.process = await asyncio.create_subprocess_exec(
-            sys.executable, str(script), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {"HAL_LAB": ""}
+            sys.executable,
+            str(script),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=os.environ | {"HAL_LAB": ""},
         )
         assert self.process.stdout is not None
         ready = await asyncio.wait_for(self.process.stdout.readline(), 20)

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 import toy
+
 from hal import Lab
 from hal.capabilities import Gauge, Heater
 from hal.errors import HalError, InterlockTripped, LinkLost
@@ -261,8 +261,7 @@ async def test_a_script_that_sleeps_gets_the_trip_too(tmp_path: Path) -> None:
 
 async def test_a_script_that_ends_before_it_could_notice_gets_it_at_the_end(tmp_path: Path) -> None:
     async def script(lab: Any, bench: Bench) -> None:
-        while lab.trip is None:
-            await asyncio.sleep(0.01)
+        await toy.eventually(lambda: lab.trip is not None)
 
     with pytest.raises(InterlockTripped, match=TRIPPED):
         await run(tmp_path, script)
@@ -297,8 +296,7 @@ async def test_a_script_that_handled_the_refusal_of_a_direct_write_is_not_cancel
 
     async def script(lab: Any, bench: Bench) -> None:
         nonlocal went_on
-        while lab.trip is None:
-            await asyncio.sleep(0.01)
+        await toy.eventually(lambda: lab.trip is not None)
         with pytest.raises(InterlockTripped):
             await lab.heater.gain.put(2.0)
         await asyncio.sleep(30)
@@ -344,9 +342,7 @@ async def test_a_gauge_that_can_not_be_read_counts_as_failed(bench: Bench) -> No
     assert "gauge.pressure < 0.001 Pa can't be seen: gauge: pressure can't be read" in bench.lab.trip.text
 
 
-async def test_a_poll_that_says_nothing_at_all_counts_as_failed(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_poll_that_says_nothing_at_all_counts_as_failed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     async def hang(*_: object) -> None:
         await asyncio.Event().wait()
 
@@ -372,7 +368,9 @@ async def test_a_test_that_raises_counts_as_failed(bench: Bench) -> None:
 
 
 async def test_an_interlock_waits_while_its_link_is_reconnected_and_acts_when_that_fails(tmp_path: Path) -> None:
-    toys = toy.TOYS.replace('driver = "toy:ToyGauge"', 'driver = "toy:ToyGauge"\non_link_lost = "reconnect"\nwithin = 5')
+    toys = toy.TOYS.replace(
+        'driver = "toy:ToyGauge"', 'driver = "toy:ToyGauge"\non_link_lost = "reconnect"\nwithin = 5'
+    )
     lab = await Toys.connect(toy.write_lab(tmp_path, VACUUM, toys=toys))
     bench = Bench(lab)
     link = lab.emulation.links["emulator:gauge"]  # type: ignore[union-attr]
@@ -575,7 +573,9 @@ async def test_with_reconnection_a_script_carries_on(tmp_path: Path) -> None:
 
 
 async def test_another_instrument_on_the_link_found_again_is_not_accepted(tmp_path: Path) -> None:
-    toys = toy.TOYS.replace('driver = "toy:ToyHeater"', 'driver = "toy:ToyHeater"\non_link_lost = "reconnect"\nwithin = 3')
+    toys = toy.TOYS.replace(
+        'driver = "toy:ToyHeater"', 'driver = "toy:ToyHeater"\non_link_lost = "reconnect"\nwithin = 3'
+    )
     lab = await Toys.connect(toy.write_lab(tmp_path, toys=toys))
     bench = Bench(lab)
     bench.heater.calls_itself = "hexapod"

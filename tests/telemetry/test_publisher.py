@@ -138,7 +138,7 @@ def publisher(stage, broker, **settings):
 
 async def until(condition, within=10.0):
     async with asyncio.timeout(within):
-        while not condition():  # noqa: ASYNC110 - conditions of a thread and of other processes
+        while not condition():
             await asyncio.sleep(0.01)
 
 
@@ -405,7 +405,7 @@ async def test_an_event_right_after_a_reading_does_not_wait_for_nagle(stage, mos
         for number in range(60):
             events = telemetry.counts.events
             await stage.shutter.set("open" if number % 2 else "shut")  # an event and a reading
-            while telemetry.counts.events == events:  # noqa: ASYNC110 - looks often, to see how fast it is
+            while telemetry.counts.events == events:
                 await asyncio.sleep(0.0005)
             await asyncio.sleep(0.002)
         assert time.monotonic() - began < 1.5  # 40 ms each would make 2.4 s

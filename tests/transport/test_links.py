@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 import toy
+
 from hal.errors import ConfigError, LinkLost
 from hal.instrument.bench import Bench
 from hal.instrument.serving import PtyPort, TcpPort

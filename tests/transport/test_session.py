@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -374,7 +375,7 @@ async def test_messages_keep_the_pace_the_manual_asks_for() -> None:
     async with benched(pace=0.2) as bench:
         await asyncio.gather(*(bench.ask(q) for q in (b"1", b"2", b"3")))
         times = [time for time, _ in bench.echo.taken]
-        assert [round(later - sooner, 6) for sooner, later in zip(times, times[1:], strict=False)] == [0.2, 0.2]
+        assert [round(later - sooner, 6) for sooner, later in itertools.pairwise(times)] == [0.2, 0.2]
 
 
 async def test_two_devices_share_a_session_and_an_error_names_the_one_that_asked(bench: Bench) -> None:
@@ -579,6 +580,7 @@ async def test_nobody_speaks_on_a_link_reopened_before_it_was_verified() -> None
 
 async def test_a_link_lost_again_while_it_is_verified_does_not_stop_the_world() -> None:
     async with benched(reconnect=Reconnect(3.0)) as bench:
+
         async def verify() -> None:
             bench.link.unplug()
             await bench.ask(b"ID?")
@@ -595,6 +597,7 @@ async def test_a_link_lost_again_while_it_is_verified_does_not_stop_the_world() 
 
 async def test_verifying_may_use_tasks_of_its_own() -> None:
     async with benched(reconnect=Reconnect(3.0)) as bench:
+
         async def verify() -> None:
             assert await asyncio.wait_for(bench.ask(b"ID?"), 1.0) == b"a:ID?"
             assert await asyncio.gather(bench.ask(b"A"), bench.ask(b"B")) == [b"a:A", b"a:B"]
@@ -609,6 +612,7 @@ async def test_verifying_may_use_tasks_of_its_own() -> None:
 
 async def test_a_bug_in_a_drivers_verification_still_ends_in_giving_up() -> None:
     async with benched(reconnect=Reconnect(2.0)) as bench:
+
         async def verify() -> None:
             raise KeyError("bug")
 
@@ -623,6 +627,7 @@ async def test_a_bug_in_a_drivers_verification_still_ends_in_giving_up() -> None
 
 async def test_reconnecting_belongs_to_no_safe_state_though_the_safe_state_found_the_link_lost() -> None:
     async with benched(reconnect=Reconnect(2.0)) as bench:
+
         async def verify() -> None:
             await bench.session.tell(b"!SETUP")
 

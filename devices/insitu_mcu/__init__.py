@@ -1,0 +1,1 @@
+"""Our own microcontroller board (firmware/): heater, analogue inputs, frame pulses, TEDS."""

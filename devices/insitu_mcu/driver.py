@@ -1,0 +1,555 @@
+"""Our in-situ microcontroller board: heats the specimen, reads its inputs, stamps the camera's frame pulses.
+
+Everything that must not wait for a host runs on the board: the heater loop, the ramp, the limits of the
+holder's TEDS, the interlocks. It switches everything off when no heartbeat has come for half a second, so a
+script that blocks the event loop that long is taken for dead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from binascii import crc_hqx
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from hal.errors import DeviceError, LimitError, Refused
+from hal.instrument.address import Calls, Field, ReadOnly, Soft
+from hal.model.capabilities import FrameClock, Heater, Teds, Thermometer
+from hal.model.limits import Limits
+from hal.model.reading import Answer, Quality, Sample
+from hal.model.signal import Kind, SignalR, SignalRW
+from hal.model.status import Status
+from hal.protocols import firmware_gen as gen
+from hal.protocols.firmware import EdgeChunk, Int64, SampleChunk
+from hal.protocols.firmware_gen import (
+    FULL_OUTPUT,
+    Capability,
+    Fault,
+    HeaterMode,
+    ProfileState,
+    ProfileTarget,
+    Segment,
+    SegmentKind,
+    Start,
+    State,
+    TedsState,
+)
+from hal.transport.link import SerialSettings
+
+from . import teds
+from .board import Board
+from .teds import KELVIN, DataSheet
+from .words import FAULTS
+
+CYCLE = 0.001  # s: the control loop's period, in which what it tells is refreshed
+UNKNOWN = -1  # mK: no temperature
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A value out of the board's status report, and the driver's method that sets it."""
+
+    take: Callable[[Any, gen.StatusReply], Any]
+    write: str = ""
+
+    def question(self, device: Any) -> Hashable:
+        return "status"
+
+    async def ask(self, device: Any) -> Answer:
+        answer: Answer = await device.report()
+        return answer
+
+    def value(self, device: Any, payload: Any) -> Any:
+        return self.take(device, payload)
+
+    async def put(self, device: Any, value: Any) -> None:
+        if not self.write:
+            raise LimitError(f"{device.name}: this value can only be read; nothing was sent")
+        await getattr(device, self.write)(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Input(ReadOnly):
+    """The voltage at an analogue input; all are read together."""
+
+    number: int
+
+    def question(self, device: Any) -> Hashable:
+        return "inputs"
+
+    async def ask(self, device: Any) -> Answer:
+        answer: Answer = await device.read_inputs()
+        return answer
+
+    def value(self, device: Any, payload: Any) -> Any:
+        if self.number >= len(payload.counts):
+            return Sample(None, Quality.BAD, "this board has no such input")
+        return float(payload.counts[self.number] * device.volts_per_count)
+
+
+def _temperature(device: Any, status: gen.StatusReply) -> Any:
+    if status.temperature == UNKNOWN:
+        why = "no thermometer (blank TEDS)" if status.sensor is Fault.NONE else FAULTS[status.sensor]
+        return Sample(None, Quality.BAD, why)
+    return status.temperature * 1e-3 - KELVIN
+
+
+def _target(device: Any, status: gen.StatusReply) -> Any:
+    """Where the heater was told to go; an open loop or a heater that is off has no setpoint."""
+    if status.mode is not HeaterMode.CLOSED_LOOP or device.target is None:
+        return Sample(None, Quality.BAD, "the heater follows no setpoint")
+    return device.target
+
+
+def _working(device: Any, status: gen.StatusReply) -> Any:
+    if status.mode is not HeaterMode.CLOSED_LOOP:
+        return Sample(None, Quality.BAD, "the heater follows no setpoint")
+    return status.setpoint * 1e-3 - KELVIN
+
+
+def _power(device: Any, status: gen.StatusReply) -> Any:
+    sheet: DataSheet | None = device.data_sheet
+    if sheet is None:
+        return Sample(None, Quality.BAD, "full power is not known (no TEDS)")
+    return status.output / FULL_OUTPUT * sheet.full_power
+
+
+class InsituMcu(Board):
+    """One board. What it can do follows from what it says of itself when it is connected."""
+
+    @dataclass(frozen=True, slots=True)
+    class Options:
+        """The driver's settings in a lab file."""
+
+        clock_ppm: float = 100.0
+        """Datasheet's limit on the error of the board's crystal."""
+        kp: float | None = None
+        """%/K of output, proportional; None: as the firmware has it. Given one of these, the others are 0."""
+        ki: float = 0.0
+        """%/K/s, integral."""
+        kd: float = 0.0
+        """%/(K/s), derivative of the measured value."""
+        feed_forward: float = 0.0
+        """% of output per K of the setpoint above ambient."""
+        ambient: float = 25.0
+        """degC, for the feed-forward."""
+        slew: float = 0.0
+        """%/s, fastest rise of the output; 0: no limit."""
+        output_max: float = 100.0
+        """%, the most the heater is given; TEDS may allow less."""
+        temperature_max: float | None = None
+        """degC, above it the board switches off; None: as TEDS says."""
+        tolerance: float = 1.0
+        """K: a ramp is done once the temperature is this near."""
+
+    options: Options
+    vendor, model = "insitu-hal", "in-situ microcontroller board"
+    provides: tuple[type, ...] = (Heater, Thermometer, FrameClock, Teds)
+    wires = ("serial", "tcp", "firmware")
+    line = SerialSettings(921600)
+    verified = "against the same firmware on the host and in QEMU; never on a real board"
+
+    temperature = SignalR(
+        float, "degC", at=Told(_temperature), kind=Kind.HINTED, poll=0.1, max_age=CYCLE, doc="Of the specimen."
+    )
+    setpoint = SignalRW(
+        float, "degC", at=Told(_target, "write_setpoint"), limits=(-200.0, 1500.0), of="temperature",
+        supersedes=True, kind=Kind.NORMAL, poll=0.1, doc="Where the heater is to go, at `ramp_rate`.",
+    )  # fmt: skip
+    working_setpoint = SignalR(
+        float, "degC", at=Told(_working), poll=0.1, max_age=CYCLE, doc="Where the setpoint has got to on its way."
+    )
+    ramp_rate = SignalRW(float, "K/s", at=Soft(1.0), limits=(0.001, 1e5), doc="Of the next ramp or set.")
+    power = SignalR(float, "W", at=Told(_power), poll=0.1, max_age=CYCLE, doc="Into the heater, by TEDS.")
+    output = SignalR(
+        float, "%", at=Told(lambda _, s: s.output / FULL_OUTPUT * 100), poll=0.1, max_age=CYCLE, doc="Of the heater."
+    )
+    state = SignalR(str, at=Told(lambda _, s: s.state.name), poll=0.1, varies="in steps", doc="Of its safety.")
+    fault = SignalR(str, at=Told(lambda _, s: s.fault.name), poll=0.1, varies="in steps", doc="The latched cause.")
+    faulted = SignalR(
+        bool, at=Told(lambda _, s: s.state is State.FAULT), poll=0.1, varies="in steps", doc="For interlocks."
+    )
+    profile_state = SignalR(str, at=Told(lambda _, s: s.profile.name), poll=0.1, varies="in steps")
+    digital_in = SignalR(int, at=Told(lambda _, s: s.digital_in), poll=0.1, varies="in steps", doc="Bits.")
+    digital_out = SignalRW(
+        int, at=Told(lambda _, s: s.digital_out, "write_digital"), limits=(0, 65535), poll=0.1, doc="Bits; armed only."
+    )
+    input_0 = SignalR(float, "V", at=Input(0))
+    input_1 = SignalR(float, "V", at=Input(1))
+    input_2 = SignalR(float, "V", at=Input(2))
+    input_3 = SignalR(float, "V", at=Input(3))
+    input_4 = SignalR(float, "V", at=Input(4))
+    input_5 = SignalR(float, "V", at=Input(5))
+    input_6 = SignalR(float, "V", at=Input(6))
+    input_7 = SignalR(float, "V", at=Input(7))
+    pulses = SignalR(int, at=Field("edges", report="counts"), varies="in steps", doc="Edges captured since it started.")
+    pulses_lost = SignalR(
+        int, at=Field("edges_dropped", report="counts", convert=int), varies="in steps", doc="Captured and not sent."
+    )
+    holder_model = SignalR(str, at=Calls("sheet", convert=lambda s: s.model if s else ""), kind=Kind.CONFIG)
+    holder_serial = SignalR(str, at=Calls("sheet", convert=lambda s: s.serial if s else ""), kind=Kind.CONFIG)
+
+    def __init__(self, *args: Any, **given: Any) -> None:
+        super().__init__(*args, **given)
+        self.data_sheet: DataSheet | None = None
+        """The holder's TEDS; None if it is blank."""
+        self.target: float | None = None
+        """degC the heater was told to go to."""
+        self.volts_per_count = 0.0
+        self._fault_told: tuple[int, Fault] = 0, Fault.NONE
+
+    # ------------------------------------------------------------------ connecting
+
+    async def connected(self) -> None:
+        assert self.hello is not None
+        self.volts_per_count = self.hello.adc_full_scale * 1e-6 / (self.hello.adc_full_counts or 1)
+        offered = ((Heater, Capability.HEATER), (Thermometer, Capability.ADC), (FrameClock, Capability.CAPTURE),
+                   (Teds, Capability.EEPROM))  # fmt: skip
+        self.provides = tuple(c for c, bit in offered if self.offers(bit))
+        self.data_sheet = None
+        if self.offers(Capability.EEPROM):
+            try:
+                self.data_sheet = teds.unpacked(await self._teds_area())
+            except ValueError as error:
+                self.context.journal.note("error", self.name, f"{error}; until then it does not arm")
+        status: gen.StatusReply = (await self.report()).payload
+        if self.offers(Capability.HEATER) and not self.read_only:
+            status = await self._tune(status)
+        if status.temperature_max > 0:
+            self.setpoint.narrow(Limits(high=status.temperature_max * 1e-3 - KELVIN), "the holder's TEDS")
+        self.heard(status.state, status.fault)
+        await super().connected()
+
+    async def disconnecting(self) -> None:
+        self.let_go()
+        await super().disconnecting()
+
+    async def _tune(self, status: gen.StatusReply) -> gen.StatusReply:
+        o = self.options
+        if (o.kp is None and o.temperature_max is None) or status.state not in (State.SAFE, State.FAULT):
+            return status
+        per_percent = FULL_OUTPUT / 100
+        hottest = status.temperature_max if o.temperature_max is None else round((o.temperature_max + KELVIN) * 1e3)
+        await self.do(
+            gen.HeaterConfig(
+                (o.kp or 0.0) * per_percent, o.ki * per_percent, o.kd * per_percent, o.feed_forward * per_percent,
+                round((o.ambient + KELVIN) * 1e3), round(o.slew * per_percent),
+                min(round(o.output_max * per_percent), status.output_max), min(hottest, status.temperature_max), 0,
+            )
+        )  # fmt: skip
+        tuned: gen.StatusReply = (await self.report()).payload
+        return tuned
+
+    # ------------------------------------------------------------------ heating
+
+    def ramp(self, to: float, rate: float) -> Status[None]:
+        """Go to `to` (degC) at `rate` (K/s) on the board's own clock; ended early, it holds. Raises `LimitError`."""
+        self._need(Capability.HEATER, "heater")
+        self.setpoint.check(to)
+        self.ramp_rate.check(rate)
+        return self.start(f"ramp to {to:g} degC at {rate:g} K/s", self._ramp(to, rate), on_cancel=self._hold)
+
+    def set(self, value: float) -> Status[None]:
+        """Go to `value` (degC) at `ramp_rate`."""
+        last = self.ramp_rate.last
+        return self.ramp(value, 1.0 if last is None or last.value is None else last.value)
+
+    def hold(self) -> Status[None]:
+        """Stay at the present temperature; a heater that is off stays off."""
+        return self.start("hold", self._hold())
+
+    def off(self) -> Status[None]:
+        """Heater off; the board stays armed for its other outputs."""
+        return self.start("off", self._off())
+
+    async def make_safe(self) -> None:
+        reply: gen.SafeReply = (await self.do(gen.Safe())).reply
+        self.let_go()
+        if reply.state not in (State.SAFE, State.FAULT):
+            raise Refused(self.name, f"it is in {reply.state.name} after SAFE; switch the heater off by hand")
+        self.target = None
+
+    # ------------------------------------------------------------------ safety
+
+    def arm(self) -> Status[None]:
+        """Allow outputs: from now on the board wants a heartbeat. Verbs that need it arm by themselves."""
+        return self.start("arm", self._arm())
+
+    def clear_fault(self) -> Status[None]:
+        """Release the fault that is latched, if its cause is gone."""
+        return self.start("clear fault", self._clear_fault())
+
+    def heard(self, state: State, fault: Fault) -> None:
+        if state is State.FAULT:
+            assert self.hello is not None
+            if self._fault_told != (self.hello.boot, fault):
+                self._fault_told = self.hello.boot, fault
+                self.context.journal.note("error", self.name, f"the board switched everything off: {FAULTS[fault]}")
+        else:
+            self._fault_told = 0, Fault.NONE
+        if state in (State.SAFE, State.FAULT):
+            self.target = None
+
+    def on_event(self, event: gen.Event) -> None:
+        if event.kind is gen.EventKind.FAULT:
+            self.heard(State.FAULT, Fault(event.value))
+
+    # ------------------------------------------------------------------ outputs and profiles
+
+    def set_dac(self, channel: int, percent: float) -> Status[None]:
+        """Set an analogue (or PWM) output, % of full scale."""
+        self._need(Capability.DAC, "analogue outputs")
+        if not 0 <= percent <= 100:
+            raise LimitError(f"{self.name}: output {channel} = {percent:g} % is outside 0 to 100 %; nothing was sent.")
+        return self.start(f"output {channel} = {percent:g} %", self._set_dac(channel, percent))
+
+    def profile(
+        self,
+        target: ProfileTarget,
+        segments: Sequence[Segment],
+        *,
+        start: int,
+        channel: int = 0,
+        repeat: int = 1,
+        at_tick: int | None = None,
+    ) -> Status[None]:
+        """Run a profile on the board's clock, now or at a tick; ended early, what it drives goes off.
+
+        `start` and the segments' values are in the target's unit (mK, 1/65535). Raises `LimitError`.
+        """
+        if target is ProfileTarget.TEMPERATURE:
+            last = start * 1e-3 - KELVIN
+            self.setpoint.check(last)
+            for segment in segments:
+                value = self.setpoint.check(segment.value * 1e-3 - KELVIN)
+                if segment.kind is SegmentKind.RAMP and value != last:
+                    self.ramp_rate.check(abs(value - last) / (segment.duration * 1e-3))
+                last = value
+        work = self._profile(target, tuple(segments), start, channel, repeat, at_tick)
+        return self.start(f"profile of {len(segments)} segments", work, on_cancel=self._end_profile)
+
+    def trigger(self, at_tick: int, *, width: int, period: int = 0, count: int = 1, channel: int = 0) -> Status[None]:
+        """Pulse a trigger output at an exact tick, `width` and `period` in ticks."""
+        self._need(Capability.TRIGGER, "trigger output")
+        return self.start(f"trigger at {at_tick}", self._trigger(channel, gen.Trigger(at_tick, width, period, count)))
+
+    # ------------------------------------------------------------------ streams
+
+    @asynccontextmanager
+    async def sampling(self, channels: Sequence[int], rate: float) -> AsyncIterator[None]:
+        """Stream analogue inputs, `rate` instants a second, inside the block; `on_samples` listeners get chunks."""
+        self._need(Capability.ADC, "analogue inputs")
+        assert self.hello is not None
+        mask = sum(1 << channel for channel in set(channels))
+        request = gen.SamplesStart(mask, round(self.hello.tick_rate / rate), 0)
+        await self._start_samples(request)
+        try:
+            yield
+        finally:
+            await self._stop(gen.Stream.SAMPLES)
+
+    def on_samples(self, listener: Callable[[SampleChunk], None]) -> None:
+        """Call `listener` with every chunk of samples, at once and in order; it must not wait."""
+        self._sample_listeners += (listener,)
+
+    def off_samples(self, listener: Callable[[SampleChunk], None]) -> None:
+        """Undo `on_samples`."""
+        self._sample_listeners = tuple(known for known in self._sample_listeners if known != listener)
+
+    @asynccontextmanager
+    async def capturing(self, rising: Sequence[int] = (0,), falling: Sequence[int] = ()) -> AsyncIterator[None]:
+        """Stamp edges at capture inputs inside the block; `on_pulses` listeners get chunks."""
+        self._need(Capability.CAPTURE, "capture inputs")
+        bits = [sum(1 << channel for channel in set(inputs)) for inputs in (rising, falling)]
+        await self._start_captures(gen.CapturesStart(bits[0], bits[1], 0))
+        try:
+            yield
+        finally:
+            await self._stop(gen.Stream.CAPTURES)
+
+    def on_pulses(self, listener: Callable[[EdgeChunk], None]) -> None:
+        """Call `listener` with every chunk of stamped pulses, at once and in order; it must not wait."""
+        self._edge_listeners += (listener,)
+
+    def off_pulses(self, listener: Callable[[EdgeChunk], None]) -> None:
+        """Undo `on_pulses`."""
+        self._edge_listeners = tuple(known for known in self._edge_listeners if known != listener)
+
+    def lab_time(self, ticks: Int64) -> tuple[Int64, Int64]:
+        """Lab time of ticks of this epoch and its bound, ns. Raises `DeviceError` before it is known."""
+        estimate = self.ticks.estimate()
+        if estimate is None:
+            raise DeviceError(self.name, "its clock is not known yet; wait for a time exchange")
+        return estimate.at(ticks)
+
+    async def _stop(self, stream: gen.Stream) -> None:
+        ledger = self.sampled if stream is gen.Stream.SAMPLES else self.captured
+        ledger.request = None
+        try:
+            await self.do(gen.StreamStop(stream), harmless=True)
+        except DeviceError as error:  # whoever left is done with the stream: this is no error of theirs
+            self.context.journal.note("error", self.name, f"stopping a stream: {error}")
+
+    # ------------------------------------------------------------------ TEDS
+
+    def read_teds(self) -> Status[DataSheet | None]:
+        """Read the holder's data sheet; None if it is blank. Raises `Refused` if it is damaged."""
+        self._need(Capability.EEPROM, "EEPROM")
+        return Status(self._read_teds(), name=f"{self.name} read_teds", device=self, safe_on_error=False)
+
+    def write_teds(self, sheet: DataSheet | None) -> Status[None]:
+        """Write the holder's data sheet (None: erase it). Only with everything off; takes a second."""
+        self._need(Capability.EEPROM, "EEPROM")
+        content = b"\xff" * teds.AREA if sheet is None else sheet.packed()
+        return self.start("write TEDS", self._write_teds(content))
+
+    async def sheet(self) -> Answer:
+        """What was read of the holder when it was connected."""
+        now = self.context.timebase.now()
+        return Answer(self.data_sheet, now, now)
+
+    # ------------------------------------------------------------------ reports behind the signals
+
+    async def report(self) -> Answer:
+        """The status report behind most signals."""
+        done = await self.status()
+        self.heard(done.reply.state, done.reply.fault)
+        return Answer(done.reply, done.exchange.sent, done.exchange.received, done.reply.ticks)
+
+    async def read_inputs(self) -> Answer:
+        """All analogue inputs now."""
+        done = await self.do(gen.Read())
+        return Answer(done.reply, done.exchange.sent, done.exchange.received, done.reply.ticks)
+
+    async def write_setpoint(self, value: float) -> None:
+        """Go to `value` at the ramp rate in force; returns when the board has been told."""
+        await self._arm()
+        rate = await self.ramp_rate.get()
+        await self._tell_setpoint(value, rate)
+
+    async def write_digital(self, value: int) -> None:
+        """All digital outputs at once."""
+        await self._arm()
+        await self.do(gen.DigitalSet(0xFFFF, value))
+
+    # ------------------------------------------------------------------ private
+
+    def _need(self, capability: Capability, what: str) -> None:
+        if self.hello is not None and not self.offers(capability):
+            raise Refused(self.name, f"the board says it has no {what}; nothing was sent")
+
+    async def _arm(self) -> None:
+        reply = await self.beat()
+        if reply.state is State.FAULT:
+            raise Refused(self.name, f"{FAULTS[reply.fault]}; find the cause, then clear_fault()")
+        self.keep_alive()
+        if reply.state is State.SAFE:
+            await self.do(gen.Arm(reply.nonce))
+
+    async def _clear_fault(self) -> None:
+        reply = await self.beat()
+        if reply.state is State.FAULT:
+            await self.do(gen.ClearFault(reply.fault))
+
+    async def _tell_setpoint(self, value: float, rate: float) -> None:
+        await self.do(gen.HeaterSet(round((value + KELVIN) * 1e3), max(1, round(rate * 1e3)) if rate else 0))
+        self.target = value
+
+    async def _ramp(self, to: float, rate: float) -> None:
+        await self.ramp_rate.put(rate)
+        await self._arm()
+        assert self.hello is not None
+        boot = self.hello.boot
+        await self._tell_setpoint(to, rate)
+        async for _ in self._going(boot, self.working_setpoint, lambda now: abs(now - to) < 0.002):
+            pass
+        async for _ in self._going(boot, self.temperature, lambda now: abs(now - to) <= self.options.tolerance):
+            pass
+
+    async def _going(self, boot: int, signal: SignalR[float], reached: Callable[[float], bool]) -> AsyncIterator[None]:
+        """Follow `signal` until `reached`, as long as the board heats."""
+        while True:
+            status: gen.StatusReply = (await self.report()).payload
+            self._look(boot, status)
+            value = signal.at.value(self, status)
+            if isinstance(value, float) and reached(value):
+                return
+            yield
+            await asyncio.sleep(min(signal.poll, 0.05))
+
+    def _look(self, boot: int, status: gen.StatusReply) -> None:
+        """Raise `Refused` if the board gave up what it was doing."""
+        if self.hello is not None and self.hello.boot != boot:
+            raise Refused(self.name, "the board started anew in the middle; look after the specimen, then go on")
+        if status.state is State.FAULT:
+            raise Refused(
+                self.name,
+                f"the board switched everything off: {FAULTS[status.fault]} at tick {status.fault_ticks} "
+                f"({status.fault_value}); find the cause, then clear_fault()",
+            )
+        if status.state is not State.RUN:
+            raise Refused(self.name, f"the board went to {status.state.name} in the middle; see its events")
+
+    async def _hold(self) -> None:
+        status: gen.StatusReply = (await self.report()).payload
+        if status.mode is HeaterMode.CLOSED_LOOP and status.temperature != UNKNOWN:
+            limits = self.setpoint.limits
+            here = status.temperature * 1e-3 - KELVIN
+            await self._tell_setpoint(min(max(here, limits.low), limits.high), 0.0)
+
+    async def _off(self) -> None:
+        await self.do(gen.HeaterOff())
+        self.target = None
+
+    async def _set_dac(self, channel: int, percent: float) -> None:
+        await self._arm()
+        await self.do(gen.DacSet(round(percent / 100 * FULL_OUTPUT)), channel)
+
+    async def _trigger(self, channel: int, request: gen.Trigger) -> None:
+        await self._arm()
+        await self.do(request, channel)
+
+    async def _profile(
+        self, target: ProfileTarget, segments: tuple[Segment, ...], start: int, channel: int, repeat: int,
+        at_tick: int | None,
+    ) -> None:  # fmt: skip
+        await self._arm()
+        assert self.hello is not None
+        boot = self.hello.boot
+        await self.do(gen.ProfileBegin(target, len(segments), repeat, start), channel)
+        for first in range(0, len(segments), 26):
+            await self.do(gen.ProfileSegments(first, segments[first : first + 26]))
+        when = Start.NOW if at_tick is None else Start.AT_TICK
+        await self.do(gen.ProfileStart(when, at_tick or 0, 0))
+        while True:
+            status: gen.StatusReply = (await self.report()).payload
+            if status.profile is ProfileState.DONE:
+                return
+            self._look(boot, status)
+            await asyncio.sleep(0.02)
+
+    async def _end_profile(self) -> None:
+        await self.do(gen.ProfileStop())
+
+    async def _teds_area(self) -> bytes:
+        first: gen.TedsReadReply = (await self.do(gen.TedsRead(0, 128))).reply
+        second: gen.TedsReadReply = (await self.do(gen.TedsRead(128, 128))).reply
+        return first.content + second.content
+
+    async def _read_teds(self) -> DataSheet | None:
+        try:
+            self.data_sheet = teds.unpacked(await self._teds_area())
+        except ValueError as error:
+            raise Refused(self.name, f"{error}") from None
+        return self.data_sheet
+
+    async def _write_teds(self, content: bytes) -> None:
+        for offset in range(0, teds.AREA, 128):
+            await self.do(gen.TedsWrite(offset, content[offset : offset + 128]))
+        await self.do(gen.TedsCommit(crc_hqx(content, 0xFFFF)))
+        async with asyncio.timeout(5.0):
+            while (await self.report()).payload.teds is TedsState.WRITING:  # noqa: ASYNC110 - it is the board that writes
+                await asyncio.sleep(0.02)
+        await self._read_teds()

@@ -1,0 +1,41 @@
+"""What the board's codes mean to a person, and what to do."""
+
+from __future__ import annotations
+
+from hal.protocols.firmware_gen import Fault, Refusal
+
+FAULTS = {
+    Fault.NONE: "no fault",
+    Fault.LEASE: "no heartbeat within the lease",
+    Fault.SENSOR_OPEN: "the thermometer's wire is broken",
+    Fault.SENSOR_SHORT: "the thermometer is shorted",
+    Fault.SENSOR_RANGE: "the thermometer reads what can't be",
+    Fault.SENSOR_RATE: "the temperature changed faster than it can",
+    Fault.OVER_TEMPERATURE: "over-temperature",
+    Fault.PRESSURE_STEP: "a pressure step",
+    Fault.LEVEL: "an interlock's signal left its range",
+    Fault.INTERLOCK_INPUT: "an interlock input is not as it must be",
+    Fault.ON_TIME: "the heater was on for too long",
+    Fault.TEDS_DAMAGED: "the holder's TEDS is damaged",
+    Fault.CONTROL_LATE: "the control loop came late",
+    Fault.COMMANDED: "the host asked for a fault",
+}
+
+REFUSALS = {
+    Refusal.UNKNOWN: "no such command",
+    Refusal.MALFORMED: "its content does not fit",
+    Refusal.NO_SESSION: "it knows no session; it has started anew: look after the specimen, then go on",
+    Refusal.READ_ONLY: "its messages are not this program's; flash firmware that fits",
+    Refusal.STATE: "not in this state; look at `state` and `fault`, after a fault: clear_fault()",
+    Refusal.RANGE: "outside the limits of the holder's TEDS or of the heater's settings",
+    Refusal.NONCE: "the nonce was old; arm again",
+    Refusal.LEASE: "no heartbeat within the lease; no program may block the event loop for half a second",
+    Refusal.TEDS: "the holder's TEDS is damaged or being written; write it anew, or wait",
+    Refusal.INTERLOCK: "an interlock is not met; see its inputs",
+    Refusal.SENSOR: "no thermometer, or it is not well; check its wires and the holder's TEDS",
+    Refusal.BUSY: "still at an earlier one; wait",
+    Refusal.FULL: "no more room",
+    Refusal.NO_CAPABILITY: "this board does not have it",
+    Refusal.INCOMPLETE: "it was not loaded whole",
+    Refusal.CHECKSUM: "the checksum does not match",
+}

@@ -1,0 +1,80 @@
+/* What must hold for anything to be on: watched signals and digital inputs. */
+#include "interlock.h"
+#include <string.h>
+
+void interlocks_init(struct interlocks *interlocks) { memset(interlocks, 0, sizeof *interlocks); }
+
+bool interlocks_set(struct interlocks *interlocks, uint8_t which, const struct msg_interlock *rule)
+{
+    if (which >= INTERLOCK_COUNT || rule->kind > INTERLOCK_KIND_STEP) {
+        return false;
+    }
+    if (rule->kind != INTERLOCK_KIND_OFF) {
+        bool step = rule->kind == INTERLOCK_KIND_STEP;
+        if (rule->input >= board_facts()->adc_channels || rule->passes == 0u ||
+            (step && (rule->threshold <= 0 || rule->window == 0u || rule->window > INTERLOCK_WINDOW))) {
+            return false;
+        }
+    }
+    memset(&interlocks->analogue[which], 0, sizeof interlocks->analogue[which]);
+    interlocks->analogue[which].rule = *rule;
+    return true;
+}
+
+static bool interlock_stepped(const struct interlock *interlock, int16_t now)
+{
+    uint8_t back = interlock->filled < interlock->rule.window ? interlock->filled : interlock->rule.window;
+    for (uint32_t i = 1; i <= back; i++) {
+        int32_t before = interlock->past[(interlock->at + INTERLOCK_WINDOW - i) % INTERLOCK_WINDOW];
+        int32_t moved = now > before ? now - before : before - now;
+        if (moved > interlock->rule.threshold) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum fault interlock_pass(struct interlock *interlock)
+{
+    const struct msg_interlock *rule = &interlock->rule;
+    if (rule->kind == INTERLOCK_KIND_OFF) {
+        return FAULT_NONE;
+    }
+    int16_t now = board_adc(rule->input);
+    bool wrong = false;
+    if (rule->kind == INTERLOCK_KIND_STEP) {
+        wrong = interlock_stepped(interlock, now);
+        interlock->past[interlock->at] = now;
+        interlock->at = (uint8_t)((interlock->at + 1u) % INTERLOCK_WINDOW);
+        if (interlock->filled < INTERLOCK_WINDOW) {
+            interlock->filled++;
+        }
+    } else {
+        wrong = rule->kind == INTERLOCK_KIND_ABOVE ? now > rule->threshold : now < rule->threshold;
+    }
+    interlock->seen = now;
+    interlock->wrong = (uint8_t)(!wrong ? 0u : interlock->wrong < 255u ? interlock->wrong + 1u : 255u);
+    interlock->tripped = interlock->wrong >= rule->passes;
+    if (!interlock->tripped) {
+        return FAULT_NONE;
+    }
+    return rule->kind == INTERLOCK_KIND_STEP ? FAULT_PRESSURE_STEP : FAULT_LEVEL;
+}
+
+enum fault interlocks_pass(struct interlocks *interlocks, int32_t *seen)
+{
+    enum fault fault = FAULT_NONE;
+    for (size_t i = 0; i < INTERLOCK_COUNT; i++) { /* all of them: each keeps its own past */
+        enum fault one = interlock_pass(&interlocks->analogue[i]);
+        if (one != FAULT_NONE && fault == FAULT_NONE) {
+            fault = one;
+            *seen = interlocks->analogue[i].seen;
+        }
+    }
+    interlocks->input = board_digital_in();
+    if (fault == FAULT_NONE && ((interlocks->input ^ interlocks->level) & interlocks->mask) != 0u) {
+        fault = FAULT_INTERLOCK_INPUT;
+        *seen = interlocks->input;
+    }
+    return fault;
+}

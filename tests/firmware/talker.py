@@ -1,0 +1,321 @@
+"""A small host for firmware tests: asks, keeps the lease, collects streams. One for sockets, one for a stepped clock."""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+import threading
+import time
+from binascii import crc_hqx
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+import stm32_parts
+
+from hal.protocols.firmware import FirmwareFraming, command, parse
+from hal.protocols.firmware_gen import (
+    INCOMING,
+    LEASE_MS,
+    SCHEMA,
+    Arm,
+    Captures,
+    ClearFault,
+    Counters,
+    CountersReply,
+    Event,
+    Fault,
+    HeaterConfig,
+    Heartbeat,
+    HeartbeatReply,
+    Hello,
+    HelloReply,
+    Interlock,
+    InterlockKind,
+    InterlockSet,
+    Refused,
+    Request,
+    Safe,
+    Samples,
+    SensorKind,
+    State,
+    Status,
+    StatusReply,
+    Stream,
+    StreamStop,
+    Teds,
+)
+
+R = TypeVar("R")
+BEAT = 0.1  # s between heartbeats
+
+
+class RefusedByBoard(Exception):
+    def __init__(self, refusal: Refused) -> None:
+        super().__init__(str(refusal))
+        self.refusal = refusal
+
+
+@dataclass
+class Heard:
+    """What came unasked."""
+
+    events: list[Event] = field(default_factory=list)
+    samples: list[Samples] = field(default_factory=list)
+    captures: list[Captures] = field(default_factory=list)
+
+    def take(self, message: object) -> None:
+        for kind, into in ((Event, self.events), (Samples, self.samples), (Captures, self.captures)):
+            if isinstance(message, kind):
+                into.append(message)  # type: ignore[attr-defined]
+
+    @property
+    def edges(self) -> int:
+        return sum(len(block.edges) for block in self.captures)
+
+
+class Host:
+    """Asks and is answered; subclasses move the bytes and the time."""
+
+    def __init__(self) -> None:
+        self._framing = FirmwareFraming()
+        self._sequence = 0
+        self._count = 0
+        self._replies: dict[int, tuple[int, bytes]] = {}
+        self._sent: dict[int, int] = {}  # heartbeats by sequence
+        self.session = 0
+        self.beating = False
+        self.heard = Heard()
+        self.beat: HeartbeatReply | None = None
+        self.lock = threading.RLock()
+
+    # ---- bytes and time, in the subclass
+
+    def _write(self, data: bytes) -> None:
+        raise NotImplementedError
+
+    def _wait(self, done: Callable[[], object], seconds: float) -> bool:
+        raise NotImplementedError
+
+    # ---- commands
+
+    def say(self, request: Request[object], channel: int = 0) -> int:
+        with self.lock:
+            self._sequence = (self._sequence + 1) & 0xFF
+            self._replies.pop(self._sequence, None)
+            if isinstance(request, Heartbeat):
+                self._sent[self._sequence] = 1
+            else:
+                self._sent.pop(self._sequence, None)
+            sequence = self._sequence
+            self._write(self._framing.encode(command(request, sequence, channel)))
+            return sequence
+
+    def ask(self, request: Request[R], channel: int = 0, timeout: float = 5) -> R:
+        sequence = self.say(request, channel)
+        if not self._wait(lambda: sequence in self._replies, timeout):
+            raise TimeoutError(f"no reply to {request}")
+        reply = parse(self._replies.pop(sequence)[1])
+        if isinstance(reply, Refused):
+            raise RefusedByBoard(reply)
+        return reply  # type: ignore[return-value]
+
+    def feed(self, data: bytes) -> None:
+        with self.lock:
+            for message in self._framing.feed(data):
+                if message[1] not in INCOMING:
+                    continue
+                if message[1] & 0x80:
+                    if self._sent.pop(message[2], None):
+                        reply = parse(message)
+                        if isinstance(reply, HeartbeatReply):
+                            self.beat = reply
+                    else:
+                        self._replies[message[2]] = (message[1], message)
+                else:
+                    self.heard.take(parse(message))
+
+    def heartbeat(self) -> None:
+        self._count += 1
+        self.say(Heartbeat(self.session, self._count))
+
+    # ---- what tests do again and again
+
+    def hello(self, session: int | None = None) -> HelloReply:
+        self.session = session if session is not None else self.session + 1
+        self._count = 0
+        return self.ask(Hello(self.session, SCHEMA))
+
+    def fresh(self) -> HelloReply:
+        """A new session in SAFE, nothing latched, nothing heard."""
+        self.beating = False
+        hello = self.hello()
+        status = self.ask(Status())
+        if status.state is State.FAULT:
+            self.ask(ClearFault(status.fault))
+        for stream in Stream:
+            self.ask(StreamStop(stream))
+        for number in range(4):
+            self.ask(InterlockSet(Interlock(InterlockKind.OFF, 0, 0, 0, 0)), channel=number)
+        self.heard = Heard()
+        return hello
+
+    def arm(self) -> None:
+        self.beat = None
+        self.heartbeat()
+        self.beating = True
+        if not self._wait(lambda: self.beat is not None, 5):
+            raise TimeoutError("no reply to a heartbeat")
+        assert self.beat is not None
+        self.ask(Arm(self.beat.nonce))
+
+    def safe(self) -> None:
+        self.ask(Safe())
+
+    def status(self) -> StatusReply:
+        return self.ask(Status())
+
+    def counters(self) -> CountersReply:
+        return self.ask(Counters())
+
+    def until_fault(self, cause: Fault, timeout: float = 5) -> StatusReply:
+        end = StatusReply
+        if not self._wait(lambda: any(event.value == cause for event in self.heard.events if event.kind == 2), timeout):
+            raise TimeoutError(f"no fault {cause!r}: {self.status()}")
+        status = self.status()
+        assert isinstance(status, end)
+        return status
+
+
+class SocketHost(Host):
+    """Over a socket, with a thread that reads and keeps the lease while `beating`."""
+
+    def __init__(self, wire: socket.socket) -> None:
+        super().__init__()
+        self._wire = wire
+        self._over = threading.Event()
+        self._news = threading.Condition(self.lock)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _write(self, data: bytes) -> None:
+        self._wire.sendall(data)
+
+    def _wait(self, done: Callable[[], object], seconds: float) -> bool:
+        with self._news:
+            return bool(self._news.wait_for(done, seconds))
+
+    wait = _wait
+
+    def _run(self) -> None:
+        due = 0.0
+        while not self._over.is_set():
+            try:
+                ready, _, _ = select.select([self._wire], [], [], 0.02)
+                data = self._wire.recv(65536) if ready else b""
+            except OSError:
+                return
+            if ready and not data:
+                return
+            with self._news:
+                self.feed(data)
+                if data:
+                    self._news.notify_all()
+            if self.beating and time.monotonic() >= due:
+                due = time.monotonic() + BEAT
+                try:
+                    self.heartbeat()
+                except OSError:
+                    return
+
+    def close(self) -> None:
+        self._over.set()
+        self._thread.join(5)
+
+
+class SteppedHost(Host):
+    """Beside a unicorn board: time is the device's."""
+
+    def __init__(self, board: stm32_parts.Stm32Board) -> None:
+        super().__init__()
+        self.board = board
+        self._due = 0
+
+    def _write(self, data: bytes) -> None:
+        self.board.usart.send(data)
+
+    def run(self, us: int, done: Callable[[], object] = lambda: False, slice_us: int = 200) -> bool:
+        """Lets device time pass, reading and beating, until `done`."""
+        board, end = self.board, self.board.clock.now + us
+        while board.clock.now < end:
+            if done():
+                return True
+            if self.beating and board.clock.now >= self._due:
+                self._due = board.clock.now + round(BEAT * 1e6)
+                self.heartbeat()
+            board.run(min(slice_us, end - board.clock.now))
+            if board.usart.sent:
+                data = bytes(board.usart.sent)
+                board.usart.sent.clear()
+                self.feed(data)
+        return bool(done())
+
+    def _wait(self, done: Callable[[], object], seconds: float) -> bool:
+        return self.run(round(seconds * 1e6), done)
+
+
+# ---- the holder of these tests: a 100 ohm sensor against a 100 ohm reference, heated by up to 300 K
+
+AMBIENT = 296.15  # K
+REFERENCE_COUNTS = 2000
+LIMIT = 380.0  # K
+TEDS = Teds(
+    0x53444554, 1, b"bench holder".ljust(16, b"\0"), b"0001".ljust(16, b"\0"), 20000,
+    SensorKind.RESISTANCE, 0, 1, 1.0, 100.0, 100.0, (273.15, 259.74, 0.0, 0.0), 0.0, 0.0,
+    50.0, 1.0, 200_000, round(LIMIT * 1000), 5000, 65535, 0,
+)  # fmt: skip
+TUNING = HeaterConfig(
+    kp=2000.0, ki=4000.0, kd=0.0, feed_forward=218.0, ambient=round(AMBIENT * 1000), slew=0,
+    output_max=65535, temperature_max=round(LIMIT * 1000), on_time_max=0,
+)  # fmt: skip
+
+
+def eeprom(teds: Teds | None = TEDS, size: int = 4096) -> bytes:
+    """The content of a memory with this TEDS; blank without."""
+    if teds is None:
+        return b"\xff" * size
+    record = teds.pack()
+    return (record + struct.pack("<H", crc_hqx(record, 0xFFFF))).ljust(size, b"\xff")
+
+
+def with_serial(number: bytes) -> Teds:
+    return replace(TEDS, serial=number.ljust(16, b"\0"))
+
+
+@dataclass
+class Plant:
+    """What the heater heats: one time constant."""
+
+    kelvin: float = AMBIENT
+    hottest: float = AMBIENT
+    tau: float = 0.5  # s
+    rise: float = 300.0  # K at full output
+
+    def advance(self, output: float, dt: float) -> None:
+        """`output` from 0 to 1."""
+        steps = max(1, round(dt / 0.002))
+        for _ in range(steps):
+            self.kelvin += (output * self.rise - (self.kelvin - AMBIENT)) * dt / steps / self.tau
+        self.hottest = max(self.hottest, self.kelvin)
+
+    @property
+    def counts(self) -> int:
+        ohms = 100.0 * (1 + (self.kelvin - 273.15) / 259.74)
+        return min(4095, round(ohms / 100.0 * REFERENCE_COUNTS))
+
+
+__all__ = [
+    "AMBIENT", "LEASE_MS", "LIMIT", "REFERENCE_COUNTS", "TEDS", "TUNING", "Heard", "Host", "Plant", "RefusedByBoard",
+    "SocketHost", "SteppedHost", "eeprom", "with_serial",
+]  # fmt: skip

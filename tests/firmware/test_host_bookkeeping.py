@@ -1,0 +1,146 @@
+"""What the host keeps of the board: streams accounted for, its clock, the holder's data sheet."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from devices.insitu_mcu import teds
+from devices.insitu_mcu.clock import TickClock, TimeExchange
+from devices.insitu_mcu.streams import Captured, Sampled
+from devices.insitu_mcu.teds import DataSheet
+from hal.protocols import firmware_gen as gen
+from hal.protocols.firmware import EdgeChunk, SampleChunk
+
+PER_BLOCK, INPUTS, PERIOD = 13, 8, 50
+
+
+def blocks(*numbers: int, dropped: int = 0, shift: int = 0) -> SampleChunk:
+    """Blocks as a board sends them that drops nothing; `shift`: instants that were never taken."""
+    ticks = np.concatenate([(np.arange(PER_BLOCK) + n * PER_BLOCK + shift) * PERIOD for n in numbers])
+    counts = np.zeros((len(ticks), INPUTS), np.int16)
+    b = len(numbers)
+    return SampleChunk(
+        1, tuple(range(INPUTS)), PERIOD, ticks, counts, np.array(numbers), np.full(b, dropped),
+        np.zeros(b, np.uint8), 0,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def sampled():
+    ledger = Sampled()
+    ledger.begin(gen.SamplesStart(0xFF, PERIOD, 0))
+    ledger.per_block = PER_BLOCK
+    return ledger
+
+
+def test_a_whole_stream_has_nothing_lost(sampled):
+    for n in range(100):
+        sampled.take(blocks(n))
+    assert sampled.received == 100 * PER_BLOCK * INPUTS == sampled.expected
+    assert (sampled.lost, sampled.dropped, sampled.lost_blocks) == (0, 0, 0)
+
+
+def test_blocks_that_never_came_are_counted_as_lost_on_the_wire(sampled):
+    sampled.take(blocks(1, 2, 5))
+    assert sampled.lost_blocks == 3
+    assert sampled.lost == 3 * PER_BLOCK * INPUTS
+
+
+def test_what_the_board_dropped_or_missed_is_not_counted_twice(sampled):
+    sampled.take(blocks(0))
+    sampled.take(blocks(3, dropped=2 * PER_BLOCK * INPUTS))
+    sampled.take(blocks(4, dropped=(2 * PER_BLOCK + 4) * INPUTS, shift=4))
+    assert sampled.dropped == (2 * PER_BLOCK + 4) * INPUTS
+    assert sampled.lost == 0
+
+
+def test_credit_is_due_before_the_board_runs_out_of_it(sampled):
+    due = [n for n in range(sampled.window) if sampled.take(blocks(n))]
+    assert due
+    assert due[0] < sampled.window / 2
+    sampled.granted = sampled.due()
+    assert sampled.due() is None
+    assert sampled.due(again=True) == sampled.granted
+
+
+def test_edges_are_received_dropped_or_lost():
+    captured = Captured()
+    captured.begin(gen.CapturesStart(1, 0, 0))
+    ticks = np.arange(10)
+    for number, first, dropped in ((0, 0, 0), (2, 25, 5)):  # block 1 with ten edges is lost, five were dropped
+        captured.take(
+            EdgeChunk(
+                1, ticks, np.zeros(10, np.uint8), np.ones(10, np.bool_), first + ticks, np.array([number]), dropped, 0, 0
+            )  # fmt: skip
+        )
+    assert (captured.received, captured.dropped, captured.lost, captured.lost_blocks) == (20, 5, 10, 1)
+
+
+@given(
+    ppm=st.floats(-90, 90),
+    there=st.lists(st.integers(20_000, 3_000_000), min_size=1, max_size=60),
+    back=st.integers(20_000, 3_000_000),
+    seed=st.integers(0, 100),
+)
+def test_the_lab_time_of_a_tick_is_within_its_bound_whatever_the_ways_take(ppm, there, back, seed):
+    rate, origin, rng = 1_000_000 * (1 + ppm * 1e-6), 1_750_000_000_000_000_000, np.random.default_rng(seed)
+    start = 2**32 - 5_000_000  # ticks: the counter wraps meanwhile
+
+    def tick(lab: int) -> int:
+        return start + int((lab - origin) * rate / 1e9)
+
+    clock = TickClock(ppm=100.0)
+    clock.new_epoch(9, 1_000_000)
+    sent = origin
+    for way in there:
+        came = sent + way
+        left = came + 40_000
+        received = left + int(back * rng.random()) + 20_000
+        clock.add(TimeExchange(9, sent, tick(came), tick(left), received))
+        sent = received + int(rng.integers(50_000_000, 900_000_000))
+    estimate = clock.estimate()
+    for lab in (origin, origin + 3_000_000_000, sent, sent + 60_000_000_000):
+        time, bound = estimate.at(np.array([tick(lab)]))
+        assert abs(int(time[0]) - lab) <= int(bound[0]) + 1000  # a tick is 1000 ns
+
+
+def test_a_new_epoch_forgets_the_clock_and_keeps_the_exchanges():
+    clock = TickClock(ppm=100.0)
+    clock.new_epoch(1, 1_000_000)
+    clock.add(TimeExchange(1, 0, 5, 6, 1000))
+    clock.new_epoch(2, 1_000_000)
+    assert clock.estimate() is None
+    assert len(clock.exchanges) == 1
+
+
+SHEET = DataSheet(
+    model="gas-cell 7", serial="0417", calibrated=date(2026, 3, 1), sensor=gen.SensorKind.RESISTANCE, sensor_channel=0,
+    reference_channel=1, gain=2.0, reference=500.0, nominal=278.2, coefficients=(0.0, 1236.5, 0.0, 0.0),
+    temperature_min=-50.0, temperature_max=900.0, full_power=0.15, heater=278.2, rate_max=5000.0,
+)  # fmt: skip
+
+
+def test_a_data_sheet_comes_back_as_it_was_written():
+    back = teds.unpacked(SHEET.packed())
+    assert back is not None
+    assert (back.model, back.serial, back.calibrated, back.sensor) == ("gas-cell 7", "0417", date(2026, 3, 1), SHEET.sensor)
+    assert back.coefficients == pytest.approx(SHEET.coefficients, abs=1e-4)
+    assert (back.temperature_max, back.full_power) == pytest.approx((900.0, 0.15))
+
+
+def test_an_erased_area_is_blank_and_a_changed_byte_is_damage():
+    assert teds.unpacked(b"\xff" * teds.AREA) is None
+    area = bytearray(SHEET.packed())
+    area[30] ^= 1
+    with pytest.raises(ValueError, match="checksum"):
+        teds.unpacked(bytes(area))
+
+
+def test_a_name_too_long_for_the_eeprom_is_refused():
+    with pytest.raises(ValueError, match="room for 16"):
+        DataSheet(**{f: getattr(SHEET, f) for f in SHEET.__slots__} | {"model": "a very long model name"}).packed()
