@@ -5,8 +5,8 @@ PY := $(VENV)/bin/python
 UV := $(shell command -v uv 2>/dev/null)
 PYTHON ?= python3
 # Debian packages behind the tests that need a real tool.
-APT := mosquitto
-TOOLS := mosquitto
+APT := mosquitto mosquitto-clients openssl make gcc libc6-dev gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm cppcheck
+TOOLS := mosquitto mosquitto_sub openssl cc arm-none-eabi-gcc qemu-system-arm cppcheck
 
 .PHONY: demo test lint bench docs tools clean
 
@@ -30,6 +30,8 @@ docs: $(VENV)/docs.stamp
 
 # Python packages: uv where it is, pip otherwise.
 $(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1). Type: make PYTHON=python3.12 ..."; exit 1; }
 ifdef UV
 	uv venv -q --python $(PYTHON) $(VENV)
 else

@@ -1,14 +1,13 @@
-"""The board as such: who it is, that its host lives, what time it is, and what it streams unasked."""
+"""The board as such: who it is, how it is spoken to, that its host lives, what time it is."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from hal.errors import ConfigError, DeviceError, NoReply, ProtocolError, Refused, WrongInstrument
+from hal.errors import ConfigError, DeviceError, LinkLost, NoReply, ProtocolError, Refused, WrongInstrument
 from hal.gate import Purpose, acting
 from hal.instrument.instrument import Instrument
 from hal.model.reading import Answer
@@ -21,7 +20,6 @@ from hal.transport.session import Exchange
 from hal.transport.tap import Tap
 
 from .clock import TickClock, TimeExchange
-from .streams import Captured, Sampled
 from .words import REFUSALS
 
 R = TypeVar("R")
@@ -44,7 +42,7 @@ class Done:
 
 
 class Board(Instrument):
-    """A board of ours on a serial line or socket; the heater and its friends are in `InsituMcu`."""
+    """A board of ours on a serial line or socket; `StreamingBoard` adds its streams, `InsituMcu` what it is for."""
 
     TIMEOUT = 0.1  # s: an answer takes 2 ms
     TRIES = 6
@@ -62,8 +60,6 @@ class Board(Instrument):
         """Who answered, and what it offers."""
         self.ticks = TickClock(ppm=self.options.clock_ppm)
         """The board's clock against lab time."""
-        self.sampled = Sampled()
-        self.captured = Captured()
         self.events: list[Event] = []
         """What the board told of itself in this epoch."""
         self._session_id = secrets.randbits(32) | 1
@@ -73,11 +69,7 @@ class Board(Instrument):
         self._nonce = 0
         self._beating: asyncio.Task[None] | None = None
         self._timing: asyncio.Task[None] | None = None
-        self._crediting: asyncio.Task[None] | None = None
         self._again: asyncio.Task[None] | None = None
-        self._sample_listeners: tuple[Callable[[firmware.SampleChunk], None], ...] = ()
-        self._edge_listeners: tuple[Callable[[firmware.EdgeChunk], None], ...] = ()
-        self._telemetry_listeners: tuple[Callable[[Telemetry], None], ...] = ()
 
     # ------------------------------------------------------------------ who is there
 
@@ -123,16 +115,20 @@ class Board(Instrument):
         """Whether the board says it has it."""
         return self.hello is not None and bool(self.hello.capabilities & capability)
 
+    def need(self, capability: gen.Capability, what: str) -> None:
+        if self.hello is not None and not self.offers(capability):
+            raise Refused(self.name, f"the board says it has no {what}; nothing was sent")
+
     async def connected(self) -> None:
         for _ in range(BURST):
             await self.exchange_time()
-        if not self.read_only:
+        if not self.read_only and not self.context.gate.closed:
             await self._resume_streams()
         self._timing = self._timing or asyncio.create_task(self._keep_time(), name=f"{self.name} time")
 
     async def disconnecting(self) -> None:
-        tasks = [t for t in (self._beating, self._timing, self._crediting, self._again) if t is not None]
-        self._beating = self._timing = self._crediting = self._again = None
+        tasks = [t for t in (self._beating, self._timing, self._again) if t is not None]
+        self._beating = self._timing = self._again = None
         for task in tasks:
             task.cancel()
         if tasks:
@@ -239,10 +235,8 @@ class Board(Instrument):
         if refused.reason is Refusal.NO_SESSION:
             self._start_again()
         detail = f" ({refused.detail})" if refused.detail else ""
-        return Refused(
-            self.name,
-            f"{type(request).__name__} was refused in {refused.state.name}: {REFUSALS.get(refused.reason, '?')}{detail}",
-        )
+        why = REFUSALS.get(refused.reason, refused.reason.name)
+        return Refused(self.name, f"{type(request).__name__} was refused in {refused.state.name}: {why}{detail}")
 
     def _new_epoch(self, hello: gen.HelloReply, *, anew: bool) -> None:
         self.ticks.new_epoch(hello.boot, hello.tick_rate)
@@ -262,7 +256,9 @@ class Board(Instrument):
 
     async def _acquaint(self) -> None:
         try:
-            await self._verify()
+            hello: gen.HelloReply = (await self.do(gen.Hello(self._session_id, gen.SCHEMA))).reply
+            if self.hello is None or hello.boot != self.hello.boot:  # else it was told late, and is known
+                await self._verify()
         except DeviceError as error:
             self.context.journal.note("error", self.name, str(error))
 
@@ -277,6 +273,8 @@ class Board(Instrument):
                     continue  # another at once
                 except DeviceError as error:
                     self.context.journal.note("error", self.name, f"heartbeat: {error}")
+                    if isinstance(error, LinkLost) and not self.reconnecting:
+                        return
                 await asyncio.sleep(max(0.0, due - loop.time()))
 
     async def _keep_time(self) -> None:
@@ -296,66 +294,25 @@ class Board(Instrument):
     def _wire_gone(self, reason: OSError) -> None:
         self.session.lose(self.name, reason)
 
-    # ------------------------------------------------------------------ private: streams
-
     async def _resume_streams(self) -> None:
-        """Streams that were running when the link or the board went, begun anew: numbers start at 0 again."""
-        if self.sampled.request is not None:
-            await self._start_samples(self.sampled.request)
-        if self.captured.request is not None:
-            await self._start_captures(self.captured.request)
-
-    async def _start_samples(self, request: gen.SamplesStart) -> gen.SamplesStartReply:
-        self.sampled.begin(request)
-        reply: gen.SamplesStartReply = (await self.do(replace(request, credit=self.sampled.window))).reply
-        self.sampled.per_block = reply.per_block
-        return reply
-
-    async def _start_captures(self, request: gen.CapturesStart) -> None:
-        self.captured.begin(request)
-        await self.do(replace(request, credit=self.captured.window))
-
-    def _samples_came(self, chunk: firmware.SampleChunk) -> None:
-        if self.sampled.take(chunk):
-            self._grant()
-        for listener in self._sample_listeners:
-            self._hand(listener, chunk)
-
-    def _edges_came(self, chunk: firmware.EdgeChunk) -> None:
-        if self.captured.take(chunk):
-            self._grant()
-        for listener in self._edge_listeners:
-            self._hand(listener, chunk)
-
-    def _hand(self, listener: Callable[[Any], None], what: Any) -> None:
-        try:
-            listener(what)
-        except Exception as error:  # one listener's trouble must not cost the others their data
-            self.context.journal.note("error", self.name, f"a listener failed: {type(error).__name__}: {error}")
+        """Streams that were running when the link or the board went, begun anew."""
 
     def _grant(self, *, again: bool = False) -> None:
-        if self._crediting is None or self._crediting.done():
-            self._crediting = asyncio.create_task(self._send_credits(again), name=f"{self.name} credits")
+        """Grant the board credit for its streams."""
 
-    async def _send_credits(self, again: bool) -> None:
-        """Grant what is due; `again`, whatever is due or not: a lost credit must not end a stream."""
-        for ledger in (self.sampled, self.captured):
-            while ledger.request is not None and (limit := ledger.due(again)) is not None:
-                again = False
-                message = self._message(gen.Credit(ledger.stream, limit))
-                try:
-                    await self.session.tell(message, owner=self.name, idempotent=True, changes=False)
-                except DeviceError:
-                    return  # the link is gone; begun anew with fresh credits
-                ledger.granted = limit
+    def _samples_came(self, chunk: firmware.SampleChunk) -> None: ...
+
+    def _edges_came(self, chunk: firmware.EdgeChunk) -> None: ...
+
+    def _telemetry_came(self, line: Telemetry) -> None: ...
 
     def _told(self, message: Telemetry | Event) -> None:
         if isinstance(message, Telemetry):
-            for listener in self._telemetry_listeners:
-                self._hand(listener, message)
+            self._telemetry_came(message)
             return
         if message.kind is EventKind.BOOT:
-            self._start_again()
+            if self.hello is not None:  # else it is from before us
+                self._start_again()
             return
         self.events.append(message)
         del self.events[:-1000]

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import asyncio
 from binascii import crc_hqx
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
-from hal.errors import DeviceError, LimitError, Refused
-from hal.instrument.address import Calls, Field, ReadOnly, Soft
+from hal.errors import DeviceError, LimitError, NoReply, Refused
+from hal.gate import Purpose, acting
+from hal.instrument.address import Calls, Field, Soft
 from hal.model.capabilities import FrameClock, Heater, Teds, Thermometer
 from hal.model.limits import Limits
-from hal.model.reading import Answer, Quality, Sample
+from hal.model.reading import Answer, Noise
 from hal.model.signal import Kind, SignalR, SignalRW
 from hal.model.status import Status
 from hal.protocols import firmware_gen as gen
-from hal.protocols.firmware import EdgeChunk, Int64, SampleChunk
 from hal.protocols.firmware_gen import (
     FULL_OUTPUT,
     Capability,
@@ -32,91 +33,24 @@ from hal.protocols.firmware_gen import (
     ProfileTarget,
     Segment,
     SegmentKind,
+    SensorKind,
     Start,
     State,
     TedsState,
 )
 from hal.transport.link import SerialSettings
+from hal.transport.session import LinkState
 
-from . import teds
-from .board import Board
+from . import addresses, teds
+from .addresses import UNKNOWN, Input, Told
+from .streaming import StreamingBoard
 from .teds import KELVIN, DataSheet
 from .words import FAULTS
 
 CYCLE = 0.001  # s: the control loop's period, in which what it tells is refreshed
-UNKNOWN = -1  # mK: no temperature
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """A value out of the board's status report, and the driver's method that sets it."""
-
-    take: Callable[[Any, gen.StatusReply], Any]
-    write: str = ""
-
-    def question(self, device: Any) -> Hashable:
-        return "status"
-
-    async def ask(self, device: Any) -> Answer:
-        answer: Answer = await device.report()
-        return answer
-
-    def value(self, device: Any, payload: Any) -> Any:
-        return self.take(device, payload)
-
-    async def put(self, device: Any, value: Any) -> None:
-        if not self.write:
-            raise LimitError(f"{device.name}: this value can only be read; nothing was sent")
-        await getattr(device, self.write)(value)
-
-
-@dataclass(frozen=True, slots=True)
-class Input(ReadOnly):
-    """The voltage at an analogue input; all are read together."""
-
-    number: int
-
-    def question(self, device: Any) -> Hashable:
-        return "inputs"
-
-    async def ask(self, device: Any) -> Answer:
-        answer: Answer = await device.read_inputs()
-        return answer
-
-    def value(self, device: Any, payload: Any) -> Any:
-        if self.number >= len(payload.counts):
-            return Sample(None, Quality.BAD, "this board has no such input")
-        return float(payload.counts[self.number] * device.volts_per_count)
-
-
-def _temperature(device: Any, status: gen.StatusReply) -> Any:
-    if status.temperature == UNKNOWN:
-        why = "no thermometer (blank TEDS)" if status.sensor is Fault.NONE else FAULTS[status.sensor]
-        return Sample(None, Quality.BAD, why)
-    return status.temperature * 1e-3 - KELVIN
-
-
-def _target(device: Any, status: gen.StatusReply) -> Any:
-    """Where the heater was told to go; an open loop or a heater that is off has no setpoint."""
-    if status.mode is not HeaterMode.CLOSED_LOOP or device.target is None:
-        return Sample(None, Quality.BAD, "the heater follows no setpoint")
-    return device.target
-
-
-def _working(device: Any, status: gen.StatusReply) -> Any:
-    if status.mode is not HeaterMode.CLOSED_LOOP:
-        return Sample(None, Quality.BAD, "the heater follows no setpoint")
-    return status.setpoint * 1e-3 - KELVIN
-
-
-def _power(device: Any, status: gen.StatusReply) -> Any:
-    sheet: DataSheet | None = device.data_sheet
-    if sheet is None:
-        return Sample(None, Quality.BAD, "full power is not known (no TEDS)")
-    return status.output / FULL_OUTPUT * sheet.full_power
-
-
-class InsituMcu(Board):
+class InsituMcu(StreamingBoard):
     """One board. What it can do follows from what it says of itself when it is connected."""
 
     @dataclass(frozen=True, slots=True)
@@ -141,6 +75,8 @@ class InsituMcu(Board):
         """%, the most the heater is given; TEDS may allow less."""
         temperature_max: float | None = None
         """degC, above it the board switches off; None: as TEDS says."""
+        adc_noise: float = 1.0
+        """Counts, one sigma: scatter of the board's converter."""
         tolerance: float = 1.0
         """K: a ramp is done once the temperature is this near."""
 
@@ -152,19 +88,35 @@ class InsituMcu(Board):
     verified = "against the same firmware on the host and in QEMU; never on a real board"
 
     temperature = SignalR(
-        float, "degC", at=Told(_temperature), kind=Kind.HINTED, poll=0.1, max_age=CYCLE, doc="Of the specimen."
+        float,
+        "degC",
+        at=Told(addresses.temperature),
+        kind=Kind.HINTED,
+        poll=0.1,
+        max_age=CYCLE,
+        doc="Of the specimen.",
     )
     setpoint = SignalRW(
-        float, "degC", at=Told(_target, "write_setpoint"), limits=(-200.0, 1500.0), of="temperature",
+        float, "degC", at=Told(addresses.target, "write_setpoint"), limits=(-200.0, 1500.0), of="temperature",
         supersedes=True, kind=Kind.NORMAL, poll=0.1, doc="Where the heater is to go, at `ramp_rate`.",
     )  # fmt: skip
     working_setpoint = SignalR(
-        float, "degC", at=Told(_working), poll=0.1, max_age=CYCLE, doc="Where the setpoint has got to on its way."
+        float,
+        "degC",
+        at=Told(addresses.working_setpoint),
+        poll=0.1,
+        max_age=CYCLE,
+        doc="Where the setpoint has got to on its way.",
     )
     ramp_rate = SignalRW(float, "K/s", at=Soft(1.0), limits=(0.001, 1e5), doc="Of the next ramp or set.")
-    power = SignalR(float, "W", at=Told(_power), poll=0.1, max_age=CYCLE, doc="Into the heater, by TEDS.")
+    power = SignalR(float, "W", at=Told(addresses.power), poll=0.1, max_age=CYCLE, doc="Into the heater, by TEDS.")
     output = SignalR(
-        float, "%", at=Told(lambda _, s: s.output / FULL_OUTPUT * 100), poll=0.1, max_age=CYCLE, doc="Of the heater."
+        float,
+        "%",
+        at=Told(lambda _, s: s.output / FULL_OUTPUT * 100),
+        poll=0.1,
+        max_age=CYCLE,
+        doc="Of the heater.",
     )
     state = SignalR(str, at=Told(lambda _, s: s.state.name), poll=0.1, varies="in steps", doc="Of its safety.")
     fault = SignalR(str, at=Told(lambda _, s: s.fault.name), poll=0.1, varies="in steps", doc="The latched cause.")
@@ -174,7 +126,11 @@ class InsituMcu(Board):
     profile_state = SignalR(str, at=Told(lambda _, s: s.profile.name), poll=0.1, varies="in steps")
     digital_in = SignalR(int, at=Told(lambda _, s: s.digital_in), poll=0.1, varies="in steps", doc="Bits.")
     digital_out = SignalRW(
-        int, at=Told(lambda _, s: s.digital_out, "write_digital"), limits=(0, 65535), poll=0.1, doc="Bits; armed only."
+        int,
+        at=Told(lambda _, s: s.digital_out, "write_digital"),
+        limits=(0, 65535),
+        poll=0.1,
+        doc="Bits; armed only.",
     )
     input_0 = SignalR(float, "V", at=Input(0))
     input_1 = SignalR(float, "V", at=Input(1))
@@ -198,6 +154,8 @@ class InsituMcu(Board):
         self.target: float | None = None
         """degC the heater was told to go to."""
         self.volts_per_count = 0.0
+        self._tuned = 0
+        """The epoch in which the heater loop was given its settings."""
         self._fault_told: tuple[int, Fault] = 0, Fault.NONE
 
     # ------------------------------------------------------------------ connecting
@@ -215,38 +173,58 @@ class InsituMcu(Board):
             except ValueError as error:
                 self.context.journal.note("error", self.name, f"{error}; until then it does not arm")
         status: gen.StatusReply = (await self.report()).payload
-        if self.offers(Capability.HEATER) and not self.read_only:
-            status = await self._tune(status)
-        if status.temperature_max > 0:
-            self.setpoint.narrow(Limits(high=status.temperature_max * 1e-3 - KELVIN), "the holder's TEDS")
+        await self._learn_noise()
+        self._limit(status)
+        if self.options.temperature_max is not None:
+            self.setpoint.narrow(Limits(high=self.options.temperature_max), "temperature_max in the lab file")
         self.heard(status.state, status.fault)
         await super().connected()
 
     async def disconnecting(self) -> None:
+        if self._beating is not None and self.session.state is LinkState.OPEN:
+            with suppress(DeviceError), acting(Purpose.SAFE):  # it would switch off by itself, and latch a fault
+                await self.do(gen.Safe(), tries=2)
         self.let_go()
         await super().disconnecting()
 
-    async def _tune(self, status: gen.StatusReply) -> gen.StatusReply:
-        o = self.options
-        if (o.kp is None and o.temperature_max is None) or status.state not in (State.SAFE, State.FAULT):
-            return status
-        per_percent = FULL_OUTPUT / 100
-        hottest = status.temperature_max if o.temperature_max is None else round((o.temperature_max + KELVIN) * 1e3)
-        await self.do(
-            gen.HeaterConfig(
-                (o.kp or 0.0) * per_percent, o.ki * per_percent, o.kd * per_percent, o.feed_forward * per_percent,
-                round((o.ambient + KELVIN) * 1e3), round(o.slew * per_percent),
-                min(round(o.output_max * per_percent), status.output_max), min(hottest, status.temperature_max), 0,
-            )
-        )  # fmt: skip
-        tuned: gen.StatusReply = (await self.report()).payload
-        return tuned
+    async def _learn_noise(self) -> None:
+        """How far the temperature scatters: a count of the converter, by the holder's data sheet."""
+        sheet = self.data_sheet
+        if sheet is None or sheet.sensor is not SensorKind.RESISTANCE:
+            return
+        counts = (await self.do(gen.Read())).reply.counts
+        if sheet.reference_channel < len(counts) and (full := counts[sheet.reference_channel] * sheet.gain) > 0:
+            kelvin = abs(sheet.coefficients[1]) / sheet.nominal * sheet.reference / full
+            self.temperature.noise = Noise(absolute=self.options.adc_noise * kelvin, resolution=kelvin)
+
+    async def _tune(self) -> None:
+        """Give the heater loop what the lab file says; the board takes it while everything is off."""
+        o, status = self.options, (await self.report()).payload
+        assert self.hello is not None
+        if self._tuned == self.hello.boot or not self.offers(Capability.HEATER):
+            return
+        if o.kp is not None or o.temperature_max is not None:
+            percent = FULL_OUTPUT / 100
+            hottest = inf if o.temperature_max is None else (o.temperature_max + KELVIN) * 1e3
+            config = gen.HeaterConfig(
+                (o.kp or 0.0) * percent, o.ki * percent, o.kd * percent, o.feed_forward * percent,
+                round((o.ambient + KELVIN) * 1e3), round(o.slew * percent),
+                min(round(o.output_max * percent), status.output_max), round(min(hottest, status.temperature_max)), 0,
+            )  # fmt: skip
+            await self.do(config)
+        self._tuned = self.hello.boot
+
+    def _limit(self, status: gen.StatusReply) -> None:
+        """What the holder allows is what may be asked for."""
+        if status.temperature_max > 0:
+            by = "the holder's TEDS" if self.data_sheet is not None else "the board, which has no TEDS"
+            self.setpoint.narrow(Limits(high=status.temperature_max * 1e-3 - KELVIN), by)
 
     # ------------------------------------------------------------------ heating
 
     def ramp(self, to: float, rate: float) -> Status[None]:
         """Go to `to` (degC) at `rate` (K/s) on the board's own clock; ended early, it holds. Raises `LimitError`."""
-        self._need(Capability.HEATER, "heater")
+        self.need(Capability.HEATER, "heater")
         self.setpoint.check(to)
         self.ramp_rate.check(rate)
         return self.start(f"ramp to {to:g} degC at {rate:g} K/s", self._ramp(to, rate), on_cancel=self._hold)
@@ -294,13 +272,14 @@ class InsituMcu(Board):
 
     def on_event(self, event: gen.Event) -> None:
         if event.kind is gen.EventKind.FAULT:
-            self.heard(State.FAULT, Fault(event.value))
+            known = event.value in Fault._value2member_map_
+            self.heard(State.FAULT, Fault(event.value) if known else Fault.NONE)
 
     # ------------------------------------------------------------------ outputs and profiles
 
     def set_dac(self, channel: int, percent: float) -> Status[None]:
         """Set an analogue (or PWM) output, % of full scale."""
-        self._need(Capability.DAC, "analogue outputs")
+        self.need(Capability.DAC, "analogue outputs")
         if not 0 <= percent <= 100:
             raise LimitError(f"{self.name}: output {channel} = {percent:g} % is outside 0 to 100 %; nothing was sent.")
         return self.start(f"output {channel} = {percent:g} %", self._set_dac(channel, percent))
@@ -332,76 +311,19 @@ class InsituMcu(Board):
 
     def trigger(self, at_tick: int, *, width: int, period: int = 0, count: int = 1, channel: int = 0) -> Status[None]:
         """Pulse a trigger output at an exact tick, `width` and `period` in ticks."""
-        self._need(Capability.TRIGGER, "trigger output")
+        self.need(Capability.TRIGGER, "trigger output")
         return self.start(f"trigger at {at_tick}", self._trigger(channel, gen.Trigger(at_tick, width, period, count)))
-
-    # ------------------------------------------------------------------ streams
-
-    @asynccontextmanager
-    async def sampling(self, channels: Sequence[int], rate: float) -> AsyncIterator[None]:
-        """Stream analogue inputs, `rate` instants a second, inside the block; `on_samples` listeners get chunks."""
-        self._need(Capability.ADC, "analogue inputs")
-        assert self.hello is not None
-        mask = sum(1 << channel for channel in set(channels))
-        request = gen.SamplesStart(mask, round(self.hello.tick_rate / rate), 0)
-        await self._start_samples(request)
-        try:
-            yield
-        finally:
-            await self._stop(gen.Stream.SAMPLES)
-
-    def on_samples(self, listener: Callable[[SampleChunk], None]) -> None:
-        """Call `listener` with every chunk of samples, at once and in order; it must not wait."""
-        self._sample_listeners += (listener,)
-
-    def off_samples(self, listener: Callable[[SampleChunk], None]) -> None:
-        """Undo `on_samples`."""
-        self._sample_listeners = tuple(known for known in self._sample_listeners if known != listener)
-
-    @asynccontextmanager
-    async def capturing(self, rising: Sequence[int] = (0,), falling: Sequence[int] = ()) -> AsyncIterator[None]:
-        """Stamp edges at capture inputs inside the block; `on_pulses` listeners get chunks."""
-        self._need(Capability.CAPTURE, "capture inputs")
-        bits = [sum(1 << channel for channel in set(inputs)) for inputs in (rising, falling)]
-        await self._start_captures(gen.CapturesStart(bits[0], bits[1], 0))
-        try:
-            yield
-        finally:
-            await self._stop(gen.Stream.CAPTURES)
-
-    def on_pulses(self, listener: Callable[[EdgeChunk], None]) -> None:
-        """Call `listener` with every chunk of stamped pulses, at once and in order; it must not wait."""
-        self._edge_listeners += (listener,)
-
-    def off_pulses(self, listener: Callable[[EdgeChunk], None]) -> None:
-        """Undo `on_pulses`."""
-        self._edge_listeners = tuple(known for known in self._edge_listeners if known != listener)
-
-    def lab_time(self, ticks: Int64) -> tuple[Int64, Int64]:
-        """Lab time of ticks of this epoch and its bound, ns. Raises `DeviceError` before it is known."""
-        estimate = self.ticks.estimate()
-        if estimate is None:
-            raise DeviceError(self.name, "its clock is not known yet; wait for a time exchange")
-        return estimate.at(ticks)
-
-    async def _stop(self, stream: gen.Stream) -> None:
-        ledger = self.sampled if stream is gen.Stream.SAMPLES else self.captured
-        ledger.request = None
-        try:
-            await self.do(gen.StreamStop(stream), harmless=True)
-        except DeviceError as error:  # whoever left is done with the stream: this is no error of theirs
-            self.context.journal.note("error", self.name, f"stopping a stream: {error}")
 
     # ------------------------------------------------------------------ TEDS
 
     def read_teds(self) -> Status[DataSheet | None]:
         """Read the holder's data sheet; None if it is blank. Raises `Refused` if it is damaged."""
-        self._need(Capability.EEPROM, "EEPROM")
+        self.need(Capability.EEPROM, "EEPROM")
         return Status(self._read_teds(), name=f"{self.name} read_teds", device=self, safe_on_error=False)
 
     def write_teds(self, sheet: DataSheet | None) -> Status[None]:
         """Write the holder's data sheet (None: erase it). Only with everything off; takes a second."""
-        self._need(Capability.EEPROM, "EEPROM")
+        self.need(Capability.EEPROM, "EEPROM")
         content = b"\xff" * teds.AREA if sheet is None else sheet.packed()
         return self.start("write TEDS", self._write_teds(content))
 
@@ -436,17 +358,14 @@ class InsituMcu(Board):
 
     # ------------------------------------------------------------------ private
 
-    def _need(self, capability: Capability, what: str) -> None:
-        if self.hello is not None and not self.offers(capability):
-            raise Refused(self.name, f"the board says it has no {what}; nothing was sent")
-
     async def _arm(self) -> None:
         reply = await self.beat()
         if reply.state is State.FAULT:
             raise Refused(self.name, f"{FAULTS[reply.fault]}; find the cause, then clear_fault()")
         self.keep_alive()
         if reply.state is State.SAFE:
-            await self.do(gen.Arm(reply.nonce))
+            await self._tune()
+            await self.do(gen.Arm(self._nonce))
 
     async def _clear_fault(self) -> None:
         reply = await self.beat()
@@ -549,7 +468,12 @@ class InsituMcu(Board):
         for offset in range(0, teds.AREA, 128):
             await self.do(gen.TedsWrite(offset, content[offset : offset + 128]))
         await self.do(gen.TedsCommit(crc_hqx(content, 0xFFFF)))
-        async with asyncio.timeout(5.0):
-            while (await self.report()).payload.teds is TedsState.WRITING:  # noqa: ASYNC110 - it is the board that writes
-                await asyncio.sleep(0.02)
+        for _ in range(250):
+            status: gen.StatusReply = (await self.report()).payload
+            if status.teds is not TedsState.WRITING:
+                break
+            await asyncio.sleep(0.02)
+        else:
+            raise NoReply(self.name, "the holder's EEPROM is still being written after 5 s; check its wires")
         await self._read_teds()
+        self._limit(status)

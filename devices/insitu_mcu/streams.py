@@ -25,6 +25,7 @@ class _Ledger:
         """Blocks with lower numbers may be sent."""
         self.next = 0
         """Number of the block expected next."""
+        self._seen = -1
         self.lost_blocks = 0
         """Blocks that the board sent or dropped and that never came."""
         self.received = 0
@@ -35,15 +36,25 @@ class _Ledger:
     def due(self, again: bool = False) -> int | None:
         """The limit to grant now; None while there is enough, unless it is to be said `again`."""
         limit = self.next + self.window
-        return limit if again or limit - self.granted >= self.window // 4 else None
+        if again:
+            # Nothing has come since: all that was granted may have been lost, then one block more says how far it is.
+            stuck, self._seen = self.next == self._seen, self.next
+            return max(limit, self.granted + stuck)
+        return limit if limit - self.granted >= self.window // 4 else None
+
+    def end(self, told: StreamStopReply) -> None:
+        """The stream has ended; the board says how many blocks there were and how much it dropped."""
+        self.lost_blocks += max(0, told.blocks - self.next)
+        self.next = max(self.next, told.blocks)
+        self.dropped = max(self.dropped, told.dropped)
 
     def _begin(self) -> None:
-        self.granted, self.next = self.window, 0
+        self.granted, self.next, self._seen = self.window, 0, -1
         self.lost_blocks = self.received = self.dropped = 0
 
     def _blocks(self, first: int, last: int, n: int) -> bool:
         """Note blocks `first` to `last`, n of them; whether credit is due."""
-        self.lost_blocks += last + 1 - self.next - n
+        self.lost_blocks += max(0, last + 1 - self.next - n)
         self.next = last + 1
         return self.due() is not None
 
@@ -88,10 +99,6 @@ class Sampled(_Ledger):
         self.dropped = int(chunk.dropped[-1])
         self._end = int(chunk.ticks[-1]) + chunk.period
         return due
-
-    def end(self, told: StreamStopReply) -> None:
-        """The stream was stopped; the board says how much there was."""
-        self.request = None
 
     _period = 0
 

@@ -149,6 +149,10 @@ class Merlin(CameraInstrument):
 
     async def begin(self) -> None:
         o = self.options
+        if int((await self.get("DETECTORSTATUS")).payload) != State.IDLE:
+            # Left running by a script that died, or begun in the Merlin software: settings would be refused.
+            self.context.journal.note("note", self.name, "was filming already; stopped, to begin anew")
+            await self.cease()
         await self.set("CONTINUOUSRW", int(o.continuous))
         if o.counter_depth:
             await self.set("COUNTERDEPTH", o.counter_depth)

@@ -88,7 +88,7 @@ class Merlin:
         self._hold = self._burst(0.0)
         self._truth: deque[tuple[int, NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]] = deque()
         self._kept = 0
-        self.pulses: list[Callable[[NDArray[np.float64], NDArray[np.float64]], None]] = []
+        self.pulses: list[Callable[[NDArray[Any], NDArray[Any]], None]] = []
         """Its trigger output: told when exposures began and ended (seconds lived), once they have."""
 
     # ------------------------------------------------------------------ control port

@@ -24,7 +24,7 @@ CORTEX_FLAGS := -std=c11 -Os -g -ffreestanding -ffunction-sections -fdata-sectio
 	-Icore -Iboards/common -Iboards/common/include -DBUILD_ID=$(CORTEX_BUILD_ID)
 CORTEX_GCC := -mcpu=cortex-m4 -mthumb -mfloat-abi=hard -mfpu=fpv4-sp-d16 -fno-tree-loop-distribute-patterns \
 	-Wstack-usage=512 -fstack-usage
-# ReleaseSmall-like: zig adds its own sanitizer otherwise. No stack protector, no unwinding: there is no libc to call.
+# No sanitizer, stack protector or unwinding, which zig adds by itself: there is no libc to call.
 CORTEX_ZIG := -target thumb-freestanding-eabihf -mcpu=cortex_m4+vfp4d16sp -fno-builtin -fno-sanitize=all \
 	-fno-stack-protector -fno-unwind-tables -fno-asynchronous-unwind-tables
 
@@ -35,14 +35,16 @@ zig-images: $(CORTEX_IMAGES:%=$(OUT)/zig/%.elf)
 define image
 $(OUT)/$(1).elf: $$(CORTEX_SOURCES) $$($(1)_SOURCES) $$(CORTEX_HEADERS)
 	@mkdir -p $(OUT)/$(1)
-	$$(CROSS)gcc $$(CORTEX_GCC) $$(CORTEX_FLAGS) $$(CORTEX_WARNINGS) $$($(1)_FLAGS) \
+	@echo $$@
+	@$$(CROSS)gcc $$(CORTEX_GCC) $$(CORTEX_FLAGS) $$(CORTEX_WARNINGS) $$($(1)_FLAGS) \
 		-I$$(or $$($(1)_FOLDER),boards/$(1)) $$(CORTEX_SOURCES) $$($(1)_SOURCES) -dumpdir $(OUT)/$(1)/ \
 		-nostdlib -Wl,--gc-sections -Wl,--fatal-warnings -Wl,-Map=$(OUT)/$(1).map \
 		-T$$(or $$($(1)_FOLDER),boards/$(1))/memory.ld -lgcc -o $$@
 
 $(OUT)/zig/$(1).elf: $$(CORTEX_SOURCES) $$($(1)_SOURCES) $$(CORTEX_HEADERS)
 	@mkdir -p $(OUT)/zig
-	$$(ZIG) cc $$(CORTEX_ZIG) $$(CORTEX_FLAGS) $$(CORTEX_WARNINGS) $$($(1)_FLAGS) \
+	@echo $$@
+	@$$(ZIG) cc $$(CORTEX_ZIG) $$(CORTEX_FLAGS) $$(CORTEX_WARNINGS) $$($(1)_FLAGS) \
 		-I$$(or $$($(1)_FOLDER),boards/$(1)) $$(CORTEX_SOURCES) $$($(1)_SOURCES) \
 		-nostdlib -lcompiler_rt -Wl,--gc-sections,-e,startup_reset \
 		-T$$(or $$($(1)_FOLDER),boards/$(1))/memory.ld -o $$@
@@ -51,4 +53,17 @@ $(foreach name,$(CORTEX_IMAGES),$(eval $(call image,$(name))))
 
 # What openocd, dfu-util and st-flash want.
 $(OUT)/%.bin: $(OUT)/%.elf
-	$(CROSS)objcopy -O binary $< $@
+	@$(CROSS)objcopy -O binary $< $@
+
+.PHONY: boards-lint
+boards-lint:
+	@mkdir -p $(OUT)
+	@for board in $(CORTEX_BOARDS); do \
+	  for source in boards/common/*.c boards/$$board/*.c; do \
+	    $(CROSS)gcc $(CORTEX_GCC) $(CORTEX_FLAGS) $(CORTEX_WARNINGS) -fanalyzer -Iboards/$$board -c $$source \
+	      -o $(OUT)/analyzed.o || exit 1; \
+	  done; \
+	  cppcheck --quiet --std=c11 --enable=warning,style,performance,portability --error-exitcode=1 \
+	    --suppress=missingIncludeSystem --suppress=unusedStructMember \
+	    -Icore -Iboards/common -Iboards/$$board boards/common/*.c boards/$$board/*.c || exit 1; \
+	done

@@ -179,12 +179,7 @@ void app_poll(void)
     app_feed(self);
 }
 
-void app_tick_1khz(void)
-{
-    uint32_t before = board_critical_begin();
-    control_pass(&app);
-    board_critical_end(before);
-}
+void app_tick_1khz(void) { control_pass(&app); }
 
 void app_sample(uint32_t ticks) { samples_take(&app.samples, clock_extend(&app.clock, ticks)); }
 

@@ -70,7 +70,8 @@ bool board_eeprom_write(uint16_t at, const uint8_t *bytes, size_t n);
 /* ---- Housekeeping */
 
 void board_watchdog_feed(void);
-/* Interrupts off, nestable: returns what board_critical_end() is to restore. */
+/* Keeps out the interrupts that call app_*(), nestable: returns what board_critical_end() is to restore. Held for
+   as long as a command's handler runs (tens of microseconds): a link without FIFO needs its own interrupt above. */
 uint32_t board_critical_begin(void);
 void board_critical_end(uint32_t before);
 

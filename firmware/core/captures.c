@@ -55,6 +55,7 @@ bool captures_next(struct captures *captures, uint32_t tick_rate, uint8_t *paylo
         wire_put_u32(&p, captures->dropped);
         wire_put_u32(&p, board_capture_overruns() - captures->overruns);
         wire_put_u8(&p, (uint8_t)n);
+        // cppcheck-suppress knownConditionTrueFalse ; it takes n for 0, which `queued > 0u` rules out
         for (uint32_t i = 0; i < n; i++) {
             p += msg_edge_pack(&captures->queue[(captures->tail + i) % CAPTURES_QUEUE], p);
         }

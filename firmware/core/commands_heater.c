@@ -1,12 +1,6 @@
 /* Commands: the specimen heater. */
 #include "command.h"
 
-static bool heater_is_profiled(const struct app *self)
-{
-    return profile_busy(&self->profile) && (self->profile.head.target == PROFILE_TARGET_TEMPERATURE ||
-                                            self->profile.head.target == PROFILE_TARGET_OUTPUT);
-}
-
 /* What stands in the way of heating at all. */
 static enum refusal heater_hindrance(const struct app *self)
 {
@@ -16,7 +10,7 @@ static enum refusal heater_hindrance(const struct app *self)
     if (self->teds.record.sensor != SENSOR_KIND_NONE && (self->sensor.wrong != FAULT_NONE || !self->sensor.known)) {
         return REFUSAL_SENSOR;
     }
-    return heater_is_profiled(self) ? REFUSAL_BUSY : REFUSAL_NONE;
+    return profile_heats(&self->profile) ? REFUSAL_BUSY : REFUSAL_NONE;
 }
 
 static enum refusal heater_config(struct call *call)
@@ -75,7 +69,7 @@ static enum refusal heater_output(struct call *call)
 static enum refusal heater_switch_off(struct call *call)
 {
     struct app *self = call->app;
-    if (heater_is_profiled(self)) {
+    if (profile_heats(&self->profile)) {
         profile_stop(&self->profile);
     }
     heater_off(&self->heater);

@@ -54,8 +54,7 @@ static enum refusal stream_telemetry(struct call *call)
     if (start.period == 0u) {
         return command_refuse(call, REFUSAL_RANGE, 1);
     }
-    uint32_t period = (uint32_t)clock_of_ms(&self->clock, start.period);
-    telemetry_start(&self->telemetry, period, start.credit, call->now);
+    telemetry_start(&self->telemetry, clock_of_ms(&self->clock, start.period), start.credit, call->now);
     return REFUSAL_NONE;
 }
 

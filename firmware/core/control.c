@@ -13,7 +13,8 @@ static enum fault control_judge(struct app *self, uint64_t now, uint64_t since, 
         return (enum fault)self->interlock_fault;
     }
     *seen = sensor_millikelvin(&self->sensor);
-    if (self->heater.mode != HEATER_MODE_OFF && self->sensor.wrong != FAULT_NONE) {
+    bool heats = self->heater.mode != HEATER_MODE_OFF || profile_heats(&self->profile);
+    if (heats && self->sensor.wrong != FAULT_NONE) {
         return (enum fault)self->sensor.wrong;
     }
     if (self->over >= CONTROL_OVER_PASSES) {

@@ -294,7 +294,7 @@ static inline bool msg_edge_unpack(struct msg_edge *m, const uint8_t *from, size
 #define MSG_SEGMENT_SIZE 9u
 struct msg_segment {
     uint8_t kind; /* how */
-    uint32_t duration; /* at least 1 [ms] */
+    uint32_t duration; /* 1 ms to a week [ms] */
     int32_t value; /* in the target's unit */
 };
 static inline size_t msg_segment_pack(const struct msg_segment *m, uint8_t *to)
@@ -1184,7 +1184,7 @@ static inline bool msg_stream_stop_unpack(struct msg_stream_stop *m, const uint8
     return true;
 }
 
-/* Blocks with a number below `limit` may be sent. Only ever raises; repeat it freely, raise it when nothing comes. */
+/* Blocks with a number below `limit` may be sent. It only rises; repeat it freely, raise it when nothing comes. */
 #define MSG_CREDIT_SIZE 5u
 struct msg_credit {
     uint8_t stream; /* which */
@@ -1525,7 +1525,7 @@ static inline bool msg_interlock_set_unpack(struct msg_interlock_set *m, const u
     if (size != 6u) {
         return false;
     }
-    (void)msg_interlock_unpack(&m->interlock, p, MSG_INTERLOCK_SIZE); p += MSG_INTERLOCK_SIZE;
+    (void)msg_interlock_unpack(&m->interlock, p, MSG_INTERLOCK_SIZE);
     return true;
 }
 

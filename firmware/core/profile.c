@@ -18,7 +18,8 @@ bool profile_load(struct profile *profile, uint8_t first, uint8_t n, const struc
         return false;
     }
     for (uint8_t i = 0; i < n; i++) {
-        if (segments[i].kind > SEGMENT_KIND_RAMP || segments[i].duration == 0u) {
+        if (segments[i].kind > SEGMENT_KIND_RAMP || segments[i].duration == 0u ||
+            segments[i].duration > PROFILE_LONGEST_MS) {
             return false;
         }
     }

@@ -5,6 +5,7 @@
 #include "messages_gen.h"
 
 #define PROFILE_SEGMENTS 64u
+#define PROFILE_LONGEST_MS (7u * 24u * 3600u * 1000u) /* of a segment: so that 64 of them fit into 64-bit ticks */
 
 struct profile {
     struct msg_segment segments[PROFILE_SEGMENTS];
@@ -40,6 +41,13 @@ bool profile_pass(struct profile *profile, const struct clock *clock, uint64_t n
 static inline bool profile_busy(const struct profile *profile)
 {
     return profile->state == PROFILE_STATE_WAITING || profile->state == PROFILE_STATE_RUNNING;
+}
+
+/* True where it drives the heater, or waits to. */
+static inline bool profile_heats(const struct profile *profile)
+{
+    return profile_busy(profile) && (profile->head.target == PROFILE_TARGET_TEMPERATURE ||
+                                     profile->head.target == PROFILE_TARGET_OUTPUT);
 }
 
 #endif

@@ -33,15 +33,15 @@ enum replay_verdict replay_check(const struct replay *replay, const struct frame
 
 void replay_keep(struct replay *replay, const struct frame *command, const struct frame *reply)
 {
-    uint8_t ahead = (uint8_t)(command->sequence - replay->newest);
+    uint8_t behind = (uint8_t)(replay->newest - command->sequence);
     if (!replay->any) {
         replay->newest = command->sequence;
         replay->seen = 1;
-    } else if (ahead > 0u && ahead < 128u) {
+    } else if (behind >= 128u) {
+        uint8_t ahead = (uint8_t)(command->sequence - replay->newest);
         replay->seen = (uint8_t)(ahead < MSG_REPLIES_KEPT ? (uint32_t)replay->seen << ahead | 1u : 1u);
         replay->newest = command->sequence;
-    } else {
-        uint8_t behind = (uint8_t)(replay->newest - command->sequence);
+    } else if (behind < MSG_REPLIES_KEPT) { /* replay_check() called it new, so it is */
         replay->seen = (uint8_t)(replay->seen | 1u << behind);
     }
     replay->any = true;

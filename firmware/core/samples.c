@@ -16,7 +16,7 @@ uint8_t samples_start(struct samples *samples, uint16_t mask, uint32_t period, u
     samples_init(samples, kept);
     samples->mask = mask;
     for (uint32_t i = 0; i < 16u; i++) {
-        samples->channels = (uint8_t)(samples->channels + (mask >> i & 1u));
+        samples->channels = (uint8_t)(samples->channels + ((uint32_t)mask >> i & 1u));
     }
     uint32_t most = MSG_SAMPLES_COUNTS_MAX / samples->channels;
     uint32_t soon = tick_rate / 1000u * SAMPLES_BLOCK_MS / period;

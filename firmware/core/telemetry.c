@@ -10,7 +10,7 @@ void telemetry_init(struct telemetry *telemetry, struct counters *counters)
     telemetry->counters = counters;
 }
 
-void telemetry_start(struct telemetry *telemetry, uint32_t period, uint32_t credit, uint64_t now)
+void telemetry_start(struct telemetry *telemetry, uint64_t period, uint32_t credit, uint64_t now)
 {
     struct counters *kept = telemetry->counters;
     telemetry_init(telemetry, kept);

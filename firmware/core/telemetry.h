@@ -11,7 +11,7 @@ struct telemetry {
     uint32_t head;      /* counts up for ever */
     uint32_t tail;
     bool running;
-    uint32_t period;    /* ticks */
+    uint64_t period;    /* ticks */
     uint64_t next;      /* tick of the next line */
     uint32_t number;    /* of the next line sent */
     uint32_t limit;     /* credit */
@@ -20,7 +20,7 @@ struct telemetry {
 };
 
 void telemetry_init(struct telemetry *telemetry, struct counters *counters);
-void telemetry_start(struct telemetry *telemetry, uint32_t period, uint32_t credit, uint64_t now);
+void telemetry_start(struct telemetry *telemetry, uint64_t period, uint32_t credit, uint64_t now);
 void telemetry_stop(struct telemetry *telemetry);
 /* Control pass: takes a line where one is due. */
 void telemetry_add(struct telemetry *telemetry, const struct msg_telemetry *line);

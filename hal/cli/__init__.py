@@ -7,6 +7,7 @@ Exit codes: 0 all well; 1 something is wrong and the message says what; 2 the co
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
 from collections.abc import Sequence
 
@@ -16,7 +17,7 @@ from ..errors import HalError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; print errors as sentences, not as tracebacks."""
     parser = build()
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(_lab_first(list(sys.argv[1:] if arguments is None else arguments)))
     if not hasattr(options, "work"):
         parser.print_help()
         return 2
@@ -25,6 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except asyncio.CancelledError:
+        print("ended by a signal; a lab that was open is in its safe state", file=sys.stderr)
+        return 143
     except BrokenPipeError:
         return 0
     except HalError as error:
@@ -32,6 +36,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for note in getattr(error, "__notes__", ()):
             print(f"hal: {note}", file=sys.stderr)
         return 1
+
+
+def _lab_first(arguments: list[str]) -> list[str]:
+    """Put ``--lab FILE`` of `hal run` before the script: argparse takes no option between its arguments."""
+    if arguments[:1] == ["run"]:
+        end = arguments.index("--") if "--" in arguments else len(arguments)
+        for place, word in enumerate(arguments[:end]):
+            if word == "--lab" and place + 1 < end:
+                lab = arguments[place : place + 2]
+                return ["run", *lab, *arguments[1:place], *arguments[place + 2 :]]
+            if word.startswith("--lab="):
+                return ["run", word, *arguments[1:place], *arguments[place + 1 :]]
+    return arguments
 
 
 def build() -> argparse.ArgumentParser:

@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ..errors import HalError
+
 
 def add(verbs: Any) -> None:
     """Add the command."""
@@ -27,7 +29,10 @@ def add(verbs: Any) -> None:
 
 def work(options: argparse.Namespace) -> int:
     """Serve until interrupted."""
-    return asyncio.run(serve(options))
+    try:
+        return asyncio.run(serve(options))
+    except OSError as error:
+        raise HalError(f"emulate: {error.strerror or error} ({error.filename or options.ports or 'port'})") from None
 
 
 async def serve(options: argparse.Namespace) -> int:
@@ -37,6 +42,11 @@ async def serve(options: argparse.Namespace) -> int:
     from ..runtime.truth import Truth
 
     config = load(options.lab)
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    if sys.platform != "win32":
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, ended.set)
     emulation = await Emulation(config).start(ports_from=options.ports)
     truth = Truth(emulation) if options.truth else None
     places = {
@@ -55,11 +65,6 @@ async def serve(options: argparse.Namespace) -> int:
         if options.write:
             print(f"\nlab file for them: {options.write}")
         print("Ctrl-C ends them.", flush=True)
-    ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    if sys.platform != "win32":
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, ended.set)
     try:
         while not ended.is_set():
             try:

@@ -27,6 +27,8 @@ class Context:
         self.gate = gate or Gate()
         self.journal = Journal(self.timebase)
         self.polls = Polls()
+        self.tripped: str | None = None
+        """What happened, while a trip is in force."""
         self.pending: set[Pending] = set()
         self.reached: set[asyncio.Task[object]] = set()
         """The tasks that have met the trip in force, as an error raised to them."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Never, Protocol, Self, 
 
 from ..errors import HalError, LimitError, ProtocolError
 from ..gate import Purpose, purpose
+from ..units import unit as known_unit
 from .limits import Limits
 from .reading import Answer, Noise, Quality, Reading, Sample
 from .safety import Condition
@@ -94,6 +95,7 @@ class SignalR(Generic[T]):
         `noise`: scatter of repeated readings. `varies`: how to go from one reading to the next.
         `max_gap`: seconds between readings across which nothing is interpolated (None: 5 periods, 1 s at least).
         """
+        known_unit(unit)  # a unit nobody knows is a mistake in the driver: tell it where it stands
         self.dtype, self.unit, self.at, self.kind, self.__doc__ = dtype, unit, at, kind, doc
         self.poll = poll if poll is not None else 10.0 if kind is Kind.CONFIG else 1.0
         self.max_age, self.aperture, self.noise, self.varies = max_age, aperture, noise, varies
@@ -201,10 +203,12 @@ class SignalR(Generic[T]):
 
     def below(self: SignalR[float], limit: float) -> Condition:
         """The condition that this stays below `limit` (in the signal's unit)."""
+        _number(self, limit)
         return Condition(self, lambda value: value < limit, f"{self.path} < {limit:g} {self.unit}".rstrip())
 
     def above(self: SignalR[float], limit: float) -> Condition:
         """The condition that this stays above `limit` (in the signal's unit)."""
+        _number(self, limit)
         return Condition(self, lambda value: value > limit, f"{self.path} > {limit:g} {self.unit}".rstrip())
 
     # ------------------------------------------------------------------ for drivers and polls
@@ -348,6 +352,11 @@ class SignalRW(SignalR[T]):
         middle = (begun + now) // 2
         context.journal.note("set", self.device.name, f"{self.path} = {value} {self.unit}".rstrip(), value=value)
         self.publish(Reading(value, self.unit, middle, now - middle, 0.0 if self.dtype in (int, float) else None))
+
+
+def _number(signal: SignalR[Any], limit: Any) -> None:
+    if isinstance(limit, bool) or not isinstance(limit, Real) or not math.isfinite(float(limit)):
+        raise ValueError(f"{signal.path}: {limit!r} is no limit; give a number in {signal.unit or 'its unit'}")
 
 
 def _shown(payload: Any) -> str:

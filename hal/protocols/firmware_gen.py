@@ -302,7 +302,7 @@ class Segment:
     kind: SegmentKind
     """How."""
     duration: int
-    """At least 1 [ms]."""
+    """1 ms to a week [ms]."""
     value: int
     """In the target's unit."""
 
@@ -1257,7 +1257,7 @@ class StreamStop(Request["StreamStopReply"]):
 
 @dataclass(frozen=True, slots=True)
 class Credit(Request[None]):
-    """Blocks with a number below `limit` may be sent. Only ever raises; repeat it freely, raise it when nothing comes."""
+    """Blocks with a number below `limit` may be sent. It only rises; repeat it freely, raise it when nothing comes."""
 
     TYPE: ClassVar[int] = 0x14
     ACCESS: ClassVar[str] = "setup"

@@ -16,6 +16,7 @@ cut into chunks of at most about a quarter of a second, and one-dimensional colu
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import time
@@ -55,6 +56,9 @@ from .tree import SUMMARY_BYTES, create, is_fast
 
 FLUSH_PERIOD = 0.4  # s
 PATIENCE = 0.3  # s; a chunk that isn't full by then is written in part
+SPARE = 4 << 20
+"""Bytes set aside beside the file, for HDF5 to close it with when the disk is full."""
+_UNCLOSED: list[object] = []
 LIBVER = ("v110", "v110")  # SWMR needs 1.10; anything newer would shut out older programs
 
 
@@ -70,6 +74,7 @@ class NexusWriter:
             raise RecordError(f"{self.path}: there is a run of this name already; choose another name")
         self._lock = WriterLock(self.path)
         self._lock.acquire()
+        self._spare = self.path.with_name(f".{self.path.name}.spare")
         self._closed = False
         self._flushed = time.monotonic()
         passing = self.path.with_name(f".{self.path.name}.new")
@@ -95,6 +100,8 @@ class NexusWriter:
         }
         self._events = _Table(self._file[EVENTS])
         self._aligned: dict[str, list[tuple[int, dict[str, Array]]]] = {name: [] for name in self._cameras}
+        with contextlib.suppress(OSError):  # without it a full disk is just harder to survive
+            self._spare.write_bytes(bytes(SPARE))
         self.append_event(plan.start_time, "start", text=plan.title)
         self._write(everything=True)
 
@@ -237,6 +244,23 @@ class NexusWriter:
         finally:
             self._shut()
 
+    def abandon(self) -> None:
+        """Give up after a failed write: keep what is on disk, for `repair` to mend.
+
+        Some room that was set aside is let go, so that HDF5 may still write what it holds. If even that
+        fails its objects are kept for ever: HDF5 would write again, and crash, as each is let go.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        self._spare.unlink(missing_ok=True)
+        try:
+            self._file.close()
+        except (OSError, RuntimeError):
+            _UNCLOSED.append((self._file, self._frames, self._readings, self._events))
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(_UNCLOSED))
+        self._lock.release()
+
     def __enter__(self) -> Self:
         return self
 
@@ -297,6 +321,7 @@ class NexusWriter:
 
     def _shut(self) -> None:
         self._closed = True
+        self._spare.unlink(missing_ok=True)
         try:
             self._file.close()
         except (OSError, RuntimeError) as error:

@@ -9,9 +9,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..frames.frame import Reason
 from ..frames.stimuli import can_be_aligned, kind_of
 from ..model.context import Context
 from ..model.signal import Kind, SignalR, SignalRW
+from ..transport.link import UNREAL
 from ..units import unit
 from .layout import CameraPlan, ClockAnchor, Column, DevicePlan, Holder, RunPlan, SignalPlan
 from .realign import CameraClock
@@ -26,13 +28,14 @@ class Recordable(Protocol):
     config: Any
 
 
+_REASONS = "why a frame has no time: " + ", ".join(f"{r.value} {r.name.lower()}" for r in Reason)
 EMULATED = "# emulated by hal emulate"
 """The line by which a lab file says that its links lead to emulators."""
 FRAME_COLUMNS = (
     Column("exposure_time", "float64", "s", "length of the exposure as the detector states it"),
     Column("series", "int32", "", "counts restarts of the detector's frame numbers"),
     Column("exposure_index", "int64", "", "of the exposure within its series, -1 where the number made no sense"),
-    Column("reason", "uint8", "", "why a frame has no time, 0 if it has; see hal.frames.Reason"),
+    Column("reason", "uint8", "", _REASONS),
 )
 """What every camera records beside the writer's own columns, so that alignment can be done again."""
 
@@ -65,7 +68,8 @@ def plan(lab: Recordable, sample: str, notes: Mapping[str, Any], script: Path | 
         sample=sample,
         sample_notes={k: str(v) for k, v in notes.items()},
         user=str(notes.get("user", "")),
-        simulated=any("emulator" in lab.config.link_of(n)[1].url for n in file.devices) or EMULATED in lab.config.text,
+        simulated=any(lab.config.link_of(n)[1].url.startswith(UNREAL) for n in file.devices)
+        or EMULATED in lab.config.text,
         software=software(),
         lab_file=lab.config.text,
         script=_text(script),

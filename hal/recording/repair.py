@@ -63,6 +63,9 @@ def repair(
     path = Path(path)
     if not path.is_file():
         raise RecordError(f"{path}: no such run; check the name")
+    if Superblock.read(path) is None:
+        raise RecordError(f"{path}: not an HDF5 file; is it a run?")
+    path.with_name(f".{path.name}.spare").unlink(missing_ok=True)  # what its writer had set aside
     lock = WriterLock(path)
     if not lock.path.exists() and not is_broken(path):
         return RepairReport(path, changed=False)
@@ -71,11 +74,14 @@ def repair(
         if not is_broken(path):
             lock.remove()
             return RepairReport(path, changed=False)
-        notes = _mend_superblock(path)
-        frames, readings, trimmed, last = _mend_rows(path, notes)
-        realigned = _realign(path, realign) if realign is not None else ()
-        _finish(path, last, notes)
-        lock.remove()
+        try:
+            notes = _mend_superblock(path)
+            frames, readings, trimmed, last = _mend_rows(path, notes)
+            realigned = _realign(path, realign) if realign is not None else ()
+            _finish(path, last, notes)
+            lock.remove()
+        except RuntimeError as error:  # what HDF5 raises when it can't write
+            raise RecordError(f"{path}: can't be mended now ({error}); is the disk full?") from error
     finally:
         lock.release()
     return RepairReport(path, True, frames, readings, trimmed, realigned, last, tuple(notes))

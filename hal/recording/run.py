@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import DeviceError, HalError, RecordError
+from ..errors import HalError, RecordError
 from ..frames.stimuli import half_width, live_channel, number
 from ..gate import Purpose, acting
 from ..model.journal import Event
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 PERIOD = 0.2
 """Seconds between writes."""
-FIRST_READINGS = 3.0
-"""Seconds to wait for the first reading of every signal before the run begins."""
+ANSWER = 2.0
+"""Seconds to wait for one answer at a run's begin and end."""
 LATE_FRAMES = 3.0
 """Longest wait for frames under way when a run ends, s."""
 BEHIND = 20_000
@@ -92,11 +92,13 @@ class Run:
         self._film, self._script = film, script
         self._films = AsyncExitStack()
         self._said_behind = False
+        self._over = False
 
     # ------------------------------------------------------------------ for scripts
 
     async def hold(self, seconds: float) -> None:
         """Go on recording for `seconds`. Raises what stops the recording, such as a full disk."""
+        self._refuse_when_over()
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         while (left := end - loop.time()) > 0:
@@ -105,6 +107,7 @@ class Run:
 
     def note(self, text: str, **data: Any) -> None:
         """Put a remark on the record, stamped now."""
+        self._refuse_when_over()
         self._lab.context.journal.note("note", "", text, **data)
 
     def summary(self) -> str:
@@ -117,9 +120,14 @@ class Run:
 
     async def start(self) -> None:
         """Create the file, begin to listen, wait for everybody's first reading. Raises `RecordError`."""
-        self._mend_earlier_runs()
+        for kind, text in await self._in_thread(_mend_earlier_runs, self.directory):
+            self._lab.context.journal.note(kind, "", text)
         self._signals = [s for d in self._lab.devices.values() for s in d.signals()]
+        now = self._lab.context.timebase.now()
         for signal in self._signals:
+            known = signal.last
+            if known is not None and known.value is not None and now - known.time < signal.max_gap * 1e9:
+                self._take(signal, known)
             self._follow(signal, partial(self._take, signal))
         await self._first_readings()
         described = plan(self._lab, self._sample, self._notes, self._script)
@@ -156,7 +164,8 @@ class Run:
 
     async def finish(self) -> None:
         """Stop listening, write the rest, lay every signal onto every frame, close the file. Raises `RecordError`."""
-        if self._writer is None:
+        self._over = True
+        if self._writer is None:  # it failed before there was a file
             self._stop_listening()
             self._thread.shutdown(wait=False)
             return
@@ -173,8 +182,11 @@ class Run:
             with suppress(asyncio.CancelledError):
                 await self._flushing
         try:
-            await self._in_thread(self._write, self._take_everything())
-            self.result = await self._in_thread(self._close)
+            if self._problem is None:
+                await self._in_thread(self._write, self._take_everything())
+                self.result = await self._in_thread(self._close)
+            else:
+                await self._in_thread(self._writer.abandon)
         except Exception as error:
             self._raise_problem()
             raise error if isinstance(error, HalError) else RecordError(f"{self.path}: {error}") from error
@@ -219,30 +231,29 @@ class Run:
             self._lab.context.journal.note("error", camera, f"the disk is {waiting} frames behind; nothing is lost yet")
 
     async def _first_readings(self) -> None:
-        deadline = asyncio.get_running_loop().time() + FIRST_READINGS
-        while asyncio.get_running_loop().time() < deadline:
-            if all(self._rows[s.path] for s in self._signals):
-                return
-            await asyncio.sleep(0.01)
-        missing = [s.path for s in self._signals if not self._rows[s.path]]
-        self._lab.context.journal.note("note", "", f"the run begins without a reading of {', '.join(missing)}")
+        """Have a reading of every signal; those polled slowly are asked now."""
+        await asyncio.sleep(0.05)  # the polls just begun are quicker
+        await self._read_now([s for s in self._signals if not self._rows[s.path]])
+        if missing := [s.path for s in self._signals if not self._rows[s.path]]:
+            self._lab.context.journal.note("note", "", f"the run begins without a reading of {', '.join(missing)}")
 
     async def _last_readings(self) -> None:
-        """Read once more what frames lie behind of, so that the last ones have readings on both sides."""
-        asked: set[Any] = set()
-        for device in self._lab.devices.values():
-            for signal in device.signals():
-                if signal.question in asked or (isinstance(signal, SignalRW) and not signal.of):
-                    continue
-                asked.add(signal.question)
-                same = [s for s in device.signals() if s.question == signal.question]
-                try:
-                    with acting(Purpose.POLL):
-                        answer = await asyncio.wait_for(signal.at.ask(device), 2.0)
-                    for each in same:
-                        each.publish(each.reading(answer))
-                except (DeviceError, TimeoutError):
-                    continue
+        """Read once more, so that the last frames have readings on both sides."""
+        await self._read_now([s for s in self._signals if not isinstance(s, SignalRW) or s.of])
+
+    async def _read_now(self, signals: list[SignalR[Any]]) -> None:
+        """Ask each question of `signals` once and publish the answers; what can't be read stays as it is."""
+        by_question: dict[Any, list[SignalR[Any]]] = defaultdict(list)
+        for signal in signals:
+            by_question[signal.question].append(signal)
+
+        async def ask(same: list[SignalR[Any]]) -> None:
+            with acting(Purpose.POLL), suppress(HalError, TimeoutError):
+                answer = await asyncio.wait_for(same[0].at.ask(same[0].device), ANSWER)
+                for signal in same:
+                    signal.publish(signal.reading(answer))
+
+        await asyncio.gather(*map(ask, by_question.values()))
 
     async def _stop_filming(self) -> None:
         """Stop the cameras we started and wait for frames that are still under way."""
@@ -254,7 +265,7 @@ class Run:
     # ------------------------------------------------------------------ private: writing
 
     async def _flush_for_ever(self) -> None:
-        while True:
+        while self._problem is None:
             await asyncio.sleep(PERIOD)
             now = self._lab.context.timebase.now()
             for camera, live in self._live.items():
@@ -264,10 +275,8 @@ class Run:
             try:
                 await self._in_thread(self._write, self._take_everything())
             except Exception as error:
-                if self._problem is None:
-                    self._problem = error if isinstance(error, HalError) else RecordError(f"{self.path}: {error}")
-                self._lab.context.journal.note("error", "", f"recording: {error}")
-                await asyncio.sleep(1.0)
+                self._problem = error if isinstance(error, HalError) else RecordError(f"{self.path}: {error}")
+                self._lab.context.journal.note("error", "", f"recording ends: {self._problem}")
 
     def _take_everything(self) -> _Batch:
         rows, self._rows = self._rows, defaultdict(list)
@@ -276,8 +285,7 @@ class Run:
         self._events.clear()
         settled, self._settled = self._settled, []
         for camera, chunk in chunks:
-            live = self._live[camera]
-            live.add(chunk.times)
+            settled.append((camera, self._live[camera].add(chunk.times)))  # provisional, to be written over
         for path, readings in rows.items():
             if readings:
                 self._kept[path].append(_Numbers.of(readings))
@@ -357,6 +365,10 @@ class Run:
     async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
 
+    def _refuse_when_over(self) -> None:
+        if self._over:
+            raise RecordError(f"{self.path}: this run is over; begin another with `lab.record`")
+
     def _raise_problem(self) -> None:
         if self._problem is not None:
             raise self._problem
@@ -364,7 +376,12 @@ class Run:
     # ------------------------------------------------------------------ private: files
 
     def _free_path(self, start_time: int) -> Path:
-        self.directory.mkdir(parents=True, exist_ok=True)
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RecordError(
+                f"{self.directory}: no run can be recorded here ({error.strerror}); name another directory"
+            ) from None
         stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(start_time / 1e9))
         words = re.sub(r"[^A-Za-z0-9]+", "-", self._sample).strip("-") or "run"
         path = self.directory / f"{stamp}_{words}.nxs"
@@ -373,20 +390,6 @@ class Run:
                 break
             path = self.directory / f"{stamp}_{words}_{again}.nxs"
         return path
-
-    def _mend_earlier_runs(self) -> None:
-        """Repair what an earlier process left behind in this directory."""
-        if not self.directory.is_dir():
-            return
-        from .realign import from_recording
-        from .repair import find_broken, repair
-
-        for path in find_broken(self.directory):
-            try:
-                report = repair(path, from_recording)
-                self._lab.context.journal.note("note", "", str(report))
-            except (HalError, OSError) as error:
-                self._lab.context.journal.note("error", "", f"{path} could not be repaired: {error}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -438,3 +441,19 @@ def _create(path: Path, described: Any) -> NexusWriter:
     from .nexus import NexusWriter
 
     return NexusWriter(path, described)
+
+
+def _mend_earlier_runs(directory: Path) -> list[tuple[str, str]]:
+    """Repair what an earlier process left behind in this directory; return what to note in the journal."""
+    if not directory.is_dir():
+        return []
+    from .realign import from_recording
+    from .repair import find_broken, repair
+
+    notes = []
+    for path in find_broken(directory):
+        try:
+            notes.append(("note", str(repair(path, from_recording))))
+        except (HalError, OSError) as error:
+            notes.append(("error", f"{path} could not be repaired: {error}"))
+    return notes

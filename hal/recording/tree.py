@@ -271,6 +271,8 @@ def _camera_data(file: h5py.File, plan: RunPlan, camera: CameraPlan) -> None:
         group[axis].attrs.update({"units": camera.pixel_unit, "long_name": f"{direction} ({camera.pixel_unit})"})
     for dataset, kind, unit, fill, meaning in FRAME_COLUMNS.values():
         _growing(group, dataset, kind, rows, unit, fill, meaning)
+    if camera.ticks_rate is not None:
+        group["detector_ticks"].attrs["units"] = "ns" if camera.ticks_rate == 1e9 else f"s/{camera.ticks_rate:g}"
     _growing(group, "elapsed", "f8", rows, "s", np.nan, "middle of the exposure since the start of the run (s)")
     group["elapsed"].attrs["target"] = group["elapsed"].name
     for column in camera.columns:

@@ -15,7 +15,7 @@ from ..errors import ConfigError
 from ..instrument.bench import Bench
 from ..instrument.serving import Port, PtyPort, StreamPort, TcpPort
 from ..recording.plan import EMULATED
-from ..transport.link import UNREAL
+from ..transport.link import UNREAL, parse_url
 from . import registry
 from .config import LabConfig, parse
 
@@ -101,6 +101,8 @@ class Emulation:
 
     async def _serve(self, key: str, devices: list[str], ports_from: int) -> EmulatedLink:
         made = self._made[key] = []
+        if "firmware" in self.config.drivers[devices[0]].wires:
+            return await self._serve_board(key, devices)
         for device in devices:
             entry, cls = self.config.file.devices[device], self.config.drivers[device]
             if not cls.emulator:
@@ -136,6 +138,22 @@ class Emulation:
                 stream_port = ports_from + 1 + len(link.streams) if ports_from else 0
                 link.streams.append(await StreamPort(self.bench, emulator).open(stream_port))
         return link
+
+    async def _serve_board(self, key: str, devices: list[str]) -> EmulatedLink:
+        """The board's own firmware, on this machine or in QEMU."""
+        from .firmware import EmulatedBoard
+
+        name, url = devices[0], self.config.link_of(devices[0])[1].url
+        entry = self.config.file.devices[name]
+        try:
+            board = EmulatedBoard(
+                parse_url(url).path if url.startswith("firmware:") else "posix", self.bench, **entry.emulator
+            )
+        except TypeError as error:
+            raise ConfigError(f"devices.{name}.emulator: {error}") from error
+        await board.open()
+        self._made[key].append((board, *self._place(entry, name)))
+        return EmulatedLink(key, devices, board, [board])
 
 
 def rewritten(config: LabConfig, urls: dict[str, str], overrides: Callable[[str], dict[str, Any]]) -> str:

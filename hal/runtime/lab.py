@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_type_hints
 
 from ..clock.timebase import Timebase
-from ..errors import CapabilityError, ConfigError, HalError, InterlockTripped, LinkLost, Superseded
+from ..errors import CapabilityError, ConfigError, HalError, InterlockTripped, LinkLost, RecordError, Superseded
 from ..gate import Purpose, acting
 from ..instrument.instrument import Instrument
 from ..model.capabilities import CAPABILITIES, lacking
@@ -149,6 +149,10 @@ class Lab:
 
     def interlock(self, condition: Condition, *, name: str = "", for_at_least: float = 0.0) -> Interlock:
         """From now on, if `condition` fails for `for_at_least` seconds, trip."""
+        if not isinstance(condition, Condition):
+            raise TypeError(
+                f"an interlock keeps a condition, such as lab.gauge.pressure.below(1e-3), not {condition!r}"
+            )
         interlock = Interlock(condition, self._tripped_by, name=name, for_at_least=for_at_least)
         self.interlocks.append(interlock)
         interlock.start()
@@ -187,17 +191,18 @@ class Lab:
         """
         from ..recording.run import Run
 
-        run = Run(self, directory, sample=sample, notes=notes, film=film, script=_caller())
-        await run.start()
-        self.run = run
+        if self.run is not None:
+            raise RecordError(f"{self.run.path}: this run is still under way; leave its block before the next begins")
+        run = self.run = Run(self, directory, sample=sample, notes=notes, film=film, script=_caller())
         try:
+            await run.start()
             yield run
         except BaseException as error:
             run.ended_by(error)
             raise
         finally:
             self.run = None
-            await asyncio.shield(run.finish())
+            await _to_the_end(run.finish())
 
     def signals(self) -> Iterator[SignalR[Any]]:
         """Every signal of every device."""
@@ -375,6 +380,7 @@ class Lab:
         trip = Trip(len(self.trips) + 1, name, text, self.context.timebase.now(), error(), latched)
         self.trip = trip
         self.trips.append(trip)
+        self.context.tripped = text
         self.context.reached.clear()
         self.context.gate.close(refusal)
         self.context.fail_pending(trip.error)
@@ -405,6 +411,7 @@ class Lab:
     def _release(self, by: str) -> None:
         assert self.trip is not None
         trip, self.trip = self.trip, None
+        self.context.tripped = None
         self.context.gate.open()
         self.context.reached.clear()
         for interlock in self.interlocks:
@@ -437,16 +444,7 @@ class Lab:
 
     async def _close_whatever_happens(self, *, failed: bool, opening: bool = False) -> None:
         self._leaving = True
-        closing = asyncio.get_running_loop().create_task(self._close(failed=failed, opening=opening))
-        cancelled: asyncio.CancelledError | None = None
-        while not closing.done():
-            try:
-                await asyncio.shield(closing)
-            except asyncio.CancelledError as error:  # whoever wants this over must not leave a heater on
-                cancelled = error
-        closing.result()
-        if cancelled is not None:
-            raise cancelled
+        await _to_the_end(self._close(failed=failed, opening=opening))
 
     async def _close(self, *, failed: bool, opening: bool) -> None:
         if self._closing:
@@ -545,6 +543,23 @@ async def _opening(device: Instrument) -> Exception | None:
     except Exception as error:  # all are waited for before the lab closes again
         return error
     return None
+
+
+async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Await `work` however often the caller is cancelled meanwhile: an open file, a hot heater can't be left."""
+    task = asyncio.get_running_loop().create_task(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            if not task.cancelled():
+                cancelled = error
+        except Exception:  # its own: raised below
+            break
+    task.result()
+    if cancelled is not None:
+        raise cancelled
 
 
 def _caller() -> Path | None:

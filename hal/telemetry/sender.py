@@ -20,7 +20,6 @@ from typing import Any
 import aiomqtt
 
 from ..errors import HalError
-from ..gate import Purpose
 from ..model.context import Context
 from ..model.journal import Event
 from ..model.signal import SignalR
@@ -64,7 +63,7 @@ class Sender:
         self.connected = False
         self.trip_changed = context.timebase.now()
         """When something last happened to the trip (lab time, ns)."""
-        self._told: tuple[bool, int] | None = None
+        self._told: tuple[str | None, int] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake, self._end = asyncio.Event(), asyncio.Event()
         self._nudged = False
@@ -205,7 +204,7 @@ class Sender:
 
     async def _send_one(self, client: aiomqtt.Client) -> bool:
         """Send the most urgent of what waits; return whether there was something."""
-        if self._told != (self._context.gate.closed, self.trip_changed):
+        if self._told != (self._context.tripped, self.trip_changed):
             await self._tell_trip(client)
         elif (first := self._spool.first_event()) is not None:
             number, event = first
@@ -225,16 +224,10 @@ class Sender:
         return True
 
     async def _tell_trip(self, client: aiomqtt.Client) -> None:
-        closed, since = self._context.gate.closed, self.trip_changed
-        text = ""
-        if closed:
-            try:
-                self._context.gate.check(Purpose.COMMAND)
-            except HalError as error:
-                text = str(error)
-        payload = topics.encode_trip(topics.TripState(closed, since, text))
+        tripped, since = self._context.tripped, self.trip_changed
+        payload = topics.encode_trip(topics.TripState(tripped is not None, since, tripped or ""))
         await client.publish(topics.trip_topic(self.lab), payload, qos=1, retain=True)
-        self._told = closed, since
+        self._told = tripped, since
 
     def _state(self, *, online: bool, clean: bool = True) -> bytes:
         timebase = self._context.timebase

@@ -267,6 +267,7 @@ class Session:
     ) -> Exchange:
         limit = self.timeout if timeout is None else timeout
         attempts = 2 if repeatable else 1
+        went = False
         spare = 1  # for an attempt of which nothing left
         while True:
             await self._usable(owner, rank)
@@ -286,7 +287,8 @@ class Session:
                     continue  # not its fault: no attempt is used up
                 error = self._set_aside(owner, message)
             except TimeoutError:
-                unsent = "" if self._left else "; nothing was sent, what it was last asked has no reply yet"
+                went = went or self._left
+                unsent = "" if went else "; nothing was sent, what it was last asked has no reply yet"
                 error = NoReply(
                     owner or self._who(),
                     f"no reply to {_shown(message)} in {limit:g} s on {self.link.url}{unsent}; "

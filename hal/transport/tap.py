@@ -58,8 +58,11 @@ class Tap:
         while True:
             try:
                 replies = self.sort(await self.link.receive())
-            except OSError as error:
-                reason = error if isinstance(error, ConnectionError) else ConnectionError(str(error))
+            except Exception as error:  # whatever it was, nobody reads any more: better the wire is gone than silent
+                why = str(error)
+                if not isinstance(error, OSError):
+                    why = f"what arrived can't be sorted: {type(error).__name__}: {why}"
+                reason = error if isinstance(error, ConnectionError) else ConnectionError(why)
                 inbox.fail(reason)
                 if self.lost is not None:
                     self.lost(reason)

@@ -1,4 +1,4 @@
-"""The MPS2 image in QEMU, with the test as its analogue world: a page of RAM shared with the board, a doorbell, a plug to pull.
+"""The MPS2 image in QEMU, with the test as its analogue world: a page of RAM shared with the board, and a doorbell.
 
 Every wait is bounded, and the emulator dies with the `with` block whatever happens. Time is told by
 the device's counter and by control passes, never by the wall clock alone: the machine is shared.
@@ -32,7 +32,7 @@ class World:
         "magic": 0x00, "boots": 0x04, "passes": 0x08, "ticks": 0x0C,
         "heater": 0x10, "heater_on": 0x14, "heater_off": 0x18, "heater_off_pass": 0x1C,
         "dac0": 0x20, "dac1": 0x24, "digital": 0x28, "trigger": 0x2C, "triggers": 0x30,
-        "trigger_ticks": 0x34, "trigger_seen": 0x38, "stack": 0x3C,
+        "trigger_ticks": 0x34, "trigger_seen": 0x38,
         "entropy": 0x40, "inputs": 0x44, "hang": 0x48,
         "head": 0x100, "tail": 0x104, "overrun": 0x108,
     }  # fmt: skip
@@ -105,10 +105,19 @@ class Qemu:
             options += ["-device", f"at24c-eeprom,bus=i2c,address=0x50,rom-size={len(eeprom)},drive=teds"]
         options += ["-chardev", f"socket,id=link,path={self.folder}/link,server=on,wait=off", "-serial", "chardev:link"]
         options += ["-qmp", f"unix:{self.folder}/qmp,server=on,wait=off"]
-        options += ["-qtest", f"unix:{self.folder}/qtest,server=on,wait=off", "-qtest-log", "/dev/null", "-accel", "tcg"]
+        options += [
+            "-qtest",
+            f"unix:{self.folder}/qtest,server=on,wait=off",
+            "-qtest-log",
+            "/dev/null",
+            "-accel",
+            "tcg",
+        ]
         with (self.folder / "log").open("wb") as log:
+            # Even a test run that is killed outright takes its emulator with it.
+            leash = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
             self._child = subprocess.Popen(
-                ["qemu-system-arm", "-M", machine, *options], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [*leash, "qemu-system-arm", "-M", machine, *options], stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         self._qmp = self._connect("qmp")
         self._qmp_lines = self._qmp.makefile("rb")
@@ -163,6 +172,9 @@ class Qemu:
 
     def read(self, address: int) -> int:
         return int(self.qtest(f"readl {address:#x}"), 16) & 0xFFFF_FFFF
+
+    def memory(self, address: int, size: int) -> bytes:
+        return bytes.fromhex(self.qtest(f"read {address:#x} {size:#x}")[2:])
 
     def ticks(self) -> int:
         """The device's 32-bit counter now."""

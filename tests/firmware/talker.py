@@ -1,4 +1,4 @@
-"""A small host for firmware tests: asks, keeps the lease, collects streams. One for sockets, one for a stepped clock."""
+"""A small host for firmware tests: asks, keeps the lease, collects streams; on sockets or on a stepped clock."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from hal.protocols.firmware_gen import (
     CountersReply,
     Event,
     Fault,
-    HeaterConfig,
     Heartbeat,
     HeartbeatReply,
+    HeaterConfig,
     Hello,
     HelloReply,
     Interlock,
@@ -80,10 +80,9 @@ class Host:
 
     def __init__(self) -> None:
         self._framing = FirmwareFraming()
-        self._sequence = 0
-        self._count = 0
-        self._replies: dict[int, tuple[int, bytes]] = {}
-        self._sent: dict[int, int] = {}  # heartbeats by sequence
+        self._numbers = {False: 0, True: 0}  # of what acts once, of what is carried out each time
+        self._count = 0  # heartbeats
+        self._replies: dict[tuple[int, int], object] = {}
         self.session = 0
         self.beating = False
         self.heard = Heard()
@@ -100,23 +99,20 @@ class Host:
 
     # ---- commands
 
-    def say(self, request: Request[object], channel: int = 0) -> int:
+    def say(self, request: Request[object], channel: int = 0) -> tuple[int, int]:
+        """Sends a command; returns what its reply is found by. What acts once is numbered apart: without gaps."""
         with self.lock:
-            self._sequence = (self._sequence + 1) & 0xFF
-            self._replies.pop(self._sequence, None)
-            if isinstance(request, Heartbeat):
-                self._sent[self._sequence] = 1
-            else:
-                self._sent.pop(self._sequence, None)
-            sequence = self._sequence
-            self._write(self._framing.encode(command(request, sequence, channel)))
-            return sequence
+            number = self._numbers[request.FRESH] = (self._numbers[request.FRESH] + 1) & 0xFF
+            key = (request.TYPE, number)
+            self._replies.pop(key, None)
+            self._write(self._framing.encode(command(request, number, channel)))
+            return key
 
     def ask(self, request: Request[R], channel: int = 0, timeout: float = 5) -> R:
-        sequence = self.say(request, channel)
-        if not self._wait(lambda: sequence in self._replies, timeout):
+        key = self.say(request, channel)
+        if not self._wait(lambda: key in self._replies, timeout):
             raise TimeoutError(f"no reply to {request}")
-        reply = parse(self._replies.pop(sequence)[1])
+        reply = self._replies.pop(key)
         if isinstance(reply, Refused):
             raise RefusedByBoard(reply)
         return reply  # type: ignore[return-value]
@@ -126,15 +122,15 @@ class Host:
             for message in self._framing.feed(data):
                 if message[1] not in INCOMING:
                     continue
-                if message[1] & 0x80:
-                    if self._sent.pop(message[2], None):
-                        reply = parse(message)
-                        if isinstance(reply, HeartbeatReply):
-                            self.beat = reply
-                    else:
-                        self._replies[message[2]] = (message[1], message)
+                heard = parse(message)
+                if isinstance(heard, HeartbeatReply):
+                    self.beat = heard
+                elif isinstance(heard, Refused):
+                    self._replies[heard.command, message[2]] = heard
+                elif message[1] & 0x80:
+                    self._replies[message[1] & 0x7F, message[2]] = heard
                 else:
-                    self.heard.take(parse(message))
+                    self.heard.take(heard)
 
     def heartbeat(self) -> None:
         self._count += 1
@@ -151,13 +147,14 @@ class Host:
         """A new session in SAFE, nothing latched, nothing heard."""
         self.beating = False
         hello = self.hello()
+        for number in range(4):
+            self.ask(InterlockSet(Interlock(InterlockKind.OFF, 0, 0, 0, 0)), channel=number)
+        for stream in Stream:
+            self.ask(StreamStop(stream))
+        self._wait(lambda: False, 0.01)  # passes: what the interlocks saw is history
         status = self.ask(Status())
         if status.state is State.FAULT:
             self.ask(ClearFault(status.fault))
-        for stream in Stream:
-            self.ask(StreamStop(stream))
-        for number in range(4):
-            self.ask(InterlockSet(Interlock(InterlockKind.OFF, 0, 0, 0, 0)), channel=number)
         self.heard = Heard()
         return hello
 
@@ -180,12 +177,9 @@ class Host:
         return self.ask(Counters())
 
     def until_fault(self, cause: Fault, timeout: float = 5) -> StatusReply:
-        end = StatusReply
         if not self._wait(lambda: any(event.value == cause for event in self.heard.events if event.kind == 2), timeout):
             raise TimeoutError(f"no fault {cause!r}: {self.status()}")
-        status = self.status()
-        assert isinstance(status, end)
-        return status
+        return self.status()
 
 
 class SocketHost(Host):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,6 +130,12 @@ def test_ticks_beyond_32_bits_and_polarities_arrive_whole():
     assert chunk.rising.tolist() == [bool(edge.rising) for edge in edges]
     assert chunk.index.tolist() == list(range(88, 110))
     assert (chunk.dropped, chunk.overrun) == (5, 1)
+
+
+def test_the_reference_page_is_made_from_the_definition():
+    root = Path(__file__).parents[2]
+    run = subprocess.run([sys.executable, root / "firmware" / "protocol_page.py", "--check"], check=False)
+    assert run.returncode == 0
 
 
 def test_another_version_of_the_framing_is_noticed():

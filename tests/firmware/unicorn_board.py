@@ -113,14 +113,12 @@ class Nvic:
     def waiting(self) -> int | None:
         """The interrupt that would be taken next, whatever is running."""
         for irq, high in self.levels.items():
-            if irq in self.enabled and irq not in self.active_irqs and high():
+            if irq in self.enabled and high() and 16 + irq not in self.active:
                 self.pending.add(irq)
+        if not self.pending:
+            return None
         ready = self.pending & self.enabled
         return min(ready, key=lambda irq: (self.priority[irq], irq)) if ready else None
-
-    @property
-    def active_irqs(self) -> set[int]:
-        return {exception - 16 for exception in self.active}
 
     def running_priority(self) -> int:
         return min((self.priority[exception - 16] for exception in self.active), default=_THREAD)
@@ -165,7 +163,7 @@ class UnicornBoard:
             lambda uc, offset, size, data: self.nvic.read(offset, size), None,
             lambda uc, offset, size, value, data: self.nvic.write(offset, size, value), None,
         )  # fmt: skip
-        self._floats: list[list[int]] = []
+        self._floats: list[tuple[int, ...]] = []
         self.pc = 0
         self.boots = 0
         self.instructions = 0
@@ -261,11 +259,11 @@ class UnicornBoard:
         stack = uc.reg_read(UC_ARM_REG_SP)
         padded = stack & 4
         frame = stack - padded - 32
-        words = [uc.reg_read(register) for register in _STACKED]
+        words = list(uc.reg_read_batch(_STACKED))
         words += [self.pc, uc.reg_read(UC_ARM_REG_XPSR) & ~0x3FF | (0x200 if padded else 0)]
-        words[-1] |= (nvic.active[-1] if nvic.active else 0)
+        words[-1] |= nvic.active[-1] if nvic.active else 0
         uc.mem_write(frame, struct.pack("<8I", *(word & 0xFFFF_FFFF for word in words)))
-        self._floats.append([uc.reg_read(register) for register in _FLOATS])
+        self._floats.append(uc.reg_read_batch(_FLOATS))
         uc.reg_write(UC_ARM_REG_SP, frame)
         uc.reg_write(UC_ARM_REG_LR, 0xFFFF_FFF1 if nvic.active else 0xFFFF_FFF9)
         nvic.active.append(16 + irq)
@@ -277,10 +275,8 @@ class UnicornBoard:
         frame = uc.reg_read(UC_ARM_REG_SP)
         words = struct.unpack("<8I", uc.mem_read(frame, 32))
         nvic.active.pop()
-        for register, word in zip(_STACKED, words[:6], strict=True):
-            uc.reg_write(register, word)
-        for register, word in zip(_FLOATS, self._floats.pop(), strict=True):
-            uc.reg_write(register, word)
+        uc.reg_write_batch(list(zip(_STACKED, words[:6], strict=True)))
+        uc.reg_write_batch(list(zip(_FLOATS, self._floats.pop(), strict=True)))
         uc.reg_write(UC_ARM_REG_SP, frame + 32 + (4 if words[7] & 0x200 else 0))
         uc.reg_write(UC_ARM_REG_IPSR, nvic.active[-1] if nvic.active else 0)
         uc.reg_write(UC_ARM_REG_APSR, words[7] & 0xF80F_0000)

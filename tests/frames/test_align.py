@@ -29,9 +29,7 @@ def times(*seconds: float) -> Int64:
 
 
 def test_a_value_lies_on_the_line_between_its_readings_and_noise_averages_between_them() -> None:
-    got = align(
-        at(0.0, 0.25, 0.5, 1.0, 2.0), {"t": Channel(times(0, 1, 2), np.array([10.0, 20.0, 30.0]), sigma=1.0)}
-    )
+    got = align(at(0.0, 0.25, 0.5, 1.0, 2.0), {"t": Channel(times(0, 1, 2), np.array([10.0, 20.0, 30.0]), sigma=1.0)})
     assert got["t"].value.tolist() == [10.0, 12.5, 15.0, 20.0, 30.0]
     assert got["t"].sigma == pytest.approx([1.0, 0.790569, 0.707107, 1.0, 1.0], rel=1e-5)
 
@@ -120,9 +118,7 @@ def test_the_mean_over_an_exposure_averages_noise() -> None:
         assert np.median(got.sigma) == pytest.approx(actual, rel=0.2)
 
 
-def test_a_step_holds_until_the_next_reading_and_a_step_within_the_bound_is_as_uncertain_as_it_is_high() -> (
-    None
-):
+def test_a_step_holds_until_the_next_reading_and_a_step_within_the_bound_is_as_uncertain_as_it_is_high() -> None:
     channel = Channel(times(0, 1, 2), np.array([1.0, 5.0, 5.0]), 10_000_000, kind="step")
     got = align(at(0.5, 0.995, 1.005, 1.5, 2.0), {"v": channel})["v"]
     assert got.value.tolist() == [1.0, 1.0, 5.0, 5.0, 5.0]
@@ -165,9 +161,7 @@ def readings(draw: st.DrawFn) -> Channel:
         draw(st.floats(0, 10.0)),
         draw(st.sampled_from(["linear", "step"])),
         max_gap_s=2.0,
-        good=np.array(
-            draw(st.lists(st.sampled_from([True, True, True, False]), min_size=m, max_size=m)), np.bool_
-        ),
+        good=np.array(draw(st.lists(st.sampled_from([True, True, True, False]), min_size=m, max_size=m)), np.bool_),
         polled=draw(st.booleans()),
     )
 
@@ -194,9 +188,7 @@ def test_shifting_all_times_changes_nothing(channel: Channel, seen: FrameTimes, 
 
 @settings(max_examples=80, deadline=None)
 @given(readings(), frames())
-def test_values_stay_within_the_readings_and_uncertainties_are_finite(
-    channel: Channel, seen: FrameTimes
-) -> None:
+def test_values_stay_within_the_readings_and_uncertainties_are_finite(channel: Channel, seen: FrameTimes) -> None:
     got = align(seen, {"x": channel})["x"]
     assert np.array_equal(got.valid, got.reason == Reason.OK)
     assert np.isfinite(got.value[got.valid]).all()

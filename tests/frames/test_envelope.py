@@ -55,9 +55,7 @@ def test_frame_times_are_known_to_a_microsecond_though_frames_arrive_seconds_lat
 
 def test_the_bound_and_sigma_hold_the_uncertainty_of_the_latency() -> None:
     true, ticks, arrivals = stream(2)
-    got = EnvelopeClock.fit(ticks, arrivals, latency=LATENCY + 5e-5, latency_sigma=3e-5).to_lab(
-        ticks, arrivals
-    )
+    got = EnvelopeClock.fit(ticks, arrivals, latency=LATENCY + 5e-5, latency_sigma=3e-5).to_lab(ticks, arrivals)
     assert (np.abs(got.time - true) <= got.bound).all()
     assert (got.sigma >= 3e4).all()
     assert (got.sigma < 3.2e4).all()
@@ -91,9 +89,7 @@ def test_a_start_within_a_burst_claims_no_certainty_before_a_prompt_frame_has_co
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6), st.lists(st.integers(1, 9000), max_size=8), st.integers(-(10**17), 10**17))
-def test_neither_chunks_nor_the_size_of_the_numbers_change_the_result(
-    seed: int, cuts: list[int], shift: int
-) -> None:
+def test_neither_chunks_nor_the_size_of_the_numbers_change_the_result(seed: int, cuts: list[int], shift: int) -> None:
     _, ticks, arrivals = stream(seed, lasts=8.0, bursts=1)
     whole = EnvelopeClock.fit(ticks, arrivals).to_lab(ticks, arrivals)
     clock = EnvelopeClock()

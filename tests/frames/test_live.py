@@ -39,9 +39,7 @@ def readings(seed: int, lasts: float) -> dict[str, Channel]:
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([0.0, 0.15]), st.integers(5, 75))
-def test_final_rows_are_those_that_alignment_over_everything_gives(
-    seed: int, exposure: float, chunk: int
-) -> None:
+def test_final_rows_are_those_that_alignment_over_everything_gives(seed: int, exposure: float, chunk: int) -> None:
     lasts = 20.0
     channels = readings(seed, lasts)
     rng = np.random.default_rng(seed + 1)

@@ -16,7 +16,7 @@ import aiomqtt
 import pytest
 
 from hal.capabilities import Thermometer
-from hal.errors import ConfigError, InterlockTripped, NoReply
+from hal.errors import ConfigError, NoReply
 from hal.instrument.address import ReadOnly, Soft
 from hal.model.context import Context
 from hal.model.device import Device
@@ -220,7 +220,7 @@ async def test_a_lab_that_is_killed_is_offline_by_its_last_will(broker):
 
 @pytest.mark.real_clock
 async def test_events_arrive_in_order_and_a_trip_stays_until_acknowledged(stage, broker):
-    journal, gate = stage.context.journal, stage.context.gate
+    journal, context = stage.context.journal, stage.context
     async with publisher(stage, broker) as telemetry:
         await until(lambda: telemetry.connected)
         async with listening(broker, "insitu-meta/em3/events/+", topics.trip_topic("em3")) as ear:
@@ -233,14 +233,14 @@ async def test_events_arrive_in_order_and_a_trip_stays_until_acknowledged(stage,
                 "heater", "heater.setpoint = 300.0 degC", {"value": 300.0},
             )  # fmt: skip
             trip = journal.note("trip", "gauge", "vacuum failed")
-            gate.close(lambda: InterlockTripped("vacuum failed; acknowledge it"))
+            context.tripped = "vacuum failed; acknowledge it"
             message = await ear.hear(lambda topic, content: topic == topics.trip_topic("em3") and content["tripped"])
             state = topics.decode_trip(message.payload)
             assert state == topics.TripState(True, trip.time, "vacuum failed; acknowledge it")
             async with listening(broker, topics.trip_topic("em3")) as latecomer:
                 assert topics.decode_trip((await latecomer.hear(lambda *_: True)).payload) == state
             journal.note("acknowledge", "", "vacuum, by Ada")
-            gate.open()
+            context.tripped = None
             await ear.hear(lambda topic, content: topic == topics.trip_topic("em3") and not content["tripped"])
             await until(lambda: telemetry.counts.events == number + 2)
 

@@ -8,8 +8,8 @@
 
 /* Armv7-M Architecture Reference Manual, B3.2 */
 #define SCB_ICSR REGISTER(0xE000ED04u)
+#define SCB_VTOR REGISTER(0xE000ED08u)
 #define SCB_AIRCR REGISTER(0xE000ED0Cu)
-#define SCB_SHPR3 REGISTER(0xE000ED20u)
 #define SCB_CPACR REGISTER(0xE000ED88u)
 
 /* Masks interrupts and answers what was masked before, for cortex_unlock. Pairs nest. */

@@ -8,6 +8,7 @@
 typedef void (*vector_t)(void);
 
 extern uint32_t _stack_start[], _stack_end[];
+extern const vector_t vectors[]; /* the board's */
 
 void startup_reset(void);
 void startup_crash(void);
@@ -25,9 +26,6 @@ extern struct startup_record startup_record;
 
 /* Counts this boot; answers true after a power-on (RAM content was not ours). */
 bool startup_count_boot(void);
-
-/* Deepest use of the stack so far in bytes, from the pattern painted at reset. */
-uint32_t startup_stack_used(void);
 
 /* Supplied by the board: switches every output off with plain register writes, from any context. */
 void startup_outputs_off(void);

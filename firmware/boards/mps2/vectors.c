@@ -4,8 +4,6 @@
 #include "startup.h"
 #include "world.h"
 
-extern const vector_t vectors[16 + 32];
-
 const vector_t vectors[16 + 32] __attribute__((section(".vectors"), used)) = {
     STARTUP_SYSTEM_VECTORS(watchdog_interrupt),
     [16 + IRQ_UART0_RX] = link_rx_interrupt,

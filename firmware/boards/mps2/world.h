@@ -1,5 +1,5 @@
-/* The world beside the emulated MPS2 board: a page of RAM that the emulator's owner maps too. Offsets are mirrored in
- * world.py of the tests; all words are little-endian and 32 bits wide.
+/* The world beside an emulated board: a page of memory that the emulator's owner maps too. hal/runtime and the tests
+ * mirror the offsets; all words are little-endian and 32 bits wide.
  *
  * The board has no analogue inputs of its own. Its pseudo-static RAM is given to QEMU as a shared file, and this page
  * of it plays the part of the converter, the capture unit and the output pins. */
@@ -33,7 +33,7 @@ struct world {
     uint32_t triggers;       /* 0x030: pulses so far */
     uint32_t trigger_ticks;  /* 0x034: compare value of the last one */
     uint32_t trigger_seen;   /* 0x038: counter when its interrupt came */
-    uint32_t stack;          /* 0x03C: deepest use of the stack, bytes */
+    uint32_t spare;
     /* 0x040: written by the owner */
     uint32_t entropy;        /* makes boot ids differ */
     uint32_t inputs;         /* 0x044: input pins */

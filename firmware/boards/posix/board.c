@@ -12,11 +12,11 @@
 #include "posix.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/select.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
@@ -135,8 +135,10 @@ static int posix_run(bool once)
         now = posix_now();
         uint64_t wait = world_wait(now, next > now ? next - now : 0u);
         struct timespec timeout = {.tv_nsec = (long)wait * 1000};
-        struct pollfd waiting = {.fd = wire_descriptor(), .events = POLLIN};
-        if (ppoll(&waiting, 1, &timeout, NULL) > 0 && !wire_serve(once)) {
+        fd_set readable;
+        FD_ZERO(&readable);
+        FD_SET(wire_descriptor(), &readable);
+        if (pselect(wire_descriptor() + 1, &readable, NULL, NULL, &timeout, NULL) > 0 && !wire_serve(once)) {
             break;
         }
     }

@@ -81,8 +81,8 @@ void board_start(void)
     analog_start();
     capture_start();
     timer_start(2, TIMER_PRESCALER, 0xFFFFFFFFu);
-    TIM_DIER(4) = TIM_UPDATE;
     timer_start(4, TIMER_PRESCALER, TICK_HZ / 1000u - 1u);
+    TIM_DIER(4) = TIM_UPDATE; /* after the start, which makes an update of its own */
     link_start();
     facts.boot = (clock_entropy() ^ startup_record.boots) * 2654435761u;
     /* A byte waits 11 us at most: the link may interrupt the core, the core's interrupts never each other. */
@@ -119,9 +119,9 @@ uint32_t board_sampling(uint32_t period)
     TIM_SR(5) = 0;
     sampling.period = period < SHORTEST_PERIOD ? 0u : period;
     if (sampling.period != 0u) {
-        TIM_DIER(5) = TIM_UPDATE;
         timer_start(5, TIMER_PRESCALER, period - 1u);
         sampling.instant = board_ticks();
+        TIM_DIER(5) = TIM_UPDATE;
     }
     cortex_unmask_core(before);
     return sampling.period;
@@ -129,8 +129,9 @@ uint32_t board_sampling(uint32_t period)
 
 void sampling_interrupt(void)
 {
+    bool due = (TIM_SR(5) & TIM_UPDATE) != 0u; /* not so for one left pending by a stop */
     TIM_SR(5) = 0;
-    if (sampling.period != 0u) {
+    if (due && sampling.period != 0u) {
         app_sample(sampling_next(&sampling, board_ticks()));
     }
 }

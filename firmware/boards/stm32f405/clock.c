@@ -9,10 +9,10 @@
 #define PLL_SOURCE_HSE (1u << 22)
 
 /* Each turn takes some 6 cycles of 16 MHz: 40 ms, many times what a crystal needs (DS8626, table 32: 2 ms). */
-static bool wait_for(volatile uint32_t *address, uint32_t bits)
+static bool wait_for(const volatile uint32_t *address, uint32_t bits, uint32_t value)
 {
     for (uint32_t turns = 0; turns < 100000u; turns++) {
-        if ((*address & bits) == bits) {
+        if ((*address & bits) == value) {
             return true;
         }
     }
@@ -21,17 +21,23 @@ static bool wait_for(volatile uint32_t *address, uint32_t bits)
 
 void clock_start(void)
 {
+    /* A boot loader may have left the PLL running, and it can't be set while it does (7.3.2). */
+    RCC_CR |= 1u;
+    RCC_CFGR = 0;
+    (void)wait_for(&RCC_CFGR, 3u << 2, 0);
+    RCC_CR &= ~RCC_CR_PLLON;
+    (void)wait_for(&RCC_CR, RCC_CR_PLLRDY, 0);
     RCC_CR |= RCC_CR_HSEON;
-    bool crystal = wait_for(&RCC_CR, RCC_CR_HSERDY);
+    bool crystal = wait_for(&RCC_CR, RCC_CR_HSERDY, RCC_CR_HSERDY);
     /* 2 MHz into the PLL, times 168, halved; a seventh is the random generator's 48 MHz (7.3.2). */
     uint32_t divider = crystal ? BOARD_HSE_MHZ / 2u : 16u / 2u;
     RCC_PLLCFGR = divider | (168u << 6) | (7u << 24) | (crystal ? PLL_SOURCE_HSE : 0u);
     RCC_CR |= RCC_CR_PLLON;
     FLASH_ACR = 5u | (7u << 8);               /* 5 wait states at 168 MHz; prefetch and caches (3.5.1) */
     RCC_CFGR = (5u << 10) | (4u << 13);       /* APB1 42 MHz, APB2 84 MHz */
-    if (wait_for(&RCC_CR, RCC_CR_PLLRDY)) {
+    if (wait_for(&RCC_CR, RCC_CR_PLLRDY, RCC_CR_PLLRDY)) {
         RCC_CFGR |= 2u;
-        (void)wait_for(&RCC_CFGR, 2u << 2);
+        (void)wait_for(&RCC_CFGR, 3u << 2, 2u << 2);
     }
     RCC_AHB1ENR |= 7u;                        /* ports A to C */
     RCC_AHB2ENR |= 1u << 6;                   /* random numbers */
@@ -44,5 +50,5 @@ void clock_start(void)
 uint32_t clock_entropy(void)
 {
     RNG_CR = 1u << 2;
-    return wait_for(&RNG_SR, 1u) ? RNG_DR : 0u;
+    return wait_for(&RNG_SR, 1u, 1u) ? RNG_DR : 0u;
 }

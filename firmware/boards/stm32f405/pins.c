@@ -24,8 +24,10 @@ void pins_start(void)
     /* Levels before modes: no output is ever on by accident. */
     GPIO_BSRR(PORT_B) = (0xFu << (FIRST_OUTPUT + 16u)) | (1u << SCL) | (1u << SDA);
     GPIO_OTYPER(PORT_B) |= (1u << SCL) | (1u << SDA); /* open drain */
+    GPIO_PUPDR(PORT_B) |= (1u << (2u * SCL)) | (1u << (2u * SDA)); /* without a memory the bus reads "nobody" */
     GPIO_PUPDR(PORT_C) |= 0x55u << (2u * FIRST_INPUT); /* a broken interlock wire reads high */
     GPIO_PUPDR(PORT_A) |= 2u | (2u << 2);              /* capture inputs: down */
+    GPIO_PUPDR(PORT_A) |= 1u << 20;                    /* PA10: an unplugged link is silent */
 
     set_mode(PORT_A, 0, MODE_ALTERNATE, 1);  /* TIM2_CH1: capture 0 */
     set_mode(PORT_A, 1, MODE_ALTERNATE, 1);  /* TIM2_CH2: capture 1 */

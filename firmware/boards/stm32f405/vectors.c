@@ -3,8 +3,6 @@
 #include "startup.h"
 #include "stm32f405.h"
 
-extern const vector_t vectors[16 + 82];
-
 const vector_t vectors[16 + 82] __attribute__((section(".vectors"), used)) = {
     STARTUP_SYSTEM_VECTORS(startup_crash),
 #if BOARD_QEMU

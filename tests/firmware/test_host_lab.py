@@ -1,0 +1,119 @@
+"""A lab file whose link starts the emulated board: the shared world heats, and the detector's pulses are stamped."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from hal import Lab
+from hal.capabilities import Camera, FrameClock, Heater
+from hal.errors import CapabilityError, ConfigError, InterlockTripped
+from hal.protocols.firmware import EdgeChunk
+from hal.runtime import firmware
+from hal.transport.link import parse_url
+
+pytestmark = [pytest.mark.real_clock, pytest.mark.needs_tool("cc")]
+
+LAB = """
+schema = 1
+[devices.heater]
+driver = "devices.insitu_mcu.driver:InsituMcu"
+link = "firmware:{board}"
+kp = 2.0
+ki = 4.0
+feed_forward = 0.066
+limits.setpoint = "20..800 degC"
+emulator = {{ seed = 5 }}
+
+[devices.camera]
+driver = "merlin"
+emulator = {{ fps = 500 }}
+"""
+
+
+class InSitu(Lab):
+    heater: Heater
+    camera: Camera
+
+
+@pytest.fixture(
+    params=["posix", pytest.param("mps2", marks=pytest.mark.needs_tool("qemu-system-arm", "arm-none-eabi-gcc"))]
+)
+def lab_file(request, tmp_path):
+    file = tmp_path / "lab.toml"
+    file.write_text(LAB.format(board=request.param))
+    return file
+
+
+async def test_a_lab_heats_with_the_emulated_board_and_leaves_it_safe(lab_file):
+    async with InSitu.open(lab_file) as lab:
+        board = lab.emulation.links["firmware:heater"].port
+        await lab.heater.ramp(to=90.0, rate=60.0)
+        assert lab.emulation.bench.world.temperature == pytest.approx(90.0, abs=4.0)
+        page = board.page
+        assert page["heater"] > 0
+        await lab.heater.safe_state()
+        assert page["heater"] == 0
+
+
+async def test_every_exposure_of_the_detector_is_stamped_on_the_boards_clock(lab_file):
+    async with InSitu.open(lab_file) as lab:
+        got: list[EdgeChunk] = []
+        clock: FrameClock = lab.heater
+        clock.on_pulses(got.append)
+        async with clock.capturing(rising=[0], falling=[0]):
+            async with lab.camera.filming():
+                start = time.monotonic()
+                async for _ in lab.camera.frames():
+                    if time.monotonic() - start > 1.5:
+                        break
+            await lab.camera.drain()
+        detector, bench = lab.emulation.emulator("camera"), lab.emulation.bench
+        truth = detector.truth()
+        ticks = np.concatenate([chunk.ticks for chunk in got])
+        rising = np.concatenate([chunk.rising for chunk in got])
+        assert rising.sum() == (~rising).sum() == len(truth.number) > 300
+        times, bound = clock.lab_time(ticks)
+        monotonic = lab.context.timebase.now() - time.monotonic_ns()
+        epoch = int(times[0])  # doubles hold no nanoseconds since 1970
+        middle = (times[rising] + times[~rising] - 2 * epoch) / 2
+        true = (truth.middle + bench.now - detector.lived) * 1e9 + (monotonic - epoch)
+        # A look at the counter through the page is up to a scheduler's slice late.
+        assert np.abs(middle - true).max() < bound.max() + 1e6
+        # The board's ticks know nothing of that: exposures follow each other as they did.
+        assert np.abs(np.diff(middle - true)).max() < 3000
+
+
+async def test_a_board_without_power_takes_the_lab_to_its_safe_state(lab_file):
+    with pytest.raises((InterlockTripped, ConnectionError)):
+        async with InSitu.open(lab_file) as lab:
+            lab.heater.ramp(to=500.0, rate=20.0)
+            async for _ in lab.heater.temperature.watch():
+                lab.emulation.links["firmware:heater"].unplug()
+
+
+async def test_a_board_that_turns_out_to_lack_what_is_asked_for_is_refused(tmp_path, monkeypatch):
+    file = tmp_path / "lab.toml"
+    file.write_text(LAB.format(board="posix"))
+    from devices.insitu_mcu.driver import InsituMcu
+
+    monkeypatch.setattr(InsituMcu, "offers", lambda self, capability: False)
+    with pytest.raises(CapabilityError, match=r"devices.heater is no Heater"):
+        async with InSitu.open(file):
+            pass
+
+
+async def test_where_qemu_is_missing_it_says_so_and_uses_the_host_build(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(firmware, "_missing_for_qemu", lambda: "qemu-system-arm is not installed here")
+    file = tmp_path / "lab.toml"
+    file.write_text(LAB.format(board="mps2"))
+    async with InSitu.open(file) as lab:
+        assert lab.heater.identity.startswith("posix")
+    assert "using the firmware built for this machine instead" in caplog.text
+
+
+def test_a_board_that_is_none_is_refused_by_name():
+    with pytest.raises(ConfigError, match="write firmware:posix or firmware:mps2"):
+        parse_url("firmware:arduino")

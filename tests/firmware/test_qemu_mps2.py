@@ -1,0 +1,388 @@
+"""The MPS2 image in QEMU: captures, heats, streams, and goes off whatever happens to host, sensor or program.
+
+One emulator for the module. Limits are counted in device ticks and control passes; what the wall
+clock bounds, it bounds ten times wider.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from binascii import crc_hqx
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
+from images import built
+from qemu import TICK_RATE, Qemu, World, until
+from talker import (
+    LEASE_MS,
+    LIMIT,
+    REFERENCE_COUNTS,
+    TEDS,
+    TUNING,
+    Plant,
+    RefusedByBoard,
+    SocketHost,
+    eeprom,
+    with_serial,
+)
+
+from hal.protocols.firmware_gen import (
+    Arm,
+    CapturesStart,
+    Credit,
+    EventKind,
+    Fault,
+    HeaterOutput,
+    HeaterSet,
+    Interlock,
+    InterlockKind,
+    InterlockSet,
+    Refusal,
+    ResetCause,
+    SampleFlag,
+    SamplesStart,
+    State,
+    Stream,
+    StreamStop,
+    TedsCommit,
+    TedsRead,
+    TedsState,
+    TedsWrite,
+    Time,
+    Trigger,
+)
+
+pytestmark = [pytest.mark.real_clock, pytest.mark.needs_tool("qemu-system-arm", "arm-none-eabi-gcc")]
+
+PASS = TICK_RATE // 1000  # ticks in a control pass
+SECONDS = int(os.environ.get("SOAK_SECONDS", "20"))  # 600 for the long one
+CREDIT = 0x7FFF_FFFF  # blocks: no end of it (numbers wrap, so half of them)
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[tuple[Qemu, SocketHost]]:
+    def prepare(world: World) -> None:
+        world["entropy"] = 0x1234_5678
+        world.adc(0, Plant().counts)
+        world.adc(1, REFERENCE_COUNTS)
+
+    with Qemu(built("mps2"), eeprom=eeprom(), prepare=prepare) as board:
+        until(lambda: board.world["magic"] == World.MAGIC, 10, "the image does not start")
+        host = SocketHost(board.link)
+        yield board, host
+        host.close()
+
+
+@pytest.fixture
+def board(_tools: None, request: pytest.FixtureRequest) -> Qemu:
+    return request.getfixturevalue("running")[0]  # only where the tools are
+
+
+@pytest.fixture
+def host(board: Qemu, request: pytest.FixtureRequest) -> SocketHost:
+    """A new session; specimen at ambient, everything off."""
+    board.world.adc(0, Plant().counts)
+    board.world.adc(1, REFERENCE_COUNTS)
+    time.sleep(0.01)  # passes, for the sensor to be believed again
+    host: SocketHost = request.getfixturevalue("running")[1]
+    host.fresh()
+    return host
+
+
+def heat(host: SocketHost, board: Qemu, output: int = 20_000) -> None:
+    host.arm()
+    host.ask(HeaterOutput(output))
+    until(lambda: board.world["heater"] == output, 5, "the heater does not go on")
+
+
+def off_after(board: Qemu, passes: int, ticks: int) -> tuple[int, int]:
+    """Control passes and ticks from then until the heater went off."""
+    until(lambda: board.world["heater"] == 0, 10 * LEASE_MS / 1000, "the heater stays on")
+    return board.world["heater_off_pass"] - passes, (board.world["heater_off"] - ticks) & 0xFFFF_FFFF
+
+
+def test_says_who_it_is(host: SocketHost) -> None:
+    hello = host.hello()
+    assert hello.board.rstrip(b"\0") == b"mps2-an386"
+    assert hello.tick_rate == TICK_RATE
+    assert hello.read_only == 0
+    assert hello.state is State.SAFE
+    assert hello.teds is TedsState.VALID
+    assert hello.build != 0
+
+
+def test_garbage_costs_nothing_but_itself(host: SocketHost) -> None:
+    noise = random.Random(1)
+    before = host.counters()
+    for length in (1, 3, 255, 256, 1000, 5000):
+        host._write(noise.randbytes(length) + b"\0")
+        assert host.status().state is State.SAFE
+    after = host.counters()
+    assert after.rx_bytes - before.rx_bytes > 6000
+    assert after.rx_framing + after.rx_checksum > before.rx_framing + before.rx_checksum
+    assert after.rx_overrun == before.rx_overrun
+
+
+def test_ten_thousand_edges_arrive_with_exactly_the_ticks_injected(board: Qemu, host: SocketHost) -> None:
+    draw = random.Random(2)
+    host.ask(CapturesStart(rising=0xF, falling=0xF, credit=CREDIT))
+    ticks = board.ticks() - 2_000_000_000 // 8  # long past, so that every one differs from when it was handed over
+    edges = []
+    for _ in range(10_000):
+        ticks += draw.randrange(1, 20_000)
+        edges.append((ticks & 0xFFFF_FFFF, draw.randrange(4), bool(draw.randrange(2))))
+    for start in range(0, len(edges), 128):
+        board.edges(edges[start : start + 128])
+        # The board keeps 256; it drops and counts beyond, which is another test's matter.
+        assert host.wait(lambda sent=start: host.heard.edges >= sent, 10)
+    assert host.wait(lambda: host.heard.edges >= len(edges), 10)
+    got = [edge for block in host.heard.captures for edge in block.edges]
+    assert [(edge.ticks & 0xFFFF_FFFF, edge.channel, bool(edge.rising)) for edge in got] == edges
+    assert [edge.ticks for edge in got] == sorted(edge.ticks for edge in got)
+    assert got[-1].ticks - got[0].ticks == (edges[-1][0] - edges[0][0]) & 0xFFFF_FFFF
+    first = 0
+    for number, block in enumerate(host.heard.captures):
+        assert (block.number, block.first, block.dropped) == (number, first, 0)
+        first += len(block.edges)
+
+
+def test_edges_without_credit_are_dropped_and_counted(board: Qemu, host: SocketHost) -> None:
+    host.ask(CapturesStart(rising=0xF, falling=0, credit=0))
+    board.edges([(board.ticks(), 0, True)] * 1000)
+    time.sleep(0.05)
+    assert host.heard.edges == 0
+    host.say(Credit(Stream.CAPTURES, CREDIT))
+    assert host.wait(
+        lambda: host.heard.edges and host.heard.captures[-1].first + len(host.heard.captures[-1].edges) >= 1000, 5
+    )
+    last = host.heard.captures[-1]
+    assert host.heard.edges + last.dropped == 1000
+    assert last.dropped > 0
+
+
+def test_the_heater_settles_at_its_setpoint_and_never_passes_its_limit(board: Qemu, host: SocketHost) -> None:
+    world, plant = board.world, Plant()
+    over = threading.Event()
+
+    def specimen() -> None:
+        before = world["ticks"]
+        while not over.is_set():
+            time.sleep(0.001)
+            now = world["ticks"]
+            plant.advance(world["heater"] / 65535, ((now - before) & 0xFFFF_FFFF) / TICK_RATE)
+            before = now
+            world.adc(0, plant.counts)
+
+    thread = threading.Thread(target=specimen)
+    thread.start()
+    try:
+        host.ask(TUNING)
+        host.arm()
+        host.ask(HeaterSet(373_150, 0))
+        time.sleep(3)
+        settled = [plant.kelvin for _ in range(100) if not time.sleep(0.01)]
+        status = host.status()
+    finally:
+        over.set()
+        thread.join()
+    celsius = 100.0
+    assert status.state is State.RUN
+    assert status.fault is Fault.NONE
+    assert all(abs(kelvin - 273.15 - celsius) <= 0.005 * celsius for kelvin in settled)
+    assert plant.hottest < LIMIT
+    assert status.temperature == pytest.approx(373_150, abs=300)
+
+
+def test_a_frozen_host_turns_the_heater_off_within_the_lease(board: Qemu, host: SocketHost) -> None:
+    heat(host, board)
+    time.sleep(0.7)
+    assert board.world["heater"]
+    host.beating = False
+    passes, ticks = board.world["passes"], board.ticks()  # the last heartbeat was before
+    passed, elapsed = off_after(board, passes, ticks)
+    assert passed <= LEASE_MS + 2
+    assert elapsed < 10 * LEASE_MS * PASS
+    assert host.until_fault(Fault.LEASE).state is State.FAULT
+
+
+def test_a_dead_link_turns_the_heater_off_within_the_lease(board: Qemu, host: SocketHost) -> None:
+    heat(host, board)
+    host.lock.acquire()  # not one byte more from the host, as if it were killed
+    try:
+        passes, ticks = board.world["passes"], board.ticks()
+        passed, elapsed = off_after(board, passes, ticks)
+    finally:
+        host.lock.release()
+    assert passed <= LEASE_MS + 2
+    assert elapsed < 10 * LEASE_MS * PASS
+
+
+def test_any_byte_is_no_heartbeat(board: Qemu, host: SocketHost) -> None:
+    heat(host, board)
+    host.beating = False
+    passes = board.world["passes"]
+    while board.world["heater"]:
+        host.status()  # a live host, but none that renews
+        assert board.world["passes"] - passes < 10 * LEASE_MS
+    assert board.world["heater_off_pass"] - passes <= LEASE_MS + 2
+
+
+@pytest.mark.parametrize(("counts", "cause"), [(4095, Fault.SENSOR_OPEN), (0, Fault.SENSOR_SHORT)])
+def test_a_broken_sensor_turns_the_heater_off_in_two_passes(
+    board: Qemu, host: SocketHost, counts: int, cause: Fault
+) -> None:
+    host.ask(TUNING)
+    host.arm()
+    host.ask(HeaterSet(350_000, 0))
+    time.sleep(0.05)
+    assert board.world["heater"]
+    ticks = board.ticks()
+    board.world.adc(0, counts)
+    passes = board.world["passes"]  # the next one sees it, if this one did not
+    passed, elapsed = off_after(board, passes, ticks)
+    assert passed <= 2
+    assert elapsed < 10 * 3 * PASS
+    assert host.until_fault(cause).fault_value is not None
+
+
+def test_a_pressure_step_turns_the_heater_off_in_two_passes(board: Qemu, host: SocketHost) -> None:
+    board.world.adc(2, 1000)
+    host.ask(InterlockSet(Interlock(InterlockKind.STEP, 2, 200, 16, 1)), channel=0)
+    heat(host, board)
+    time.sleep(0.05)
+    ticks = board.ticks()
+    board.world.adc(2, 1300)
+    passes = board.world["passes"]
+    passed, elapsed = off_after(board, passes, ticks)
+    assert passed <= 2
+    assert elapsed < 10 * 2 * PASS
+    assert host.until_fault(Fault.PRESSURE_STEP).state is State.FAULT
+
+
+def test_time_is_told_consistently_by_the_devices_counter(board: Qemu, host: SocketHost) -> None:
+    last = 0
+    asked = time.monotonic_ns()
+    first = None
+    for nonce in range(200):
+        t1 = time.monotonic_ns()
+        reply = host.ask(Time(t1, nonce))
+        assert (reply.t1, reply.nonce) == (t1, nonce)
+        assert last < reply.received <= reply.sent
+        last = reply.sent
+        first = first if first is not None else reply
+    elapsed = (time.monotonic_ns() - asked) / 1e9
+    assert first is not None
+    ticked = (last - first.received) / TICK_RATE
+    assert 0 < ticked <= elapsed
+    assert (last & 0xFFFF_FFFF) <= board.ticks() or last >> 32 < host.ask(Time(0, 0)).sent >> 32
+
+
+def test_the_64_bit_clock_goes_on_where_the_counter_wraps(board: Qemu, host: SocketHost) -> None:
+    """The counter starts 10 s before its wrap."""
+    until(lambda: host.ask(Time(0, 0)).sent >> 32 >= 1, 30, "the clock does not pass 2^32", pause=0.05)
+    reply = host.ask(Time(0, 0))
+    assert (board.ticks() - reply.sent) & 0xFFFF_FFFF < TICK_RATE
+
+
+def test_a_trigger_fires_at_its_tick(board: Qemu, host: SocketHost) -> None:
+    host.arm()
+    before = board.world["triggers"]
+    at = host.ask(Time(0, 0)).sent + TICK_RATE // 20
+    host.ask(Trigger(at, 25_000, 250_000, 3))
+    assert host.wait(lambda: len([event for event in host.heard.events if event.kind is EventKind.TRIGGER]) == 3, 5)
+    fired = [event.ticks for event in host.heard.events if event.kind is EventKind.TRIGGER]
+    assert fired == [at, at + 250_000, at + 500_000]
+    assert board.world["triggers"] - before == 3
+    assert board.world["trigger_ticks"] == (at + 500_000) & 0xFFFF_FFFF
+    late = (board.world["trigger_seen"] - board.world["trigger_ticks"]) & 0xFFFF_FFFF
+    assert late < TICK_RATE // 10  # QEMU's interrupt, not hardware
+
+
+@pytest.mark.timeout(SECONDS + 100)
+def test_five_thousand_samples_a_second_are_all_accounted_for(board: Qemu, host: SocketHost) -> None:
+    seconds, rate = SECONDS, 625  # 8 inputs at 625 /s: 5 kS/s
+    for channel in range(2, 8):
+        board.world.adc(channel, 100 * channel)
+    start = host.ask(SamplesStart(0xFF, TICK_RATE // rate, CREDIT))
+    assert start.period == TICK_RATE // rate
+    time.sleep(seconds)
+    host.ask(StreamStop(Stream.SAMPLES))
+    time.sleep(0.2)  # what waited is still sent
+    blocks = host.heard.samples
+    assert [block.number for block in blocks] == list(range(len(blocks)))
+    received = sum(len(block.counts) // 2 for block in blocks)
+    first, last = blocks[0], blocks[-1]
+    instants = (last.ticks - first.ticks) // last.period + len(last.counts) // 16
+    # Every instant of the timer was either received or counted as missed, to the sample.
+    assert (last.ticks - first.ticks) % last.period == 0
+    assert received + last.dropped - first.dropped == 8 * instants
+    assert instants == pytest.approx(seconds * rate, rel=0.1)
+    assert received > 0.5 * 8 * instants
+    for before, after in pairwise(blocks):
+        assert bool(after.flags & SampleFlag.GAP) == (after.dropped != before.dropped)
+        ended = before.ticks + len(before.counts) // 16 * before.period
+        assert after.ticks - ended == (after.dropped - before.dropped) // 8 * after.period
+
+
+def test_the_stack_stays_within_its_budget(board: Qemu, host: SocketHost) -> None:
+    stack = board.memory(0x2000_0000, 2048)
+    used = len(stack) - (len(stack) - len(stack.lstrip(b"\xa5")))
+    assert 0 < used <= 1024
+
+
+def test_a_hang_is_reset_by_the_watchdog_with_everything_off(board: Qemu, host: SocketHost) -> None:
+    for hang in (1, 2):  # the main loop, the control pass
+        heat(host, board)
+        boots, boot = board.world["boots"], host.hello(host.session).boot
+        board.world["hang"] = hang
+        until(lambda b=boots: board.world["boots"] == b + 1, 10, "no reset")
+        assert board.world["heater"] == 0
+        host.beating = False
+        hello = host.fresh()
+        assert hello.reset_cause is ResetCause.WATCHDOG
+        assert hello.boot != boot
+        assert hello.state is State.SAFE
+
+
+def test_a_crash_switches_off_and_restarts(board: Qemu, host: SocketHost) -> None:
+    heat(host, board)
+    boots, ticks = board.world["boots"], board.ticks()
+    board.world["hang"] = 3
+    until(lambda: board.world["boots"] == boots + 1, 10, "no restart")
+    assert board.world["heater"] == 0
+    assert (board.world["heater_off"] - ticks) & 0xFFFF_FFFF < TICK_RATE  # at once, not after the watchdog
+    assert host.fresh().reset_cause is ResetCause.SOFTWARE
+
+
+def test_teds_survives_a_reset(board: Qemu, host: SocketHost) -> None:
+    content = eeprom(with_serial(b"0042"))[:256]
+    for offset in (0, 128):
+        host.ask(TedsWrite(offset, content[offset : offset + 128]))
+    assert host.ask(TedsCommit(crc_hqx(content, 0xFFFF))).state is TedsState.WRITING
+    assert host.wait(
+        lambda: [event.value for event in host.heard.events if event.kind is EventKind.TEDS] == [TedsState.VALID], 5
+    )
+    boots = board.world["boots"]
+    board.command("system_reset")
+    until(lambda: board.world["boots"] == boots + 1, 10, "no reset")
+    hello = host.fresh()
+    assert hello.reset_cause is ResetCause.PIN
+    assert hello.teds is TedsState.VALID
+    read = b"".join(host.ask(TedsRead(offset, 128)).content for offset in (0, 128))
+    assert read == content
+    assert b"0042" in read
+    assert TEDS.serial.rstrip(b"\0") not in read[:40]
+
+
+def test_an_old_nonce_does_not_arm(board: Qemu, host: SocketHost) -> None:
+    host.arm()
+    host.safe()
+    assert host.beat is not None
+    with pytest.raises(RefusedByBoard) as refused:
+        host.ask(Arm(0xDEAD_BEEF))
+    assert refused.value.refusal.reason is Refusal.NONCE
+    assert board.world["heater"] == 0

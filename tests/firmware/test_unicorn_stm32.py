@@ -1,0 +1,417 @@
+"""The STM32F405 image on a stepped clock: captures to the tick, goes off within exact limits, run after run the same.
+
+Registers and clock are emulated (stm32_parts.py, unicorn_board.py); no test here ran on a chip.
+"""
+
+from __future__ import annotations
+
+import random
+from binascii import crc_hqx
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("unicorn")
+pytest.importorskip("elftools")
+
+from images import any_compiler, built
+from stm32_parts import BYTE_US, Stm32Board
+from talker import (
+    LEASE_MS,
+    LIMIT,
+    REFERENCE_COUNTS,
+    TUNING,
+    Plant,
+    RefusedByBoard,
+    SteppedHost,
+    eeprom,
+    with_serial,
+)
+
+from hal.protocols.firmware_gen import (
+    CapturesStart,
+    DacSet,
+    DigitalGet,
+    DigitalSet,
+    Edge,
+    EventKind,
+    Fault,
+    HeaterOutput,
+    HeaterSet,
+    Interlock,
+    InterlockInputs,
+    InterlockKind,
+    InterlockSet,
+    ProfileBegin,
+    ProfileSegments,
+    ProfileStart,
+    ProfileTarget,
+    Read,
+    Refusal,
+    ResetCause,
+    SamplesStart,
+    Segment,
+    SegmentKind,
+    Start,
+    State,
+    Stream,
+    StreamStop,
+    TedsCommit,
+    TedsRead,
+    TedsState,
+    TedsWrite,
+    Time,
+    Trigger,
+)
+
+PASS = 1000  # us
+CREDIT = 0x7FFF_FFFF
+DECISION = 10  # us from the start of a pass until its outputs are set, at an instruction a cycle
+FULL = 4200  # PWM steps
+
+
+@dataclass
+class Bench:
+    board: Stm32Board
+    host: SteppedHost
+
+    def heat(self, output: int = 20_000) -> None:
+        self.host.arm()
+        self.host.ask(HeaterOutput(output))
+        self.host.run(3 * PASS)
+        assert self.board.heater == round(output * FULL / 65535)
+
+    def regulate(self) -> None:
+        """The loop at work, with its heater on."""
+        self.host.ask(TUNING)
+        self.host.arm()
+        self.host.ask(HeaterSet(350_000, 0))
+        self.host.run(30 * PASS)
+        assert self.board.heater
+        assert self.host.status().state is State.RUN
+
+    def at_phase(self, phase: int) -> None:
+        """Runs to so many microseconds after a control interrupt."""
+        while self.board.tim4.counter % PASS != phase:
+            self.board.run(1)
+
+    def off_after(self, then: int, limit: int) -> int:
+        """Microseconds from `then` until the heater went off."""
+        assert self.board.heater
+        assert self.host.run(limit, lambda: self.board.heater == 0, slice_us=50), "the heater stays on"
+        return self.board.heater_off_at - then
+
+
+def started(memory: bytes | None = eeprom(), image: Path | None = None) -> Bench:
+    """A board that has booted, with a session. Its counter wraps after two seconds."""
+    board = Stm32Board(image or any_compiler("stm32f405"), eeprom=memory, first_tick=0xFFFF_FFFF - 2_000_000)
+    board.adc.board_input(0, Plant().counts)
+    board.adc.board_input(1, REFERENCE_COUNTS)
+    board.run(60_000)
+    bench = Bench(board, SteppedHost(board))
+    bench.host.hello()
+    return bench
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return started()
+
+
+def test_says_who_it_is(bench: Bench) -> None:
+    hello = bench.host.hello(7)
+    assert hello.board.rstrip(b"\0") == b"stm32f405"
+    assert (hello.tick_rate, hello.reset_cause, hello.teds) == (1_000_000, ResetCause.POWER, TedsState.VALID)
+    assert hello.state is State.SAFE
+
+
+def capture_run() -> tuple[list[Edge], list[tuple[int, int, bool]], bytes, int]:
+    bench = started()
+    board, host, draw = bench.board, bench.host, random.Random(3)
+    host.ask(CapturesStart(rising=0b11, falling=0b01, credit=CREDIT))
+    given = []
+    level = False
+    start = board.clock.now
+    at = start
+    for _ in range(600):
+        at += draw.randrange(60, 900)
+        channel, rising = draw.choice(((0, None), (1, True)))
+        if rising is None:
+            level = rising = not level
+
+        def edge(channel: int = channel, rising: bool = rising) -> None:
+            given.append((board.tim2.counter, channel, rising))
+            board.edge(channel, rising)
+
+        board.clock.at(at, edge)
+    assert host.run(2_000_000, lambda: host.heard.edges == 600)
+    got = [edge for block in host.heard.captures for edge in block.edges]
+    return got, given, bytes(board.uc.mem_read(0x2000_0000, 0x1_0000)), board.clock.now
+
+
+def test_captured_edges_carry_the_tick_of_the_capture_register_and_two_runs_are_the_same_run() -> None:
+    got, given, memory, ended = capture_run()
+    assert [(edge.ticks & 0xFFFF_FFFF, edge.channel, bool(edge.rising)) for edge in got] == given
+    assert [edge.ticks for edge in got] == sorted(edge.ticks for edge in got)
+    again = capture_run()
+    assert again == (got, given, memory, ended)
+
+
+def test_an_edge_that_overtakes_the_interrupt_is_counted_as_lost(bench: Bench) -> None:
+    board, host = bench.board, bench.host
+    host.ask(CapturesStart(rising=0b1, falling=0, credit=CREDIT))
+    host.run(5000)
+    board.edge(0, True)
+    board.edge(0, True)  # within one slice: the first is overwritten
+    assert host.run(50_000, lambda: host.heard.edges == 1)
+    board.clock.after(2000, lambda: board.edge(0, True))
+    assert host.run(50_000, lambda: host.heard.edges == 2)
+    assert host.heard.captures[-1].overrun == 1
+    assert host.counters().edges_overrun == 1
+
+
+def test_time_is_the_counter_and_goes_on_where_it_wraps(bench: Bench) -> None:
+    last = None
+    while bench.board.clock.now < 2_300_000:
+        reply = bench.host.ask(Time(5, 6))
+        assert 0 <= reply.sent - reply.received < 2000
+        assert (bench.board.tim2.counter - reply.sent) & 0xFFFF_FFFF < 2000
+        assert last is None or reply.received > last.sent
+        last = reply
+        bench.host.run(100_000)
+    assert last is not None
+    assert last.sent >> 32 == 1
+
+
+def test_the_first_byte_of_a_request_is_what_is_stamped(bench: Bench) -> None:
+    bench.host.run(10_000)
+    before = bench.board.tim2.counter
+    reply = bench.host.ask(Time(0, 0))
+    assert 0 <= (reply.received - before - BYTE_US) & 0xFFFF_FFFF <= 5
+
+
+def test_a_silent_host_turns_the_heater_off_within_lease_and_two_passes(bench: Bench) -> None:
+    bench.heat()
+    bench.host.run(800_000)  # well over a lease: kept
+    assert bench.board.heater
+    bench.host.beating = False
+    bench.host.run(3000)
+    status = bench.host.status()
+    renewed = bench.board.clock.now  # or earlier
+    assert bench.off_after(renewed, 2_000_000) <= status.lease_left * 1000 + 2 * PASS
+    assert bench.host.until_fault(Fault.LEASE).state is State.FAULT
+
+
+def test_the_lease_is_exact(bench: Bench) -> None:
+    bench.heat()
+    bench.host.beating = False
+    bench.host.run(20_000)
+    bench.host.heartbeat()
+    sent = bench.board.clock.now
+    elapsed = bench.off_after(sent, 2_000_000)
+    assert LEASE_MS * 1000 <= elapsed <= LEASE_MS * 1000 + 2 * PASS
+
+
+@pytest.mark.parametrize(
+    ("counts", "cause"), [(4095, Fault.SENSOR_OPEN), (0, Fault.SENSOR_SHORT), (100, Fault.SENSOR_RANGE)]
+)
+@pytest.mark.parametrize("phase", [0, 15, 500, 999])
+def test_a_broken_sensor_turns_the_heater_off_within_two_passes(
+    bench: Bench, counts: int, cause: Fault, phase: int
+) -> None:
+    bench.regulate()
+    bench.at_phase(phase)  # whenever in a pass it breaks
+    bench.board.adc.board_input(0, counts)
+    assert bench.off_after(bench.board.clock.now, 10 * PASS) <= 2 * PASS + DECISION
+    assert bench.host.until_fault(cause).state is State.FAULT
+
+
+def test_a_dead_converter_turns_the_heater_off_within_two_passes(bench: Bench) -> None:
+    bench.regulate()
+    bench.at_phase(500)
+    bench.board.adc.answers = False
+    assert bench.off_after(bench.board.clock.now, 20 * PASS) <= 2 * PASS  # each wait for it is bounded
+    assert bench.host.until_fault(Fault.SENSOR_OPEN).state is State.FAULT
+
+
+@pytest.mark.parametrize("phase", [0, 2, 3, 4, 6, 12, 500, 999])
+def test_a_pressure_step_turns_the_heater_off_within_a_millisecond(bench: Bench, phase: int) -> None:
+    bench.board.adc.board_input(2, 1000)
+    bench.host.ask(InterlockSet(Interlock(InterlockKind.STEP, 2, 200, 16, 1)))
+    bench.regulate()
+    bench.host.beating = False  # without the host's help
+    bench.at_phase(phase)
+    bench.board.adc.board_input(2, 1300)
+    assert bench.off_after(bench.board.clock.now, 10 * PASS) <= PASS + DECISION
+    assert bench.host.until_fault(Fault.PRESSURE_STEP).state is State.FAULT
+
+
+def test_an_open_interlock_turns_everything_off_within_a_pass(bench: Bench) -> None:
+    board, host = bench.board, bench.host
+    board.port_c.pins = 0  # closed loops pull low; a broken wire reads high
+    host.ask(InterlockInputs(0b0011, 0b0000))
+    bench.heat()
+    host.ask(DigitalSet(0b1111, 0b1010))
+    host.ask(DacSet(0x8000), channel=1)
+    host.run(2 * PASS)
+    assert board.port_b.outputs == 0b1010
+    assert board.dac.read(0x14) == 0x800
+    assert host.ask(DigitalGet()).outputs == 0b1010
+    board.port_c.pins = 1 << 6 + 1
+    then = board.clock.now
+    assert bench.off_after(then, 10 * PASS) <= PASS + 100
+    host.run(PASS)
+    assert board.port_b.outputs == 0
+    assert board.dac.read(0x14) == 0
+    assert host.until_fault(Fault.INTERLOCK_INPUT)
+    with pytest.raises(RefusedByBoard) as refused:
+        host.ask(DigitalSet(0b1111, 0b1111))
+    assert refused.value.refusal.reason is Refusal.STATE
+
+
+def test_the_heater_settles_at_its_setpoint_and_never_passes_its_limit(bench: Bench) -> None:
+    board, host, plant = bench.board, bench.host, Plant()
+
+    def specimen() -> None:
+        plant.advance(board.heater / FULL, 0.0005)
+        board.adc.board_input(0, plant.counts)
+        board.clock.after(500, specimen)
+
+    specimen()
+    host.ask(TUNING)
+    host.arm()
+    host.ask(HeaterSet(373_150, 0))
+    host.run(2_000_000)
+    settled = []
+    for _ in range(100):
+        host.run(5000)
+        settled.append(plant.kelvin - 273.15)
+    assert all(abs(celsius - 100.0) <= 0.5 for celsius in settled)
+    assert plant.hottest < LIMIT
+    assert host.status().state is State.RUN
+
+
+def test_a_pulse_of_one_millisecond_is_one_millisecond(bench: Bench) -> None:
+    board, host = bench.board, bench.host
+    host.arm()
+    host.ask(ProfileBegin(ProfileTarget.OUTPUT, 2, 1, 0))
+    host.ask(
+        ProfileSegments(0, [Segment(SegmentKind.STEP, 1, 30_000), Segment(SegmentKind.STEP, 1, 0)])  # type: ignore[arg-type]
+    )
+    marks = len(board.pwm.log)
+    host.ask(ProfileStart(Start.NOW, 0, 0))
+    host.run(20 * PASS)
+    changes = board.pwm.log[marks:]
+    assert [value for _, value in changes] == [round(30_000 * FULL / 65535), 0]
+    assert changes[1][0] - changes[0][0] == pytest.approx(PASS, abs=50)
+
+
+def test_a_trigger_pulse_begins_and_ends_at_its_ticks(bench: Bench) -> None:
+    board, host = bench.board, bench.host
+    host.arm()
+    at = host.ask(Time(0, 0)).sent + 20_000
+    host.ask(Trigger(at, 100, 5_000, 3))
+    assert host.run(100_000, lambda: sum(event.kind is EventKind.TRIGGER for event in host.heard.events) == 3)
+    edges = [(at + 5000 * n + late & 0xFFFF_FFFF, level) for n in range(3) for late, level in ((0, 1), (100, 0))]
+    assert board.tim2.output == edges
+    assert [e.ticks for e in host.heard.events if e.kind is EventKind.TRIGGER] == [at, at + 5000, at + 10_000]
+
+
+def test_twenty_thousand_samples_a_second_are_all_accounted_for_and_stamped_by_the_timer(bench: Bench) -> None:
+    board, host = bench.board, bench.host
+    for channel in range(8):
+        board.adc.board_input(channel, 100 + channel)
+    assert host.ask(SamplesStart(0xFF, 400, CREDIT)).period == 400
+    host.run(300_000)
+    host.ask(StreamStop(Stream.SAMPLES))
+    blocks = host.heard.samples
+    instants = (blocks[-1].ticks - blocks[0].ticks) // 400 + len(blocks[-1].counts) // 16
+    received = sum(len(block.counts) // 2 for block in blocks)
+    assert received + blocks[-1].dropped == 8 * instants
+    assert instants == pytest.approx(750, abs=10)
+    assert blocks[-1].dropped == 0
+    for before, after in pairwise(blocks):
+        assert after.ticks - before.ticks == len(before.counts) // 16 * 400
+    assert blocks[3].counts[:16] == b"".join((100 + channel).to_bytes(2, "little") for channel in range(8))
+    assert host.ask(Read()).counts[:8] == tuple(100 + channel for channel in range(8))
+
+
+def test_no_byte_is_lost_at_full_speed_beside_the_control_loop(bench: Bench) -> None:
+    """The UART has no FIFO: a byte not fetched within 11 us is gone."""
+    bench.heat()
+    before = bench.host.counters()
+    for _ in range(60):
+        bench.host.status()
+    draw = random.Random(4)
+    noise = bytes(draw.randrange(1, 256) for _ in range(4000))
+    bench.board.usart.send(noise + b"\0")
+    bench.host.run(4100 * BYTE_US)
+    after = bench.host.counters()
+    assert after.rx_overrun == before.rx_overrun
+    assert after.rx_bytes - before.rx_bytes > 4000
+
+
+@pytest.mark.parametrize("heating", [False, True])
+def test_a_hang_is_reset_by_the_watchdog_with_everything_off(bench: Bench, heating: bool) -> None:
+    board = bench.board
+    boot = bench.host.hello().boot
+    if heating:
+        bench.heat()
+    bench.host.beating = False
+    then, boots = board.clock.now, board.boots
+    board.hang()
+    board.slice = 20  # nothing happens in it
+    board.run_until(lambda: board.boots == boots + 1, 1_000_000)
+    board.slice = 1
+    assert board.clock.now - then <= 250_000 + 20
+    assert board.heater == 0
+    board.run(60_000)
+    hello = bench.host.hello()
+    assert hello.reset_cause is ResetCause.WATCHDOG
+    assert hello.boot != boot
+    assert hello.state is State.SAFE
+
+
+def test_teds_is_written_to_the_memory_and_read_after_a_reset(bench: Bench) -> None:
+    board, host = bench.board, bench.host
+    assert board.eeprom is not None
+    content = eeprom(with_serial(b"0042"))[:256]
+    for offset in (0, 128):
+        host.ask(TedsWrite(offset, content[offset : offset + 128]))
+    host.ask(TedsCommit(crc_hqx(content, 0xFFFF)))
+    assert host.run(2_000_000, lambda: any(event.kind is EventKind.TEDS for event in host.heard.events))
+    assert bytes(board.eeprom.content[:256]) == content
+    board.reset_by(1 << 26)
+    board.run(60_000)
+    hello = host.hello()
+    assert (hello.reset_cause, hello.teds) == (ResetCause.PIN, TedsState.VALID)
+    assert b"".join(host.ask(TedsRead(offset, 128)).content for offset in (0, 128)) == content
+
+
+def test_a_damaged_teds_does_not_arm() -> None:
+    content = bytearray(eeprom())
+    content[20] ^= 1
+    bench = started(bytes(content))
+    assert bench.host.hello().teds is TedsState.DAMAGED
+    with pytest.raises(RefusedByBoard):
+        bench.host.arm()
+    assert bench.board.heater == 0
+
+
+def test_without_a_memory_it_does_not_hang() -> None:
+    bench = started(None)
+    hello = bench.host.hello()
+    assert hello.teds is not TedsState.VALID
+    assert bench.host.counters().eeprom_errors > 0
+
+
+def test_the_image_of_the_compiler_from_pypi_does_the_same() -> None:
+    pytest.importorskip("ziglang")
+    bench = started(image=built("stm32f405", "zig"))
+    bench.regulate()
+    bench.at_phase(500)
+    bench.board.adc.board_input(0, 4095)
+    assert bench.off_after(bench.board.clock.now, 10 * PASS) <= 2 * PASS
+    assert bench.host.until_fault(Fault.SENSOR_OPEN).state is State.FAULT
