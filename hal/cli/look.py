@@ -148,7 +148,7 @@ async def _check(config: Any, *, as_json: bool) -> int:
     else:
         for row in rows:
             if row["ok"]:
-                print(f"ok    {row['device']:<16}{', '.join(row['capabilities']):<24}{row['identity']}")
+                print(f"ok    {row['device']:<16}{', '.join(row['capabilities']):<24}  {row['identity']}")
             else:
                 print(f"WRONG {row['device']:<16}{row['error'].removeprefix(row['device'] + ': ')}")
         print("all is well" if fine else f"{sum(not row['ok'] for row in rows)} of {len(rows)} devices are not right")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -31,6 +32,8 @@ from hal.transport.session import Reconnect, Session
 pytestmark = [pytest.mark.real_clock, pytest.mark.needs_tool("cc")]
 
 TUNED = {"kp": 2.0, "ki": 4.0, "feed_forward": 0.066}
+
+SECONDS = float(os.environ.get("SOAK_SECONDS", "20"))  # 600 for the long one
 
 
 class BadBothWays(FaultyLink):
@@ -260,14 +263,15 @@ async def test_after_a_trip_the_heart_stops_and_streams_go_on():
 # ---------------------------------------------------------------------- streams
 
 
+@pytest.mark.timeout(int(SECONDS) + 100)
 async def test_eight_inputs_at_20_000_samples_a_second_arrive_whole():
     async with plugged() as p:
         ticks, counts = [], []
         p.device.on_samples(lambda chunk: (ticks.append(chunk.ticks), counts.append(chunk.counts)))
         async with p.device.sampling(range(8), 2500):
-            await asyncio.sleep(4.0)
+            await asyncio.sleep(SECONDS)
         ledger = p.device.sampled
-        assert ledger.received > 8 * 2500 * 3.5
+        assert ledger.received > 8 * 2500 * SECONDS * 0.85
         assert ledger.received + ledger.dropped == ledger.expected
         assert ledger.lost == ledger.lost_blocks == 0
         told = await p.device.counters()

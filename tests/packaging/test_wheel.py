@@ -21,6 +21,7 @@ def run(*command: str | Path, cwd: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.needs_tool("cc", "arm-none-eabi-gcc")
 def test_the_wheel_works_in_a_clean_environment(tmp_path):
     run(sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path / "dist", ROOT, cwd=tmp_path)
     wheel = next((tmp_path / "dist").glob("*.whl"))
@@ -38,9 +39,17 @@ def test_the_wheel_works_in_a_clean_environment(tmp_path):
     assert all(d["capabilities"] for d in drivers)
     (tmp_path / "lab.toml").write_text('schema = 1\n[devices.heater]\ndriver = "eurotherm_3504"\nunit = 1\n')
     assert json.loads(run(hal, "check", "lab.toml", "--json", cwd=tmp_path))["ok"]
+    # The firmware comes with it: enough to start an emulated board, and to flash a real one.
+    assert (Path(_where(python, tmp_path)) / "_firmware" / "images" / "stm32f405.bin").stat().st_size > 10_000
+    (tmp_path / "lab.toml").write_text('schema = 1\n[devices.chip]\ndriver = "insitu_mcu"\nlink = "firmware:posix"\n')
+    assert json.loads(run(hal, "check", "lab.toml", "--json", cwd=tmp_path))["ok"]
     # The demo's files, types and licence are in it.
-    where = run(python, "-c", "import hal, pathlib; print(pathlib.Path(hal.__file__).parent)", cwd=tmp_path).strip()
+    where = _where(python, tmp_path)
     assert (Path(where) / "demo" / "lab.toml").is_file()
     assert all((Path(where).parent / name / "py.typed").is_file() for name in ("hal", "devices", "calibration"))
     assert str(ROOT) not in where
     assert list(Path(where).parent.glob("insitu_hal-*.dist-info/licenses/LICENSE"))
+
+
+def _where(python: Path, cwd: Path) -> str:
+    return run(python, "-c", "import hal, pathlib; print(pathlib.Path(hal.__file__).parent)", cwd=cwd).strip()
