@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from contextlib import suppress
+from copy import deepcopy
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from math import inf
 from pathlib import Path
@@ -169,7 +171,14 @@ def parse(text: str, path: str | Path = "lab.toml") -> LabConfig:
     try:
         file = LabFile.model_validate(raw)
     except ValidationError as error:
-        raise _told(path, [_sentence(problem, raw) for problem in error.errors()]) from None
+        problems = [_sentence(problem, raw) for problem in error.errors()]
+        rest = _without(raw, error.errors())
+        if rest is not None:  # what else is wrong with the keys that can be read
+            checker = _Checker(path, text, LabFile.model_validate(rest))
+            with suppress(ConfigError):
+                checker.check()
+            problems += [problem for problem in checker.problems if problem not in problems]
+        raise _told(path, problems) from None
     return _Checker(path, text, file).check()
 
 
@@ -370,6 +379,30 @@ class _Checker:
         except (ConfigError, UnitError) as error:
             self.problems.append(f"{key}: {error}")
             return None
+
+
+def _without(raw: dict[str, Any], problems: Any) -> dict[str, Any] | None:
+    """The file without the keys that can't be read; None if nothing sensible is left of it."""
+    rest: dict[str, Any] = deepcopy(raw)
+    for problem in problems:
+        *way, last = problem["loc"]
+        if problem["type"] == "missing" or not way or last == "[key]":
+            return None
+        place: Any = rest
+        for step in way:
+            place = place[step] if isinstance(place, (dict, list)) and step in _steps(place) else None
+        if not isinstance(place, dict):
+            return None
+        place.pop(last, None)
+    try:
+        LabFile.model_validate(rest)
+    except ValidationError:
+        return None
+    return rest
+
+
+def _steps(place: dict[str, Any] | list[Any]) -> Any:
+    return place if isinstance(place, dict) else range(len(place))
 
 
 def _signals(cls: type[Instrument]) -> dict[str, SignalR[Any]]:

@@ -271,3 +271,19 @@ def test_a_lab_file_too_free_in_form_to_rewrite_never_leads_to_the_real_instrume
     except ConfigError:
         return
     assert parse(new).link_of("heater")[1].url == "tcp://e:1"
+
+
+def test_mistakes_of_shape_and_of_meaning_are_told_in_one_go() -> None:
+    text = """
+        schema = 1
+        [devices.heater]
+        driver = "toy:ToyHeater"
+        poll.temperature = -1
+        limits.setpoint = "400..20 degC"
+        [telemetry]
+        broker = "http://somewhere"
+    """
+    with pytest.raises(ConfigError) as told:
+        parse(text, "lab.toml")
+    for key in ("devices.heater.poll.temperature", "devices.heater.limits.setpoint", "telemetry.broker"):
+        assert f"  {key}: " in str(told.value)
