@@ -212,7 +212,7 @@ def work_devices(options: argparse.Namespace) -> int:
                 "instrument": f"{cls.vendor} {cls.model}".strip(),
                 "wires": list(cls.wires),
                 "capabilities": [c.__name__ for c in cls.provides],
-                "emulator": bool(cls.emulator),
+                "emulator": bool(cls.emulator) or "firmware" in cls.wires,
                 "verified": cls.verified,
             }
         )
