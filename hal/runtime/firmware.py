@@ -342,17 +342,20 @@ class EmulatedBoard:
         self._memory = memory / f"{self.folder.name}.ram"
         with self._memory.open("wb") as file:
             file.truncate(Page.SIZE if self.kind == "posix" else 16 << 20)
-        page = Page(self._memory)
-        page["entropy"] = secrets.randbits(32)
-        self._show(self.bench.world, page)
-        if self.kind == "posix":
-            await self._start_posix()
-        else:
-            await self._start_qemu()
-        deadline = time.monotonic() + STARTS_WITHIN
-        while page["magic"] != Page.MAGIC or not page["passes"]:
-            self._check_alive(deadline)
-            await asyncio.sleep(0.005)
+        try:
+            page = Page(self._memory)
+            page["entropy"] = secrets.randbits(32)
+            self._show(self.bench.world, page)
+            if self.kind == "posix":
+                await self._start_posix()
+            else:
+                await self._start_qemu()
+            deadline = time.monotonic() + STARTS_WITHIN
+            while page["magic"] != Page.MAGIC or not page["passes"]:
+                self._check_alive(deadline)
+                await asyncio.sleep(0.005)
+        finally:
+            self._memory.unlink(missing_ok=True)  # both ends have it mapped: it goes with them, however they end
         self.counter = self._new_counter()
         enough, passes = time.monotonic() + LOOKS, page["passes"]
         while time.monotonic() < enough:  # it is told once a millisecond: see it fresh a few times
@@ -433,7 +436,6 @@ class EmulatedBoard:
         page, self.page = self.page, None
         if page is not None:
             page.close()
-            self._memory.unlink(missing_ok=True)
         self.bench.world.power = 0.0  # type: ignore[attr-defined]
 
 
