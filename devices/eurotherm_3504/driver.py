@@ -50,7 +50,7 @@ class Eurotherm3504(Instrument):
 
     temperature = SignalR(
         float, "degC", at=Register(codec.PV, float32=True, block=LOOP), kind=Kind.HINTED,
-        poll=0.1, max_age=AGE, noise=Noise(absolute=0.2),
+        poll=0.1, max_age=AGE, noise=Noise(absolute=0.5),
     )  # fmt: skip
     setpoint = SignalRW(
         float, "degC", at=Register(codec.TARGET, float32=True, block=LOOP, verify=True), limits=(0, 1200),

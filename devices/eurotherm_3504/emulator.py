@@ -14,7 +14,7 @@ from hal.protocols.modbus import ILLEGAL_ADDRESS, ILLEGAL_VALUE, ModbusFraming
 from . import codec
 from .codec import Parameter
 
-NOISE = 0.2  # K, one sigma of what is reported
+NOISE = 0.5  # K, one sigma of what is reported: a thermocouple a few turns from a lens coil
 LOOP_NOISE = 0.03  # K: the loop acts on a smoothed input, else it would shake the specimen with its own noise
 BAND = 400.0  # K: proportional band in engineering units, for 100 % output
 INTEGRAL = 1.0  # s
