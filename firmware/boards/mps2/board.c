@@ -130,8 +130,8 @@ uint32_t board_sampling(uint32_t period)
 void sampling_interrupt(void)
 {
     TIMER_INTCLEAR(1) = 1;
-    if (sampling.period != 0u) {
-        app_sample(sampling_next(&sampling, board_ticks()));
+    if (sampling.period != 0u && sampling_due(&sampling, board_ticks())) {
+        app_sample(sampling.instant);
     }
 }
 

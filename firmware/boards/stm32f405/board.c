@@ -131,8 +131,8 @@ void sampling_interrupt(void)
 {
     bool due = (TIM_SR(5) & TIM_UPDATE) != 0u; /* not so for one left pending by a stop */
     TIM_SR(5) = 0;
-    if (due && sampling.period != 0u) {
-        app_sample(sampling_next(&sampling, board_ticks()));
+    if (due && sampling.period != 0u && sampling_due(&sampling, board_ticks())) {
+        app_sample(sampling.instant);
     }
 }
 
