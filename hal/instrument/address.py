@@ -2,7 +2,7 @@
 
 `Scpi` for text protocols, `Field` for a field of a report the driver fetches, `Calls` for a pair of
 the driver's own methods, `Remembered` for what is set and never reported, `Soft` for values that
-live in the program. `Register` (Modbus) is in `hal.transport.modbus`' neighbour, `registers.py`.
+live in the program. `Register` and `Coil` (Modbus) are in `registers`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from math import sqrt
 from typing import Any, Generic, TypeVar
@@ -72,4 +72,3 @@ class Sample(Generic[T]):
     quality: Quality = Quality.GOOD
     reason: str = ""
     uncertainty: float | None = None
-    data: dict[str, Any] = field(default_factory=dict)

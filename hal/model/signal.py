@@ -16,7 +16,7 @@ from enum import Enum
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Generic, Literal, Never, Protocol, Self, TypeVar
 
-from ..errors import HalError, LimitError, ProtocolError
+from ..errors import LimitError, ProtocolError
 from ..gate import Purpose, purpose
 from ..units import unit as known_unit
 from .limits import Limits
@@ -388,6 +388,3 @@ class _Mailbox(Generic[T]):
         waiter, self.waiter = self.waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
-
-
-__all__ = ["Address", "Answer", "HalError", "Kind", "SignalR", "SignalRW"]

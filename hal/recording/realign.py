@@ -7,7 +7,7 @@ done again: it needs nothing but what the record holds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -94,7 +94,6 @@ class SignalColumns:
     max_gap: float = 5.0
     polled: bool = True
     unit: str = ""
-    common: Mapping[str, Any] = field(default_factory=dict)
 
     def channel(self) -> Channel:
         """The same as the aligner wants it."""

@@ -13,7 +13,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -77,7 +77,8 @@ class Run:
         self._writer: NexusWriter | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="record")
         self._signals: list[SignalR[Any]] = []
-        self._listeners: list[Callable[[], None]] = []
+        self._listening, self._tapping = ExitStack(), ExitStack()
+        """What undoes our listening to signals and journal, and to cameras."""
         self._rows: dict[str, list[Reading[Any]]] = defaultdict(list)
         self._kept: dict[str, list[_Numbers]] = defaultdict(list)
         self._chunks: list[tuple[str, FrameChunk]] = []
@@ -134,7 +135,7 @@ class Run:
         self.path = self._free_path(described.start_time)
         self._writer = await self._in_thread(_create, self.path, described)
         self._lab.context.journal.listeners.append(self._events.append)
-        self._listeners.append(lambda: self._lab.context.journal.listeners.remove(self._events.append))
+        self._listening.callback(self._lab.context.journal.listeners.remove, self._events.append)
         from ..frames.live import LiveAligner
 
         for device in self._lab.devices.values():
@@ -148,7 +149,7 @@ class Run:
                         self._feed(live, signal, reading)
                 tap = partial(self._take_chunk, device.name)
                 device.on_chunk(tap)
-                self._listeners.append(partial(device.off_chunk, tap))
+                self._tapping.callback(device.off_chunk, tap)
         self._flushing = asyncio.get_running_loop().create_task(self._flush_for_ever(), name="record")
         if self._film:
             for device in self._lab.devices.values():
@@ -166,7 +167,7 @@ class Run:
         """Stop listening, write the rest, lay every signal onto every frame, close the file. Raises `RecordError`."""
         self._over = True
         if self._writer is None:  # it failed before there was a file
-            self._stop_listening()
+            self._listening.close()
             self._thread.shutdown(wait=False)
             return
         moved = self._lab.context.timebase.drift()
@@ -174,9 +175,9 @@ class Run:
             "clock", "", f"the wall clock is {moved / 1e6:+.3f} ms from where the anchor has it", moved_ns=moved
         )
         await self._stop_filming()
-        self._stop_listening(cameras_only=True)
+        self._tapping.close()
         await self._last_readings()
-        self._stop_listening()
+        self._listening.close()
         if self._flushing is not None:
             self._flushing.cancel()
             with suppress(asyncio.CancelledError):
@@ -198,16 +199,7 @@ class Run:
 
     def _follow(self, signal: SignalR[Any], listener: Callable[[Reading[Any]], None]) -> None:
         signal.subscribe(listener)
-        self._listeners.append(partial(signal.unsubscribe, listener))
-
-    def _stop_listening(self, *, cameras_only: bool = False) -> None:
-        kept = []
-        for stop in self._listeners:
-            if cameras_only and getattr(getattr(stop, "func", None), "__name__", "") != "off_chunk":
-                kept.append(stop)
-            else:
-                stop()
-        self._listeners = kept
+        self._listening.callback(signal.unsubscribe, listener)
 
     def _take(self, signal: SignalR[Any], reading: Reading[Any]) -> None:
         self._rows[signal.path].append(reading)
