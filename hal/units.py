@@ -70,7 +70,9 @@ _TABLE = (
     Unit("mm", "mm", "mm", "length"),
     Unit("um", "um", "um", "length", 1e-3),
     Unit("nm", "nm", "nm", "length", 1e-6),
+    Unit("mm/s", "mm/s", "mm/s", "speed"),
     Unit("deg", "deg", "degree", "angle"),
+    Unit("deg/s", "deg/s", "degree/s", "angular speed"),
     Unit("kV", "kV", "kV", "voltage", 1e3),
 )
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hal.errors import LimitError, ProtocolError, Refused, WrongInstrument
 from hal.instrument.address import Field, Scpi
 from hal.instrument.instrument import Instrument
-from hal.model.capabilities import SourceMeter
+from hal.model.capabilities import SourceMeter, Sweep
 from hal.model.reading import Answer, Noise, Reading
 from hal.model.signal import Kind, SignalR, SignalRW
 from hal.model.status import Status
@@ -39,25 +37,6 @@ class Checked(Scpi[T]):
     async def put(self, device: Any, value: T) -> None:
         await device.drain()
         await device.order(self.command.format(value=self.shape(value)))
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """What a sweep brought: one row per level."""
-
-    mode: Mode
-    levels: NDArray[np.float64]
-    """As asked for: V or A by `mode`."""
-    voltage: NDArray[np.float64]
-    """V; NaN where there was no value."""
-    current: NDArray[np.float64]
-    """A; NaN where there was no value."""
-    limited: NDArray[np.bool_]
-    """Where the compliance held the source back."""
-    time: NDArray[np.int64]
-    """Middle of each measurement, lab time, ns."""
-    bound: NDArray[np.int64]
-    """Half-width of the interval in which it lay, ns."""
 
 
 class Keithley2450(Instrument):

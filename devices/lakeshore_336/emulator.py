@@ -65,11 +65,12 @@ class Output:
 
 
 class LakeShore336Emulator:
-    """A 336. Settings: `inputs` (what each measures, by letter), `seed`, `celsius` (units of all inputs)."""
+    """A 336. Settings: `inputs` (what each measures, by letter), `seed`, `celsius` (units of all inputs), `pid`."""
 
     def __init__(
         self, world: World, *, unit: object = None, channel: object = None,
         inputs: Mapping[str, str] | None = None, seed: int = 336, celsius: bool = False,
+        pid: tuple[float, float, float] = (50.0, 20.0, 0.0),
     ) -> None:  # fmt: skip
         self.world = world
         self.reply_delay = 0.01
@@ -77,6 +78,8 @@ class LakeShore336Emulator:
         sources = {"A": "body", "B": "temperature"} if inputs is None else inputs
         self.inputs = {name: Input(name, sources.get(name, ""), label=f"Input {name}") for name in INPUTS}
         self.outputs = {1: Output(), 2: Output(input=2), 3: Output(mode=0, input=0), 4: Output(mode=0, input=0)}
+        for output in self.outputs.values():
+            output.pid = pid
         if celsius:
             for sensor in self.inputs.values():
                 sensor.kind[4] = codec.CELSIUS

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from hal.capabilities import Pump
 from hal.errors import ConfigError, HalError, LimitError, Refused, WrongInstrument
@@ -19,6 +20,8 @@ from hal.transport.session import Exchange
 
 from . import codec
 from .codec import Quantity, Reply
+
+T = TypeVar("T")
 
 ROUNDED = 1e-3  # relative; by how much a number may come back changed
 
@@ -102,14 +105,14 @@ class Ne1000(Instrument):
         return f"New Era {said.replace('V', ', firmware ', 1)}"
 
     async def connected(self) -> None:
-        self._diameter = float((await self._question("DIA")).data)
+        self._diameter = (await self.read_diameter()).payload
 
     async def prepare(self) -> None:
         wanted = self.options.diameter
         if wanted is not None and abs(self._diameter - wanted) > codec.ROUNDING * wanted:
             # Refused while it pumps, as it should be: all rates would change.
             await self._send(f"DIA{codec.number(wanted).rstrip('.')}")
-            self._diameter = float((await self._question("DIA")).data)
+            self._diameter = (await self.read_diameter()).payload
         if self.options.watchdog:
             await self._send(f"SAF{self.options.watchdog}")
             self.state.subscribe(_heard)  # the shared poll keeps the watchdog quiet
@@ -155,7 +158,7 @@ class Ne1000(Instrument):
 
     async def read_rate(self) -> Answer:
         reply, exchange = await self._asked("RAT")
-        rate = codec.parse_quantity(reply.data, codec.RATES)
+        rate = self._meant(exchange.reply, "a rate", lambda: codec.parse_quantity(reply.data, codec.RATES))
         sign = {codec.INFUSING: 1.0, codec.WITHDRAWING: -1.0}.get(reply.status, 0.0)
         sample = Sample(sign * rate.value, uncertainty=abs(sign) * rate.resolution / 12**0.5)
         if reply.status == codec.PURGING:
@@ -165,14 +168,15 @@ class Ne1000(Instrument):
     async def report(self) -> Answer:
         """Volume and state."""
         reply, exchange = await self._asked("DIS")
-        infused, withdrawn = codec.parse_dispensed(reply.data)
+        infused, withdrawn = self._meant(exchange.reply, "two volumes", lambda: codec.parse_dispensed(reply.data))
         resolution = (infused.resolution**2 + withdrawn.resolution**2 * (withdrawn.value > 0)) ** 0.5
         volume = Sample(infused.value - withdrawn.value, uncertainty=resolution / 12**0.5)
         return Answer(Dispensed(volume, codec.STATES[reply.status]), exchange.sent, exchange.received)
 
     async def read_diameter(self) -> Answer:
         reply, exchange = await self._asked("DIA")
-        return Answer(float(reply.data), exchange.sent, exchange.received)
+        diameter = self._meant(exchange.reply, "a diameter", lambda: float(reply.data))
+        return Answer(diameter, exchange.sent, exchange.received)
 
     # ------------------------------------------------------------------ private
 
@@ -212,7 +216,8 @@ class Ne1000(Instrument):
             raise Refused(self.name, f"RUN was acknowledged and it is {codec.STATES[reply.status]}; look at the pump")
 
     async def _took(self, what: str, value: float, units: dict[str, float]) -> None:
-        taken = codec.parse_quantity((await self._question(what)).data, units).value
+        reply, exchange = await self._asked(what)
+        taken = self._meant(exchange.reply, "a number", lambda: codec.parse_quantity(reply.data, units)).value
         if abs(taken - value) > ROUNDED * value:
             raise Refused(self.name, f"{what} was set to {value:g} and reads back {taken:g}; is the keypad in use?")
 
@@ -262,6 +267,13 @@ class Ne1000(Instrument):
             if self.options.watchdog:  # in Safe mode it may have come unasked, and the reply proper is still to come
                 await self.ask(self._command("VER"), matches=lambda message: b"NE" in message)
         return reply
+
+    def _meant(self, message: bytes, what: str, parse: Callable[[], T]) -> T:
+        """What `parse` makes of a reply. Raises `ProtocolError`."""
+        try:
+            return parse()
+        except ValueError:
+            raise self.protocol_error(message, what) from None
 
     def _understood(self, reply: Reply, message: bytes, what: str) -> Reply:
         """The reply, if it is one to be content with. Raises `ProtocolError`, `Refused`."""

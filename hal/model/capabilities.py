@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, get_args, get_origin, get_type_hints
 
 from .signal import SignalR, SignalRW
 from .status import Status
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from ..frames.view import Frame
     from ..protocols.firmware import EdgeChunk, Int64
     from .device import Device
@@ -46,6 +50,25 @@ class Heater(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep brought: one row per level."""
+
+    mode: Literal["voltage", "current"]
+    levels: NDArray[np.float64]
+    """As asked for: V or A by `mode`."""
+    voltage: NDArray[np.float64]
+    """V; NaN where there was no value."""
+    current: NDArray[np.float64]
+    """A; NaN where there was no value."""
+    limited: NDArray[np.bool_]
+    """Where the compliance held the source back."""
+    time: NDArray[np.int64]
+    """Middle of each measurement, lab time, ns."""
+    bound: NDArray[np.int64]
+    """Half-width of the interval in which it lay, ns."""
+
+
 class SourceMeter(Protocol):
     """Sources voltage or current and measures both. Safe state: 0, output off."""
 
@@ -58,8 +81,8 @@ class SourceMeter(Protocol):
 
     def sweep(
         self, mode: Literal["voltage", "current"], levels: Sequence[float], compliance: float, dwell: float
-    ) -> Status[Any]:
-        """Source each level for `dwell` s; the result has levels, voltages and currents."""
+    ) -> Status[Sweep]:
+        """Source each level for `dwell` s."""
         ...
 
     def off(self) -> Status[None]:
@@ -136,6 +159,50 @@ class Pump(Protocol):
         ...
 
 
+class Motor(Protocol):
+    """Moves along one axis, or turns. Safe state: stopped."""
+
+    position: Annotated[SignalR[float], "mm", "deg"]
+    speed: Annotated[SignalRW[float], "mm/s", "deg/s"]
+
+    def move(self, to: float) -> Status[None]:
+        """Go to `to` (mm or deg) at `speed`; ended early, it stops."""
+        ...
+
+    def stop(self, *, success: bool = True) -> Status[Any]:
+        """Stop."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class MassSpectrum:
+    """One scan: arrays of shape (n,)."""
+
+    mass: NDArray[np.float64]
+    """m/z, amu."""
+    partial_pressure: NDArray[np.float64]
+    """Pa, as if everything were nitrogen."""
+    time: int
+    """Middle of the scan, lab time, ns."""
+    bound: int
+    """Half its length, ns."""
+
+
+class GasAnalyser(Protocol):
+    """Tells which gases there are. Safe state: filament off, as it burns in air."""
+
+    pressure: Annotated[SignalR[float], "Pa"]
+    filament: Annotated[SignalRW[bool], ""]
+
+    def scan(self, first: float, last: float) -> Status[MassSpectrum]:
+        """Scan from `first` to `last` (m/z)."""
+        ...
+
+    def off(self) -> Status[None]:
+        """Filament off."""
+        ...
+
+
 class Camera(Protocol):
     """Films. Safe state: stopped."""
 
@@ -195,7 +262,8 @@ class Teds(Protocol):
 
 
 CAPABILITIES: tuple[type, ...] = (
-    Thermometer, Heater, SourceMeter, FlowController, Gauge, Valve, Beam, Pump, Camera, FrameClock, Teds,
+    Thermometer, Heater, SourceMeter, FlowController, Gauge, Valve, Beam, Pump, Motor, GasAnalyser, Camera, FrameClock,
+    Teds,
 )  # fmt: skip
 
 
@@ -209,13 +277,13 @@ def lacking(device: Device | type[Device], capability: type) -> list[str]:
     for name, hint in get_type_hints(capability, include_extras=True).items():
         if get_origin(hint) is not Annotated:
             continue
-        kind, unit = get_args(hint)
+        kind, *units = get_args(hint)
         signal = getattr(device, name, None)
         wanted = get_origin(kind) or kind
         if not isinstance(signal, wanted):
             missing.append(f"signal {name!r} ({wanted.__name__})")
-        elif signal.unit != unit:
-            missing.append(f"{name!r} in {unit} (it has {signal.unit or 'no unit'})")
+        elif signal.unit not in units:
+            missing.append(f"{name!r} in {' or '.join(units)} (it has {signal.unit or 'no unit'})")
         elif signal.dtype is not get_args(kind)[0]:
             missing.append(f"{name!r} as {get_args(kind)[0].__name__} (it is {signal.dtype.__name__})")
     for name in vars(capability):

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devices.keithley_2450 import codec
-from devices.keithley_2450.driver import Keithley2450, Sweep
+from devices.keithley_2450.driver import Keithley2450
 from devices.keithley_2450.emulator import Keithley2450Emulator
 from devices.physics import World
 from hal.clock.timebase import Timebase
@@ -20,7 +20,7 @@ from hal.errors import InterlockTripped, LimitError, Refused, WrongInstrument
 from hal.gate import Gate
 from hal.instrument.bench import Bench
 from hal.instrument.serving import TcpPort
-from hal.model.capabilities import SourceMeter, lacking
+from hal.model.capabilities import SourceMeter, Sweep, lacking
 from hal.model.context import Context
 from hal.model.limits import Limits
 from hal.model.reading import Quality

@@ -1,0 +1,83 @@
+"""Fixed delays, found again from simulated flashes and pulses."""
+
+import numpy as np
+import pytest
+
+from hal.clock.delays import by_flash, by_loop
+from hal.errors import ClockError
+
+EPOCH = 1_767_225_600_000_000_000
+
+
+def film(*, delay, period, exposure, length, flashes=40, noise=1.0, gain=2e5, spread=0.1, regular=False, seed=0):
+    """Stated starts (ns), brightness and moments of the flashes (ns); exposures really began `delay` s later."""
+    rng = np.random.default_rng(seed)
+    gaps = np.full(flashes, 100 * period) if regular else spread * (1 + rng.random(flashes))
+    on = 1.0 + np.cumsum(gaps)
+    stated = np.arange(0.0, on[-1] + 1.0, period)
+    begin, end = stated + delay, stated + delay + exposure
+    light = np.zeros(stated.size)
+    for moment in on:
+        light += np.clip(np.minimum(end, moment + length) - np.maximum(begin, moment), 0.0, None)
+    brightness = 100.0 + gain * light + rng.normal(0.0, noise, stated.size)
+    return EPOCH + np.rint(stated * 1e9).astype(np.int64), brightness, EPOCH + np.rint(on * 1e9).astype(np.int64)
+
+
+@pytest.mark.parametrize(
+    ("period", "exposure", "length"),
+    [(1e-3, 0.8e-3, 2e-3), (1e-3, 0.2e-3, 0.4e-3), (0.04, 0.04, 0.02), (0.04, 0.01, 0.05)],
+)
+@pytest.mark.parametrize("delay", [-0.0123, 0.0, 0.000417, 0.03])
+def test_a_flash_tells_by_how_much_exposures_are_late(period, exposure, length, delay):
+    start, brightness, flashes = film(delay=delay, period=period, exposure=exposure, length=length)
+    found = by_flash(start, exposure, brightness, flashes, length, within=0.05)
+    assert abs(found.value - delay) < 5 * found.sigma + 1e-8
+    assert found.sigma < 0.01 * max(exposure, length)
+
+
+def test_the_stated_uncertainty_is_the_scatter_of_repeated_measurements():
+    errors, sigmas = [], []
+    for seed in range(60):
+        start, brightness, flashes = film(
+            delay=0.003, period=1e-3, exposure=0.7e-3, length=1.5e-3, noise=8.0, flashes=25, seed=seed
+        )
+        found = by_flash(start, 0.7e-3, brightness, flashes, 1.5e-3, within=0.01)
+        errors.append(found.value - 0.003)
+        sigmas.append(found.sigma)
+    assert 0.75 < np.std(errors) / np.mean(sigmas) < 1.3
+    assert abs(np.mean(errors)) < 4 * np.std(errors) / np.sqrt(len(errors))
+
+
+def test_flashes_that_keep_time_with_the_frames_are_refused():
+    start, brightness, flashes = film(delay=0.0, period=1e-3, exposure=0.5e-3, length=0.2e-3, regular=True)
+    with pytest.raises(ClockError, match="irregular"):
+        by_flash(start, 0.5e-3, brightness, flashes, 0.2e-3, within=0.3)
+
+
+def test_a_light_nobody_sees_is_refused():
+    start, brightness, flashes = film(delay=0.0, period=1e-3, exposure=0.5e-3, length=1e-3, gain=0.0)
+    with pytest.raises(ClockError, match="brighter"):
+        by_flash(start, 0.5e-3, brightness, flashes, 1e-3, within=0.02)
+
+
+def test_too_few_flashes_are_refused():
+    start, brightness, flashes = film(delay=0.0, period=1e-3, exposure=0.5e-3, length=1e-3, flashes=3)
+    with pytest.raises(ClockError, match="3 flashes"):
+        by_flash(start, 0.5e-3, brightness, flashes, 1e-3, within=0.02)
+
+
+def test_a_pulse_led_back_tells_the_two_ways_of_a_link_apart():
+    rng = np.random.default_rng(5)
+    out, back = 3.1e-3, 0.9e-3
+    reference = EPOCH + np.cumsum(rng.integers(10**8, 10**9, 50))
+    mapped = reference + np.rint((out - back) / 2 * 1e9 + rng.normal(0.0, 20e3, 50)).astype(np.int64)
+    found = by_loop(mapped, reference, 10_000, round_trip=out + back)
+    assert found.out == pytest.approx(out, abs=4 * found.sigma)
+    assert found.back == pytest.approx(back, abs=4 * found.sigma)
+    assert found.sigma < 20e-6
+
+
+def test_a_pulse_at_the_wrong_input_is_refused():
+    reference = EPOCH + np.arange(20) * 10**9
+    with pytest.raises(ClockError, match="right input"):
+        by_loop(reference + 50_000_000, reference, 0, round_trip=4e-3)
