@@ -4,7 +4,9 @@
   values (ours: unstuffed, checked, stamped). Beside it `struct.iter_unpack` over the bare counts, which
   neither unstuffs nor checks nor stamps; and the same after our unframing.
 - commands: STATUS over the emulated board, through driver and session, beside blocking pyserial (a blocking
-  socket for the board in QEMU) that sends one ready-made message and waits for one zero byte, on the same wire.
+  socket for the board in QEMU) that sends one ready-made message and waits for one zero byte, on the same wire;
+  and the same with four under way, as many as the board takes: what a session that waits for each answer gives up.
+- time: what an exchange of time costs the program (processor time, not the waiting), and so the bursts.
 """
 
 from __future__ import annotations
@@ -20,16 +22,19 @@ import numpy as np
 from _measure import OURS, Figure, Work, arguments, finish, header, measure
 
 from devices.insitu_mcu.driver import InsituMcu
+from devices.insitu_mcu.emulator import EmulatedBoard
+from devices.insitu_mcu.timing import APART, BURST, PAUSE
 from devices.physics import World
 from hal.instrument.bench import Bench
 from hal.model.context import Context
 from hal.protocols import firmware
 from hal.protocols import firmware_gen as gen
-from hal.runtime.firmware import EmulatedBoard
 from hal.runtime.wiring import make_link
 from hal.transport.session import Session
 
 BLOCKS, INSTANTS, INPUTS, PIECE = 2000, 13, 8, 4096
+PER_SECOND = BURST / (sum(PAUSE) / 2 + BURST * APART)
+"""Exchanges of time."""
 SAMPLES = BLOCKS * INSTANTS * INPUTS
 WANTED = 1_000_000
 """Samples a second that one core must take in."""
@@ -115,23 +120,44 @@ def asks(url: str) -> Work:
     return work
 
 
-def asks_raw(url: str) -> Work:
-    """The same message, ready-made, and no look at the reply but for its end."""
-    message = firmware.frame(firmware.command(gen.Status(), 1))
+def asks_raw(url: str, ahead: int = 1) -> Work:
+    """The same messages, ready-made, `ahead` under way, and no look at the replies but for their ends."""
+    messages = b"".join(firmware.frame(firmware.command(gen.Status(), number)) for number in range(ahead))
 
     async def work(count: int) -> float:
         await asyncio.sleep(0.02)  # the one before us hangs up
         send, receive, close = _raw(url)
         begun = time.perf_counter()
-        for _ in range(count):
-            send(message)
-            while not receive().endswith(b"\0"):
-                pass
+        for _ in range(0, count, ahead):
+            send(messages)
+            ends = 0
+            while ends < ahead:
+                ends += receive().count(0)
         took = time.perf_counter() - begun
         close()
         return took
 
     return work
+
+
+async def exchanges(url: str) -> float:
+    """Processor seconds of an exchange of time, of a clock that has hundreds of them behind it."""
+    context = Context()
+    session = Session(
+        make_link(url, InsituMcu), InsituMcu.framing("serial"), timebase=context.timebase, gate=context.gate
+    )
+    device = InsituMcu(session, "board", context=context)
+    await device.connect()
+    assert device._timing is not None
+    device._timing.cancel()
+    for _ in range(500):
+        await device.exchange_time()
+    begun = time.process_time()
+    for _ in range(1000):
+        await device.exchange_time()
+    took = time.process_time() - begun
+    await device.disconnect()
+    return took / 1000
 
 
 def _raw(url: str) -> tuple[Callable[[bytes], object], Callable[[], bytes], Callable[[], object]]:
@@ -170,9 +196,12 @@ async def main() -> None:
         if board._pump is not None:
             board._pump.cancel()  # the world stands still: what is measured is the wire
         raw = "pyserial" if kind == "posix" else "blocking socket"
-        contestants = {OURS: asks(board.url), raw: asks_raw(board.url)}
+        contestants = {OURS: asks(board.url), raw: asks_raw(board.url), "4 under way": asks_raw(board.url, 4)}
         figure = Figure(f"STATUS, {board.kind} board", contestants)
         figures.append(await measure(figure, rounds=options.rounds, slice_=options.slice))
+        cost = await exchanges(board.url)
+        share = cost * PER_SECOND
+        print(f"{'':34}an exchange of time takes {cost * 1e6:.0f} us of a core; the bursts {share:.2%} of it")
         board._pump = None
         await board.close()
     finish(figures, check=options.check)

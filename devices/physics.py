@@ -18,7 +18,8 @@ CAPACITY = 1.0e-4  # J/K
 LOSS = 1.0e-4  # W/K to the holder's body
 GAS_LOSS = {"argon": 0.4e-4, "hydrogen": 4.0e-4}  # W/K more at 100 Pa; hydrogen conducts ten times better
 FULL_POWER = 0.15  # W at 100 % output
-BODY_CAPACITY, BODY_LOSS = 0.6, 0.006  # J/K, W/K: the holder's body warms by a few kelvin in minutes
+BODY_CAPACITY, BODY_LOSS = 0.6, 0.006  # J/K, W/K: the chip warms the holder's body by a few kelvin in minutes
+BODY_FULL_POWER = 2.0  # W of the body's own heater at 100 % output
 
 # The gas cell and the column behind it.
 CELL_VOLUME = 1.0e-3  # m3, tubing included
@@ -51,8 +52,10 @@ class World:
     """Of chip and specimen, degC."""
     body: float = AMBIENT
     """Of the holder's body, degC."""
-    power: float = 0.0
-    """Into the heater, W."""
+    heaters: dict[object, float] = field(default_factory=dict)
+    """W into the chip, by who heats it: several controllers may."""
+    body_heaters: dict[object, float] = field(default_factory=dict)
+    """W into the holder's body, likewise."""
     lines: dict[str, Line] = field(default_factory=lambda: {"argon": Line(), "hydrogen": Line(open=False)})
     pressure: float = CELL_BASE
     """In the cell, Pa."""
@@ -69,6 +72,20 @@ class World:
     blanked: bool = False
     valves: dict[int, bool] = field(default_factory=dict)
     """Relays by channel, True when energised."""
+
+    @property
+    def power(self) -> float:
+        """Into the chip, W: what all heaters give together."""
+        return sum(self.heaters.values())
+
+    @power.setter
+    def power(self, watt: float) -> None:
+        self.heaters[None] = watt
+
+    @property
+    def body_power(self) -> float:
+        """Into the holder's body, W."""
+        return sum(self.body_heaters.values())
 
     @property
     def resistance(self) -> float:
@@ -105,5 +122,5 @@ class World:
         steady = self.body + (self.power + joule) / loss
         self.temperature += (steady - self.temperature) * (1 - exp(-dt * loss / CAPACITY))
         into_body = loss * (self.temperature - self.body)
-        self.body += dt * (into_body - BODY_LOSS * (self.body - AMBIENT)) / BODY_CAPACITY
+        self.body += dt * (into_body + self.body_power - BODY_LOSS * (self.body - AMBIENT)) / BODY_CAPACITY
         self.pumped += self.liquid * dt / 60

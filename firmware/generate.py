@@ -24,7 +24,8 @@ HEADER = HERE / "core" / "messages_gen.h"
 REPACK = HERE / "tests" / "repack_gen.h"
 MODULE = HERE.parent / "hal" / "protocols" / "firmware_gen.py"
 
-NUMBERS = ("version", "header_size", "payload_max", "window", "replies_kept", "refused", "lease_ms", "nonce_ms")
+NUMBERS = ("version", "header_size", "payload_max", "window", "replies_kept", "refused", "lease_ms", "nonce_ms",
+           "credit_max")  # fmt: skip
 C_TYPES = {
     "u8": "uint8_t",
     "u16": "uint16_t",
@@ -144,6 +145,7 @@ def header(definition: Definition) -> str:
         f"#define MSG_REPLIES_KEPT {raw['replies_kept']}u",
         f"#define MSG_LEASE_MS {raw['lease_ms']}u",
         f"#define MSG_NONCE_MS {raw['nonce_ms']}u",
+        f"#define MSG_CREDIT_MAX {raw['credit_max']}u",
         f"#define MSG_FULL_OUTPUT {raw['full_output']}u",
         "",
     ]

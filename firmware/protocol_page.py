@@ -65,10 +65,20 @@ def page(definition: Definition) -> str:
             "A host that hears no reply sends the same bytes again. The board remembers its last "
             f"{raw['replies_kept']} replies by sequence and repeats the reply, not the act: a command acts once. "
             "*Fresh* commands are carried out each time they arrive; they have sequence numbers of their own. "
-            f"At most {raw['window']} commands are under way.",
+            f"At most {raw['window']} commands are under way. A command whose sequence is more than "
+            f"{raw['replies_kept'] - 1} behind the newest, or another one under a sequence that is remembered, is "
+            "refused as STALE: it does not act now, and whether it acted then the board can't tell.",
             "",
             "Streams are not acknowledged. Blocks are numbered and say how much was dropped before them; the host "
-            "grants blocks by number (CREDIT). Without credit the board drops the oldest and counts.",
+            "grants blocks by number (CREDIT). Without credit the board drops the oldest and counts. Numbers have 32 "
+            f"bits and wrap, so credit ends at most {raw['credit_max']:,} blocks ahead; a start that brings more is "
+            "refused (RANGE), a CREDIT of more counts as an old one and changes nothing. A host that reads grants "
+            "some hundred.",
+            "",
+            "**Interlocks do not survive a reset.** A board that has started anew watches nothing, and so does not arm "
+            "for a host that means otherwise: ARM brings a CRC-16 over the four analogue interlocks and the digital "
+            "inputs as the host takes them to be, and where that is not what is in force the board refuses "
+            "(UNPROTECTED). They are not kept in the EEPROM: that is the holder's, and interlocks are the chamber's.",
             "",
             f"A board that hears no HEARTBEAT of its session for {raw['lease_ms']} ms switches everything off. ARM "
             f"must bring a number that a heartbeat's reply gave at most {raw['nonce_ms']} ms ago.",

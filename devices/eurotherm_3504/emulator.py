@@ -1,4 +1,4 @@
-"""An emulated Eurotherm 3504 that heats the world's specimen."""
+"""An emulated Eurotherm 3504 that heats the world's specimen, or the body of its holder."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import math
 import random
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
-from devices.physics import FULL_POWER, World
+from devices.physics import BODY_FULL_POWER, FULL_POWER, World
 from hal.instrument.registers import FLOATS, Illegal, RegisterMap
 from hal.protocols.modbus import ILLEGAL_ADDRESS, ILLEGAL_VALUE, ModbusFraming
 
@@ -16,12 +18,28 @@ from .codec import Parameter
 
 NOISE = 0.5  # K, one sigma of what is reported: a thermocouple a few turns from a lens coil
 LOOP_NOISE = 0.03  # K: the loop acts on a smoothed input, else it would shake the specimen with its own noise
-BAND = 400.0  # K: proportional band in engineering units, for 100 % output
-INTEGRAL = 1.0  # s
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a controller heats, and how it was tuned for that."""
+
+    full_power: float
+    """W at 100 % output."""
+    band: float
+    """K: proportional band in engineering units, for 100 % output."""
+    integral: float
+    """s"""
+
+
+LOADS = {
+    "chip": Load(FULL_POWER, 400.0, 1.0),  # follows in a second
+    "body": Load(BODY_FULL_POWER, 20.0, 60.0),  # takes minutes
+}
 
 
 class Eurotherm3504Emulator:
-    """A controller that wakes up in automatic mode with its setpoint at 25 degC."""
+    """A controller that wakes up in automatic mode with its setpoint at 25 degC. `heats`: "chip" or "body"."""
 
     def __init__(
         self,
@@ -31,12 +49,18 @@ class Eurotherm3504Emulator:
         channel: int | str | None = None,
         seed: int = 3504,
         temperature: float | None = None,
+        heats: Literal["chip", "body"] = "chip",
         identifier: int = 0x3504,
         reply_delay: float = 0.02,
     ) -> None:
         self.world = world
         self.reply_delay = reply_delay
-        if temperature is not None:
+        if heats not in LOADS:
+            raise ValueError(f'heats = {heats!r}: write "chip" or "body"')
+        self._load, self._on_body = LOADS[heats], heats == "body"
+        if temperature is not None and self._on_body:
+            world.body = temperature
+        elif temperature is not None:
             world.temperature = temperature
         self.identifier, self.version = identifier, 0x0291
         self.select, self.sp1, self.sp2, self.remote = 0, 25.0, 25.0, 25.0
@@ -83,24 +107,28 @@ class Eurotherm3504Emulator:
         return codec.encode_status(*texts)
 
     def _measured(self) -> float:
-        return self.world.temperature + self._random.gauss(0.0, NOISE)
+        return self._sensed + self._random.gauss(0.0, NOISE)
+
+    @property
+    def _sensed(self) -> float:
+        return self.world.body if self._on_body else self.world.temperature
 
     def _cycle(self) -> None:
         """One control cycle: measure, move the setpoint, work out the output."""
         self.pv = self._measured()
-        felt = self.world.temperature + self._random.gauss(0.0, LOOP_NOISE)
+        felt = self._sensed + self._random.gauss(0.0, LOOP_NOISE)
         step = self.rate / 60 * codec.CYCLE
         away = self.target - self.working_setpoint
         if self.rate == 0 or self.rate_disable or abs(away) <= step:
             self.working_setpoint = self.target
         else:
             self.working_setpoint += math.copysign(step, away)
-        proportional = (self.working_setpoint - felt) * 100 / BAND
+        proportional = (self.working_setpoint - felt) * 100 / self._load.band
         if self.manual:
             self.output = self.manual_output
             self._integral = self.output - proportional  # so that the way back is bumpless
         else:
-            integral = self._integral + proportional * codec.CYCLE / INTEGRAL
+            integral = self._integral + proportional * codec.CYCLE / self._load.integral
             wanted = proportional + integral
             self.output = min(max(wanted, 0.0), 100.0)
             if wanted == self.output:  # no wind-up while the output is at its end
@@ -108,7 +136,8 @@ class Eurotherm3504Emulator:
             else:
                 self._integral = min(max(integral, 0.0), 100.0)
             self.manual_output = self.output  # so that manual mode takes over where automatic was
-        self.world.power = self.output / 100 * FULL_POWER
+        heaters = self.world.body_heaters if self._on_body else self.world.heaters
+        heaters[self] = self.output / 100 * self._load.full_power
 
 
 class _Parameters:

@@ -57,7 +57,22 @@ class Input(ReadOnly):
     def value(self, device: Any, payload: Any) -> Any:
         if self.number >= len(payload.counts):
             return Sample(None, Quality.BAD, "this board has no such input")
+        if payload.counts[self.number] < 0:
+            return Sample(None, Quality.BAD, "the converter gives no value; see to the board")
         return float(payload.counts[self.number] * device.volts_per_count)
+
+
+@dataclass(frozen=True, slots=True)
+class Switch(Told):
+    """A digital input, out of the board's status report."""
+
+    take: Callable[[Any, gen.StatusReply], Any] = lambda device, status: None
+    number: int = 0
+
+    def value(self, device: Any, payload: Any) -> Any:
+        if device.hello is not None and self.number >= device.hello.digital_inputs:
+            return Sample(None, Quality.BAD, "this board has no such input")
+        return bool(payload.digital_in >> self.number & 1)
 
 
 def temperature(device: Any, status: gen.StatusReply) -> Any:

@@ -1,11 +1,13 @@
-"""The board as such: who it is, how it is spoken to, that its host lives, what time it is."""
+"""The board as such: who it is, how it is spoken to, that its host lives."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
+from weakref import WeakKeyDictionary
 
 from hal.errors import ConfigError, DeviceError, LinkLost, NoReply, ProtocolError, Refused, WrongInstrument
 from hal.gate import Purpose, acting
@@ -16,21 +18,14 @@ from hal.protocols import firmware_gen as gen
 from hal.protocols.firmware import FirmwareFraming, Sorter
 from hal.protocols.firmware_gen import Event, EventKind, Fault, Refusal, Request, State, Telemetry
 from hal.protocols.framing import Framing
-from hal.transport.session import Exchange
+from hal.transport.session import Exchange, Session
 from hal.transport.tap import Tap
 
-from .clock import TickClock, TimeExchange
 from .words import REFUSALS
 
-R = TypeVar("R")
-
-BEAT = gen.LEASE_MS / 3e3
-"""Seconds between heartbeats: two may be lost before the board switches off."""
-BURST = 8
-"""Time exchanges on connecting."""
-OFTEN, SELDOM = 0.1, 0.717
-"""Seconds between time exchanges: at first, and later (in step with nothing)."""
-AT_FIRST = 5.0  # s
+BEAT = gen.LEASE_MS / 10e3
+"""Seconds between heartbeats: the event loop may stand still for nine tenths of the lease, or eight be lost."""
+_boards: WeakKeyDictionary[Session, Board] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +37,7 @@ class Done:
 
 
 class Board(Instrument):
-    """A board of ours on a serial line or socket; `StreamingBoard` adds its streams, `InsituMcu` what it is for."""
+    """A board of ours on a serial line or socket; `InsituMcu` adds what it is for."""
 
     TIMEOUT = 0.1  # s: an answer takes 2 ms
     TRIES = 6
@@ -53,13 +48,12 @@ class Board(Instrument):
         super().__init__(*args, **given)
         if isinstance(self.session.link, Tap):
             raise ConfigError(f"{self.name}: one board is one device; give each board a link of its own")
+        _boards[self.session] = self
         now = self.session.timebase.now
         self._sorter = Sorter(now=now, samples=self._samples_came, edges=self._edges_came, told=self._told)
         self.session.link = Tap(self.session.link, self._sorter.feed, self._wire_gone)
         self.hello: gen.HelloReply | None = None
         """Who answered, and what it offers."""
-        self.ticks = TickClock(ppm=self.options.clock_ppm)
-        """The board's clock against lab time."""
         self.events: list[Event] = []
         """What the board told of itself in this epoch."""
         self._session_id = secrets.randbits(32) | 1
@@ -68,10 +62,14 @@ class Board(Instrument):
         self._count = 0
         self._nonce = 0
         self._beating: asyncio.Task[None] | None = None
-        self._timing: asyncio.Task[None] | None = None
         self._again: asyncio.Task[None] | None = None
 
     # ------------------------------------------------------------------ who is there
+
+    @classmethod
+    def on(cls, session: Session) -> Board | None:
+        """The board on a session, for devices that are parts of it."""
+        return _boards.get(session)
 
     @classmethod
     def framing(cls, scheme: str) -> Framing:
@@ -107,6 +105,11 @@ class Board(Instrument):
         return f"{board} build {hello.build:08x} boot {hello.boot:08x} ({hello.reset_cause.name} reset)"
 
     @property
+    def volts_per_count(self) -> float:
+        """Of its analogue inputs; 0 before it has said who it is."""
+        return 0.0 if self.hello is None else self.hello.adc_full_scale * 1e-6 / (self.hello.adc_full_counts or 1)
+
+    @property
     def read_only(self) -> bool:
         """Whether host and firmware were built of different definitions: then nothing is set."""
         return self.hello is not None and (bool(self.hello.read_only) or self.hello.schema != gen.SCHEMA)
@@ -115,20 +118,24 @@ class Board(Instrument):
         """Whether the board says it has it."""
         return self.hello is not None and bool(self.hello.capabilities & capability)
 
+    @property
+    def known(self) -> gen.HelloReply:
+        """What it said of itself. Raises `DeviceError` before it is connected."""
+        if self.hello is None:
+            raise DeviceError(self.name, "it has not said yet what it has; connect it first")
+        return self.hello
+
     def need(self, capability: gen.Capability, what: str) -> None:
         if self.hello is not None and not self.offers(capability):
             raise Refused(self.name, f"the board says it has no {what}; nothing was sent")
 
     async def connected(self) -> None:
-        for _ in range(BURST):
-            await self.exchange_time()
         if not self.read_only and not self.context.gate.closed:
             await self._resume_streams()
-        self._timing = self._timing or asyncio.create_task(self._keep_time(), name=f"{self.name} time")
 
     async def disconnecting(self) -> None:
-        tasks = [t for t in (self._beating, self._timing, self._again) if t is not None]
-        self._beating = self._timing = self._again = None
+        tasks = [t for t in (self._beating, self._again) if t is not None]
+        self._beating = self._again = None
         for task in tasks:
             task.cancel()
         if tasks:
@@ -139,6 +146,8 @@ class Board(Instrument):
     async def do(self, request: Request[Any], channel: int = 0, *, tries: int = TRIES, harmless: bool = False) -> Done:
         """Say `request` until it is answered, and have it act once. Raises `Refused`, `NoReply`, `LinkLost`.
 
+        One at a time, though the board takes four: on a USB line each waits a millisecond or two, some fifty a second
+        are said, and that the safe state overtakes all else rests on it (`bench/firmware.py` has what it would bring).
         `harmless`: it touches nothing but the flow of data, and passes a closed gate.
         """
         asks = request.ACCESS == "query" or harmless
@@ -166,22 +175,6 @@ class Board(Instrument):
         if isinstance(reply, gen.Refused):
             raise self._refusal(request, reply)
         return Done(reply, exchange)
-
-    async def exchange_time(self) -> TimeExchange | None:
-        """Ask the board's time once and keep what was found; None if the answer was lost."""
-        nonce = secrets.randbits(32)
-        try:
-            done = await self.do(gen.Time(self.session.timebase.now(), nonce), tries=1)
-        except NoReply:
-            return None
-        reply: gen.TimeReply = done.reply
-        if reply.nonce != nonce:
-            return None
-        found = TimeExchange(reply.boot, done.exchange.sent, reply.received, reply.sent, done.exchange.received)
-        self.ticks.add(found)
-        if self.hello is not None and reply.boot != self.hello.boot:
-            self._start_again()
-        return found
 
     async def status(self) -> Done:
         """All there is to know about it now."""
@@ -221,6 +214,9 @@ class Board(Instrument):
     def heard(self, state: State, fault: Fault) -> None:
         """The board told its state; drivers look."""
 
+    def unprotected(self) -> None:
+        """The board's interlocks are not those that were set; drivers set them again."""
+
     # ------------------------------------------------------------------ private
 
     def _message(self, request: Request[Any], channel: int = 0) -> bytes:
@@ -234,13 +230,25 @@ class Board(Instrument):
     def _refusal(self, request: Request[Any], refused: gen.Refused) -> Refused:
         if refused.reason is Refusal.NO_SESSION:
             self._start_again()
+        elif refused.reason is Refusal.UNPROTECTED:
+            self.unprotected()
         detail = f" ({refused.detail})" if refused.detail else ""
         why = REFUSALS.get(refused.reason, refused.reason.name)
         return Refused(self.name, f"{type(request).__name__} was refused in {refused.state.name}: {why}{detail}")
 
+    @property
+    def _boot(self) -> int | None:
+        return None if self.hello is None else self.hello.boot
+
+    def _hand(self, listener: Callable[[Any], None], what: Any) -> None:
+        try:
+            listener(what)
+        except Exception as error:  # one listener's trouble must not cost the others their data
+            self.context.journal.note("error", self.name, f"a listener failed: {type(error).__name__}: {error}")
+
     def _new_epoch(self, hello: gen.HelloReply, *, anew: bool) -> None:
-        self.ticks.new_epoch(hello.boot, hello.tick_rate)
         self._sorter.boot = hello.boot
+        self._sorter.volts_per_count = self.volts_per_count
         self.events.clear()
         if anew:
             self.context.journal.note(
@@ -276,20 +284,6 @@ class Board(Instrument):
                     if isinstance(error, LinkLost) and not self.reconnecting:
                         return
                 await asyncio.sleep(max(0.0, due - loop.time()))
-
-    async def _keep_time(self) -> None:
-        loop = asyncio.get_running_loop()
-        often_until = loop.time() + AT_FIRST
-        with acting(Purpose.POLL):
-            while True:
-                await asyncio.sleep(
-                    OFTEN if loop.time() < often_until else SELDOM * (0.9 + 0.2 * secrets.randbits(16) / 65536)
-                )
-                try:
-                    await self.exchange_time()
-                except DeviceError:
-                    continue  # whoever needs the board will say so
-                self._grant(again=True)
 
     def _wire_gone(self, reason: OSError) -> None:
         self.session.lose(self.name, reason)

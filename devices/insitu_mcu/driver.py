@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any
 
-from hal.errors import DeviceError, LimitError, NoReply, Refused
+from hal.errors import ConfigError, DeviceError, LimitError, NoReply, Refused
 from hal.gate import Purpose, acting
 from hal.instrument.address import Calls, Field, Soft
 from hal.model.capabilities import FrameClock, Heater, Teds, Thermometer
@@ -42,15 +42,13 @@ from hal.transport.link import SerialSettings
 from hal.transport.session import LinkState
 
 from . import addresses, teds
-from .addresses import UNKNOWN, Input, Told
-from .streaming import StreamingBoard
+from .addresses import UNKNOWN, Input, Switch, Told
 from .teds import KELVIN, DataSheet
+from .watching import WatchingBoard
 from .words import FAULTS
 
-CYCLE = 0.001  # s: the control loop's period, in which what it tells is refreshed
 
-
-class InsituMcu(StreamingBoard):
+class InsituMcu(WatchingBoard):
     """One board. What it can do follows from what it says of itself when it is connected."""
 
     @dataclass(frozen=True, slots=True)
@@ -59,6 +57,12 @@ class InsituMcu(StreamingBoard):
 
         clock_ppm: float = 100.0
         """Datasheet's limit on the error of the board's crystal."""
+        delay_out: float = 0.0
+        """s, least time a question takes to the board, as calibrated; 0: not calibrated."""
+        delay_back: float = 0.0
+        """s, least time its answer takes back."""
+        delay_sigma: float = 0.0
+        """s, standard uncertainty of their difference's half."""
         kp: float | None = None
         """%/K of output, proportional; None: as the firmware has it. Given one of these, the others are 0."""
         ki: float = 0.0
@@ -79,6 +83,20 @@ class InsituMcu(StreamingBoard):
         """Counts, one sigma: scatter of the board's converter."""
         tolerance: float = 1.0
         """K: a ramp is done once the temperature is this near."""
+        record_inputs: tuple[int, ...] = ()
+        """Analogue inputs streamed into a run while it is recorded."""
+        record_rate: float = 1000.0
+        """1/s, samples of each of them."""
+
+        def __post_init__(self) -> None:
+            if not set(self.record_inputs) <= set(range(8)):
+                raise ConfigError(f"record_inputs = {self.record_inputs} are not all among the inputs 0 to 7")
+            count = len(set(self.record_inputs))
+            if count and not 0 < self.record_rate * count <= 20_000:
+                raise ConfigError(
+                    f"record_rate = {self.record_rate:g} /s of {count} inputs is not above 0, or more than the "
+                    "20,000 samples a second that the board takes of all together"
+                )
 
     options: Options
     vendor, model = "insitu-hal", "in-situ microcontroller board"
@@ -93,7 +111,6 @@ class InsituMcu(StreamingBoard):
         at=Told(addresses.temperature),
         kind=Kind.HINTED,
         poll=0.1,
-        max_age=CYCLE,
         doc="Of the specimen.",
     )
     setpoint = SignalRW(
@@ -105,17 +122,15 @@ class InsituMcu(StreamingBoard):
         "degC",
         at=Told(addresses.working_setpoint),
         poll=0.1,
-        max_age=CYCLE,
         doc="Where the setpoint has got to on its way.",
     )
     ramp_rate = SignalRW(float, "K/s", at=Soft(1.0), limits=(0.001, 1e5), doc="Of the next ramp or set.")
-    power = SignalR(float, "W", at=Told(addresses.power), poll=0.1, max_age=CYCLE, doc="Into the heater, by TEDS.")
+    power = SignalR(float, "W", at=Told(addresses.power), poll=0.1, doc="Into the heater, by TEDS.")
     output = SignalR(
         float,
         "%",
         at=Told(lambda _, s: s.output / FULL_OUTPUT * 100),
         poll=0.1,
-        max_age=CYCLE,
         doc="Of the heater.",
     )
     state = SignalR(str, at=Told(lambda _, s: s.state.name), poll=0.1, varies="in steps", doc="Of its safety.")
@@ -140,6 +155,14 @@ class InsituMcu(StreamingBoard):
     input_5 = SignalR(float, "V", at=Input(5))
     input_6 = SignalR(float, "V", at=Input(6))
     input_7 = SignalR(float, "V", at=Input(7))
+    switch_0 = SignalR(bool, at=Switch(number=0), poll=0.1, varies="in steps", doc="Digital input 0, for interlocks.")
+    switch_1 = SignalR(bool, at=Switch(number=1), poll=0.1, varies="in steps")
+    switch_2 = SignalR(bool, at=Switch(number=2), poll=0.1, varies="in steps")
+    switch_3 = SignalR(bool, at=Switch(number=3), poll=0.1, varies="in steps")
+    switch_4 = SignalR(bool, at=Switch(number=4), poll=0.1, varies="in steps")
+    switch_5 = SignalR(bool, at=Switch(number=5), poll=0.1, varies="in steps")
+    switch_6 = SignalR(bool, at=Switch(number=6), poll=0.1, varies="in steps")
+    switch_7 = SignalR(bool, at=Switch(number=7), poll=0.1, varies="in steps")
     pulses = SignalR(int, at=Field("edges", report="counts"), varies="in steps", doc="Edges captured since it started.")
     pulses_lost = SignalR(
         int, at=Field("edges_dropped", report="counts", convert=int), varies="in steps", doc="Captured and not sent."
@@ -153,16 +176,14 @@ class InsituMcu(StreamingBoard):
         """The holder's TEDS; None if it is blank."""
         self.target: float | None = None
         """degC the heater was told to go to."""
-        self.volts_per_count = 0.0
         self._tuned = 0
         """The epoch in which the heater loop was given its settings."""
+        self._arming = asyncio.Lock()
         self._fault_told: tuple[int, Fault] = 0, Fault.NONE
 
     # ------------------------------------------------------------------ connecting
 
     async def connected(self) -> None:
-        assert self.hello is not None
-        self.volts_per_count = self.hello.adc_full_scale * 1e-6 / (self.hello.adc_full_counts or 1)
         offered = ((Heater, Capability.HEATER), (Thermometer, Capability.ADC), (FrameClock, Capability.CAPTURE),
                    (Teds, Capability.EEPROM))  # fmt: skip
         self.provides = tuple(c for c, bit in offered if self.offers(bit))
@@ -253,7 +274,7 @@ class InsituMcu(StreamingBoard):
 
     def arm(self) -> Status[None]:
         """Allow outputs: from now on the board wants a heartbeat. Verbs that need it arm by themselves."""
-        return self.start("arm", self._arm())
+        return self.start("arm", self.arm_now())
 
     def clear_fault(self) -> Status[None]:
         """Release the fault that is latched, if its cause is gone."""
@@ -293,11 +314,25 @@ class InsituMcu(StreamingBoard):
         channel: int = 0,
         repeat: int = 1,
         at_tick: int | None = None,
+        on_edge: int | None = None,
+        rising: bool = True,
     ) -> Status[None]:
-        """Run a profile on the board's clock, now or at a tick; ended early, what it drives goes off.
+        """Run a profile on the board's clock; ended early, what it drives goes off.
+
+        It begins now, at a tick, or at the next rising (or falling) edge of a capture input, exactly: values
+        count from the edge, and are put out by the control pass after it.
 
         `start` and the segments' values are in the target's unit (mK, 1/65535). Raises `LimitError`.
         """
+        if at_tick is not None and on_edge is not None:
+            raise LimitError(f"{self.name}: a profile begins at a tick or on an edge, not on both; nothing was sent.")
+        when, where = gen.ProfileStart(Start.NOW, 0, 0), 0
+        if at_tick is not None:
+            when = gen.ProfileStart(Start.AT_TICK, at_tick, 0)
+        elif on_edge is not None:
+            self.need(Capability.CAPTURE, "capture inputs")
+            self._bits([on_edge], self.known.capture_channels, "capture input")
+            when, where = gen.ProfileStart(Start.ON_EDGE, 0, int(rising)), on_edge
         if target is ProfileTarget.TEMPERATURE:
             last = start * 1e-3 - KELVIN
             self.setpoint.check(last)
@@ -306,7 +341,7 @@ class InsituMcu(StreamingBoard):
                 if segment.kind is SegmentKind.RAMP and value != last:
                     self.ramp_rate.check(abs(value - last) / (segment.duration * 1e-3))
                 last = value
-        work = self._profile(target, tuple(segments), start, channel, repeat, at_tick)
+        work = self._profile(target, tuple(segments), start, channel, repeat, when, where)
         return self.start(f"profile of {len(segments)} segments", work, on_cancel=self._end_profile)
 
     def trigger(self, at_tick: int, *, width: int, period: int = 0, count: int = 1, channel: int = 0) -> Status[None]:
@@ -338,34 +373,38 @@ class InsituMcu(StreamingBoard):
         """The status report behind most signals."""
         done = await self.status()
         self.heard(done.reply.state, done.reply.fault)
-        return Answer(done.reply, done.exchange.sent, done.exchange.received, done.reply.ticks)
+        # Measured and driven at the pass; what a command changes it changes later, up to now.
+        return self.stamped(done, done.reply.measured, done.reply.ticks)
 
     async def read_inputs(self) -> Answer:
         """All analogue inputs now."""
         done = await self.do(gen.Read())
-        return Answer(done.reply, done.exchange.sent, done.exchange.received, done.reply.ticks)
+        return self.stamped(done, done.reply.ticks, done.reply.ticks)
 
     async def write_setpoint(self, value: float) -> None:
         """Go to `value` at the ramp rate in force; returns when the board has been told."""
-        await self._arm()
+        await self.arm_now()
         rate = await self.ramp_rate.get()
         await self._tell_setpoint(value, rate)
 
     async def write_digital(self, value: int) -> None:
         """All digital outputs at once."""
-        await self._arm()
+        await self.arm_now()
         await self.do(gen.DigitalSet(0xFFFF, value))
 
     # ------------------------------------------------------------------ private
 
-    async def _arm(self) -> None:
-        reply = await self.beat()
-        if reply.state is State.FAULT:
-            raise Refused(self.name, f"{FAULTS[reply.fault]}; find the cause, then clear_fault()")
-        self.keep_alive()
-        if reply.state is State.SAFE:
-            await self._tune()
-            await self.do(gen.Arm(self._nonce))
+    async def arm_now(self) -> None:
+        """As a step of an operation, also of devices that are parts of the board: see that outputs may be set."""
+        async with self._arming:
+            reply = await self.beat()
+            if reply.state is State.FAULT:
+                raise Refused(self.name, f"{FAULTS[reply.fault]}; find the cause, then clear_fault()")
+            self.keep_alive()
+            if reply.state is State.SAFE:
+                await self._tune()
+                await self.protect()
+                await self.do(gen.Arm(self._nonce, self.interlocks.checksum))
 
     async def _clear_fault(self) -> None:
         reply = await self.beat()
@@ -378,7 +417,7 @@ class InsituMcu(StreamingBoard):
 
     async def _ramp(self, to: float, rate: float) -> None:
         await self.ramp_rate.put(rate)
-        await self._arm()
+        await self.arm_now()
         assert self.hello is not None
         boot = self.hello.boot
         await self._tell_setpoint(to, rate)
@@ -423,25 +462,24 @@ class InsituMcu(StreamingBoard):
         self.target = None
 
     async def _set_dac(self, channel: int, percent: float) -> None:
-        await self._arm()
+        await self.arm_now()
         await self.do(gen.DacSet(round(percent / 100 * FULL_OUTPUT)), channel)
 
     async def _trigger(self, channel: int, request: gen.Trigger) -> None:
-        await self._arm()
+        await self.arm_now()
         await self.do(request, channel)
 
     async def _profile(
         self, target: ProfileTarget, segments: tuple[Segment, ...], start: int, channel: int, repeat: int,
-        at_tick: int | None,
+        when: gen.ProfileStart, where: int,
     ) -> None:  # fmt: skip
-        await self._arm()
+        await self.arm_now()
         assert self.hello is not None
         boot = self.hello.boot
         await self.do(gen.ProfileBegin(target, len(segments), repeat, start), channel)
         for first in range(0, len(segments), 26):
             await self.do(gen.ProfileSegments(first, segments[first : first + 26]))
-        when = Start.NOW if at_tick is None else Start.AT_TICK
-        await self.do(gen.ProfileStart(when, at_tick or 0, 0))
+        await self.do(when, where)
         while True:
             status: gen.StatusReply = (await self.report()).payload
             if status.profile is ProfileState.DONE:

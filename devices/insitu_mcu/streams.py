@@ -8,13 +8,15 @@ stops the board from sending, and nothing between them fills up.
 from __future__ import annotations
 
 from hal.protocols.firmware import EdgeChunk, SampleChunk
-from hal.protocols.firmware_gen import CapturesStart, SamplesStart, Stream, StreamStopReply
+from hal.protocols.firmware_gen import CapturesStart, SamplesStart, Stream, StreamStopReply, Telemetry, TelemetryStart
 
 WINDOW = 512
 """Blocks ahead: 2.7 s of samples at 20 kS/s."""
 
 
-class _Ledger:
+class Ledger:
+    """Blocks of one stream that were granted, came, or were lost."""
+
     stream: Stream
     request: object = None
     """What was asked for; None if nothing streams."""
@@ -59,7 +61,7 @@ class _Ledger:
         return self.due() is not None
 
 
-class Sampled(_Ledger):
+class Sampled(Ledger):
     """The sample stream. Every sample is received, dropped by the board, or lost on the wire."""
 
     stream = Stream.SAMPLES
@@ -103,7 +105,7 @@ class Sampled(_Ledger):
     _period = 0
 
 
-class Captured(_Ledger):
+class Captured(Ledger):
     """The stream of captured edges."""
 
     stream = Stream.CAPTURES
@@ -131,3 +133,28 @@ class Captured(_Ledger):
         self.dropped, self.overrun = chunk.dropped, chunk.overrun
         self.lost = self._index - self.received - self.dropped
         return due
+
+
+class Followed(Ledger):
+    """The heater loop's lines, each a block of its own."""
+
+    stream = Stream.TELEMETRY
+
+    def __init__(self) -> None:
+        super().__init__(WINDOW)
+        self.request: TelemetryStart | None = None
+        self.lines: list[Telemetry] = []
+
+    def begin(self, request: TelemetryStart) -> None:
+        self._begin()
+        self.request = request
+        self.lines = []
+
+    def take(self, line: Telemetry) -> bool:
+        """Enter a line; return whether credit is due."""
+        if self.request is None:
+            return False  # nobody asked, or nobody does any more
+        self.lines.append(line)
+        self.received += 1
+        self.dropped = line.dropped
+        return self._blocks(line.number, line.number, 1)

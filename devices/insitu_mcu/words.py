@@ -19,6 +19,7 @@ FAULTS = {
     Fault.TEDS_DAMAGED: "the holder's TEDS is damaged",
     Fault.CONTROL_LATE: "the control loop came late",
     Fault.COMMANDED: "the host asked for a fault",
+    Fault.ADC_DEAD: "the converter of a watched input gives no value",
 }
 
 REFUSALS = {
@@ -38,4 +39,7 @@ REFUSALS = {
     Refusal.NO_CAPABILITY: "this board does not have it",
     Refusal.INCOMPLETE: "it was not loaded whole",
     Refusal.CHECKSUM: "the checksum does not match",
+    Refusal.STALE: "its number is of long ago; it was not carried out now, whether it was then is not known: look",
+    Refusal.UNPROTECTED: "its interlocks are not those of this program (a reset, another host?); they are set anew, "
+    "arm again",
 }

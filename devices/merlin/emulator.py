@@ -6,9 +6,6 @@ It keeps the truth about every exposure, which a driver can't know: when it was 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,27 +15,16 @@ from hal.protocols.framing import Framing
 
 from . import codec
 from .codec import Code, Mpx, State, TriggerStart
+from .film import Film
 from .parameters import READOUT, acquisition, table
 from .scene import Scene
 from .stream import FrameWriter
 
 EPOCH = 1_767_225_600_000_000_000  # what the detector's clock says when it is switched on, less its offset
 BUFFER = 64 << 20  # bytes that wait for somebody to fetch them; beyond it frames are lost
-REMEMBERED = 4_000_000  # exposures whose truth is kept
 
 
-@dataclass(frozen=True, slots=True)
-class Truth:
-    """All exposures so far, the dropped ones too: arrays of equal length."""
-
-    series: NDArray[np.int32]
-    number: NDArray[np.int64]
-    middle: NDArray[np.float64]
-    """Middle of the exposure, seconds lived by the emulator (see `Merlin.lived`)."""
-    sent: NDArray[np.bool_]
-
-
-class Merlin:
+class Merlin(Film):
     """Settings: `fps` and `size` (pixels) at power-up, counter `depth` (1, 6, 12, 24 bit), `drop` (chance that a
     frame is never sent), `delay` (s, the least from the end of an exposure to sending) and `jitter` (s, mean of
     the rest), `every` (s, mean interval of bursts; 0: none) and `late` (s, the longest that frames are held
@@ -66,12 +52,11 @@ class Merlin:
         version: str = "0.77.0.16",
         seed: int = 0,
     ) -> None:
+        super().__init__(
+            np.random.default_rng(seed), drop=drop, delay=delay, jitter=jitter, every=every, late=late
+        )  # fmt: skip
         self.world = world
-        self.lived = 0.0
-        """Seconds since it was switched on: the time base of the truth."""
-        self.drop, self.delay, self.jitter, self.every, self.late = drop, delay, jitter, every, late
         self.offset, self.ppm, self.size = offset, ppm, size
-        self._rng = np.random.default_rng(seed)
         self._scene: Scene | None = None
         self._table = table(fps, size, depth, version)
         self._usual = 1e3 / fps  # ms
@@ -84,12 +69,6 @@ class Merlin:
         self._begun, self._next, self._until, self._made = 0.0, 0, 0, 0
         self._queue: deque[tuple[NDArray[np.float64], bytes | NDArray[np.uint8]]] = deque()
         self._queued = 0
-        self._released = 0.0
-        self._hold = self._burst(0.0)
-        self._truth: deque[tuple[int, NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]] = deque()
-        self._kept = 0
-        self.pulses: list[Callable[[NDArray[Any], NDArray[Any]], None]] = []
-        """Its trigger output: told when exposures began and ended (seconds lived), once they have."""
 
     # ------------------------------------------------------------------ control port
 
@@ -160,14 +139,6 @@ class Merlin:
         if self._next >= self._until and self._made >= int(self._values["NUMFRAMESTOACQUIRE"]):
             self._stop()
 
-    def truth(self) -> Truth:
-        """Every exposure there was."""
-        if not self._truth:
-            none = np.zeros(0)
-            return Truth(none.astype(np.int32), none.astype(np.int64), none, none.astype(np.bool_))
-        series = np.concatenate([np.full(len(number), s, np.int32) for s, number, _, _ in self._truth])
-        return Truth(series, *(np.concatenate([row[i] for row in self._truth]) for i in (1, 2, 3)))
-
     # ------------------------------------------------------------------ private
 
     def _ticks(self, lived: float) -> float:
@@ -184,50 +155,23 @@ class Merlin:
         self._made += n
         ticks = round(self._begun) + k * period
         pace = 1e9 * (1 + self.ppm * 1e-6)
-        middle = (ticks + exposure / 2) / pace - self.offset
-        sent = self._rng.random(n) >= self.drop
+        start, stop = ticks / pace - self.offset, (ticks + exposure) / pace - self.offset
+        sent = self.exposed(self._series, number, start, stop)
         if self._queued > BUFFER:
             sent[:] = False
-        self._remember(number, middle, sent)
-        for pulse in self.pulses:
-            pulse(middle - exposure / 2 / pace, middle + exposure / 2 / pace)
-        number, ticks, stop = number[sent], ticks[sent], middle[sent] + exposure / 2 / pace
+        number, ticks, stop = number[sent], ticks[sent], stop[sent]
         if not number.size:
             return
         if self._scene is None:
             self._scene = Scene(self.world, self.size, self._rng)
         counts = self._scene.images(number.size, exposure * 1e-6 / self._usual)
         counts = np.minimum(counts, 2 ** min(int(self._values["COUNTERDEPTH"]), 8) - 1)
-        due = self._due(stop)
+        due = self.due(stop)
         assert self._writer is not None
         for block in self._writer.frames(number, EPOCH + ticks, counts):
             self._queue.append((due[: len(block)], block))
             self._queued += block.nbytes
             due = due[len(block) :]
-
-    def _due(self, stop: NDArray[Any]) -> NDArray[np.float64]:
-        """When frames are sent: after a delay, held back in bursts, and never out of order."""
-        due = stop + self.delay + self._rng.exponential(self.jitter, stop.size) if self.jitter else stop + self.delay
-        while due[-1] >= self._hold[0]:
-            begin, end = self._hold
-            due = np.where((due >= begin) & (due < end), end, due)
-            if due[-1] <= end:
-                break  # and so may be the next
-            self._hold = self._burst(end)
-        due = np.maximum.accumulate(np.maximum(due, self._released))
-        self._released = float(due[-1])
-        return due
-
-    def _burst(self, after: float) -> tuple[float, float]:
-        """From when until when frames are held back next."""
-        begin = after + self._rng.exponential(self.every) if self.every else np.inf
-        return begin, begin + self._rng.uniform(0.2, 1.0) * self.late
-
-    def _remember(self, number: NDArray[Any], middle: NDArray[Any], sent: NDArray[np.bool_]) -> None:
-        self._truth.append((self._series, number, middle, sent))
-        self._kept += len(number)
-        while self._kept > REMEMBERED:
-            self._kept -= len(self._truth.popleft()[1])
 
     def _power_up(self) -> None:
         self._values = {name: parameter.value for name, parameter in self._table.items()}
@@ -254,8 +198,7 @@ class Merlin:
         self._armed, self._state, self._made, self._next, self._until = True, State.BUSY, 0, 0, 0
         self._writer = FrameWriter(self.size, self.size, int(self._values["COUNTERDEPTH"]), self._ns("ACQUISITIONTIME"))
         message = Mpx().encode(codec.acquisition_header(acquisition(self._values)))
-        self._released = max(self._released, self.lived + self.delay)
-        self._queue.append((np.array([self._released]), message))
+        self._queue.append((np.array([self.released()]), message))
         if self._values["TRIGGERSTART"] == TriggerStart.INTERNAL:
             self._trigger(int(self._values["NUMFRAMESTOACQUIRE"]))
 

@@ -41,7 +41,8 @@ uint32_t board_rx_overruns(void);
 
 /* ---- Analogue inputs */
 
-/* The newest conversion, 0 (or negative) to adc_full_counts. From any context, within microseconds. */
+/* The newest conversion, 0 to adc_full_counts; negative where the converter gives none, which is a fault wherever
+   the input matters. From any context, within microseconds. */
 int16_t board_adc(uint8_t channel);
 /* Calls app_sample() every `period` ticks; returns the period the timer can make (0: none). 0 stops it. */
 uint32_t board_sampling(uint32_t period);

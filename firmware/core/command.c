@@ -89,8 +89,10 @@ void command_dispatch(struct app *self)
     if (!command->fresh) {
         const struct frame *remembered = NULL;
         enum replay_verdict verdict = replay_check(&self->replay, in, &remembered);
-        if (verdict == REPLAY_STALE) {
+        if (verdict == REPLAY_STALE) { /* answered: silence would be taken for a dead board */
             self->counters.stale++;
+            command_refused(&call, REFUSAL_STALE);
+            command_answer(self, call.out);
             return;
         }
         if (verdict == REPLAY_REPEATED) {

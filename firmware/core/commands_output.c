@@ -64,7 +64,7 @@ static enum refusal output_interlock_inputs(struct call *call)
         return command_refuse(call, REFUSAL_RANGE, board_facts()->digital_inputs);
     }
     interlocks->mask = set.mask;
-    interlocks->level = set.level;
+    interlocks->level = (uint16_t)(set.level & set.mask);
     return REFUSAL_NONE;
 }
 

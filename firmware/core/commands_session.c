@@ -89,6 +89,7 @@ static enum refusal session_status(struct call *call)
     }
     struct msg_status_reply reply = {
         .ticks = call->now,
+        .measured = self->last_pass,
         .state = self->safety.state,
         .fault = self->safety.fault,
         .fault_ticks = self->safety.fault_ticks,
@@ -122,9 +123,14 @@ static enum refusal session_arm(struct call *call)
 {
     struct app *self = call->app;
     COMMAND_TAKE(call, arm, arm);
+    enum refusal hindrance = app_hindrance(self);
     call->detail = self->interlock_fault;
-    enum refusal refused =
-        safety_arm(&self->safety, &self->clock, arm.nonce, app_hindrance(self), call->now);
+    uint16_t in_force = interlocks_checksum(&self->interlocks);
+    if (hindrance == REFUSAL_NONE && arm.interlocks != in_force) {
+        hindrance = REFUSAL_UNPROTECTED; /* after a reset there are none: nothing is on until the host has set its own */
+        call->detail = in_force;
+    }
+    enum refusal refused = safety_arm(&self->safety, &self->clock, arm.nonce, hindrance, call->now);
     return refused == REFUSAL_NONE ? session_state_reply(call) : refused;
 }
 
@@ -149,7 +155,7 @@ static enum refusal session_clear_fault(struct call *call)
     if (hindrance != REFUSAL_NONE) {
         return command_refuse(call, hindrance, self->interlock_fault);
     }
-    bool sensor = clear.fault >= FAULT_SENSOR_OPEN && clear.fault <= FAULT_SENSOR_RATE;
+    bool sensor = (clear.fault >= FAULT_SENSOR_OPEN && clear.fault <= FAULT_SENSOR_RATE) || clear.fault == FAULT_ADC_DEAD;
     if ((sensor && self->sensor.wrong != FAULT_NONE) || self->over > 0u) {
         return command_refuse(call, REFUSAL_SENSOR, sensor_millikelvin(&self->sensor));
     }

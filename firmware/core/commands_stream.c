@@ -1,6 +1,9 @@
 /* Commands: what is streamed, and how much of it may come. */
 #include "command.h"
 
+/* Numbers wrap, so that credit further ahead would count as past. */
+static bool stream_credit_fits(uint32_t credit) { return credit <= MSG_CREDIT_MAX; }
+
 #define STREAM_SAMPLES_MAX 20000u /* a second, all channels together */
 
 static enum refusal stream_samples(struct call *call)
@@ -14,6 +17,9 @@ static enum refusal stream_samples(struct call *call)
     }
     if (channels == 0u || (uint32_t)start.mask >> facts->adc_channels != 0u) {
         return command_refuse(call, REFUSAL_RANGE, facts->adc_channels);
+    }
+    if (!stream_credit_fits(start.credit)) {
+        return command_refuse(call, REFUSAL_RANGE, (int32_t)MSG_CREDIT_MAX);
     }
     uint32_t shortest = (facts->tick_rate * channels + STREAM_SAMPLES_MAX - 1u) / STREAM_SAMPLES_MAX;
     if (start.period < shortest || start.period > facts->tick_rate * 10u) {
@@ -38,7 +44,14 @@ static enum refusal stream_captures(struct call *call)
     if (((uint32_t)start.rising | start.falling) >> channels != 0u) {
         return command_refuse(call, REFUSAL_RANGE, channels);
     }
-    captures_start(&self->captures, start.credit);
+    if (!stream_credit_fits(start.credit)) {
+        return command_refuse(call, REFUSAL_RANGE, (int32_t)MSG_CREDIT_MAX);
+    }
+    if (start.go_on == 0u) {
+        captures_start(&self->captures, start.credit);
+    } else if (!self->captures.running) {
+        return REFUSAL_INCOMPLETE;
+    }
     self->capture_rising = start.rising;
     self->capture_falling = start.falling;
     app_want_edges(self);
@@ -53,6 +66,9 @@ static enum refusal stream_telemetry(struct call *call)
     COMMAND_TAKE(call, telemetry_start, start);
     if (start.period == 0u) {
         return command_refuse(call, REFUSAL_RANGE, 1);
+    }
+    if (!stream_credit_fits(start.credit)) {
+        return command_refuse(call, REFUSAL_RANGE, (int32_t)MSG_CREDIT_MAX);
     }
     telemetry_start(&self->telemetry, clock_of_ms(&self->clock, start.period), start.credit, call->now);
     return REFUSAL_NONE;

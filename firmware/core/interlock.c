@@ -1,5 +1,6 @@
 /* What must hold for anything to be on: watched signals and digital inputs. */
 #include "interlock.h"
+#include "crc.h"
 #include <string.h>
 
 void interlocks_init(struct interlocks *interlocks) { memset(interlocks, 0, sizeof *interlocks); }
@@ -17,8 +18,22 @@ bool interlocks_set(struct interlocks *interlocks, uint8_t which, const struct m
         }
     }
     memset(&interlocks->analogue[which], 0, sizeof interlocks->analogue[which]);
-    interlocks->analogue[which].rule = *rule;
+    if (rule->kind != INTERLOCK_KIND_OFF) { /* else all zeros: one form, one checksum */
+        interlocks->analogue[which].rule = *rule;
+    }
     return true;
+}
+
+uint16_t interlocks_checksum(const struct interlocks *interlocks)
+{
+    uint8_t bytes[INTERLOCK_COUNT * MSG_INTERLOCK_SIZE + 4u];
+    uint8_t *p = bytes;
+    for (size_t i = 0; i < INTERLOCK_COUNT; i++) {
+        p += msg_interlock_pack(&interlocks->analogue[i].rule, p);
+    }
+    wire_put_u16(&p, interlocks->mask);
+    wire_put_u16(&p, interlocks->level);
+    return crc_add(CRC_START, bytes, (size_t)(p - bytes));
 }
 
 static bool interlock_stepped(const struct interlock *interlock, int16_t now)
@@ -42,7 +57,9 @@ static enum fault interlock_pass(struct interlock *interlock)
     }
     int16_t now = board_adc(rule->input);
     bool wrong = false;
-    if (rule->kind == INTERLOCK_KIND_STEP) {
+    if (now < 0) {
+        wrong = true; /* no value is not a low one: nobody watches any more */
+    } else if (rule->kind == INTERLOCK_KIND_STEP) {
         wrong = interlock_stepped(interlock, now);
         interlock->past[interlock->at] = now;
         interlock->at = (uint8_t)((interlock->at + 1u) % INTERLOCK_WINDOW);
@@ -58,7 +75,7 @@ static enum fault interlock_pass(struct interlock *interlock)
     if (!interlock->tripped) {
         return FAULT_NONE;
     }
-    return rule->kind == INTERLOCK_KIND_STEP ? FAULT_PRESSURE_STEP : FAULT_LEVEL;
+    return now < 0 ? FAULT_ADC_DEAD : rule->kind == INTERLOCK_KIND_STEP ? FAULT_PRESSURE_STEP : FAULT_LEVEL;
 }
 
 enum fault interlocks_pass(struct interlocks *interlocks, int32_t *seen)

@@ -27,6 +27,8 @@ struct interlocks {
 void interlocks_init(struct interlocks *interlocks);
 /* Sets one; false where the rule is out of range. */
 bool interlocks_set(struct interlocks *interlocks, uint8_t which, const struct msg_interlock *rule);
+/* Of all of them, as ARM brings it. */
+uint16_t interlocks_checksum(const struct interlocks *interlocks);
 /* One control pass. Returns the fault to latch, and what was seen. */
 enum fault interlocks_pass(struct interlocks *interlocks, int32_t *seen);
 

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MSG_SCHEMA 0xfbb737f1u
+#define MSG_SCHEMA 0x66fe0da6u
 #define MSG_VERSION 1u
 #define MSG_HEADER_SIZE 4u
 #define MSG_PAYLOAD_MAX 240u
@@ -14,6 +14,7 @@
 #define MSG_REPLIES_KEPT 8u
 #define MSG_LEASE_MS 500u
 #define MSG_NONCE_MS 1000u
+#define MSG_CREDIT_MAX 2147483647u
 #define MSG_FULL_OUTPUT 65535u
 
 #define MSG_FLAG_REPLAYED 1u /* this reply is a remembered one: the command acted before */
@@ -43,6 +44,7 @@ enum fault {
     FAULT_TEDS_DAMAGED = 11, /* TEDS checksum is wrong */
     FAULT_CONTROL_LATE = 12, /* the control loop was not run in time */
     FAULT_COMMANDED = 13, /* the host asked for a fault (a test of the chain) */
+    FAULT_ADC_DEAD = 14, /* the converter of a watched input gives no value */
 };
 
 enum refusal {
@@ -63,6 +65,8 @@ enum refusal {
     REFUSAL_NO_CAPABILITY = 14, /* this board does not have it */
     REFUSAL_INCOMPLETE = 15, /* load the whole of it first */
     REFUSAL_CHECKSUM = 16, /* the checksum does not match */
+    REFUSAL_STALE = 17, /* its sequence is of long ago: it was not carried out now; whether it was then is not known */
+    REFUSAL_UNPROTECTED = 18, /* the interlocks in force are not those the host means: set all of them, then arm */
 };
 
 enum reset_cause {
@@ -71,6 +75,7 @@ enum reset_cause {
     RESET_CAUSE_WATCHDOG = 2, /* the watchdog was not fed */
     RESET_CAUSE_SOFTWARE = 3, /* asked for */
     RESET_CAUSE_UNKNOWN = 4, /* the board can't tell */
+    RESET_CAUSE_CRASH = 5, /* an exception of the program; it switched everything off and started anew */
 };
 
 enum capability {
@@ -682,9 +687,10 @@ static inline bool msg_heartbeat_unpack(struct msg_heartbeat *m, const uint8_t *
 }
 
 /* The answer to Status. */
-#define MSG_STATUS_REPLY_SIZE 49u
+#define MSG_STATUS_REPLY_SIZE 57u
 struct msg_status_reply {
     uint64_t ticks; /* now [tick] */
+    uint64_t measured; /* the control pass that measured temperature and drove setpoint and output [tick] */
     uint8_t state; /* now */
     uint8_t fault; /* latched cause */
     uint64_t fault_ticks; /* when it was latched [tick] */
@@ -707,6 +713,7 @@ static inline size_t msg_status_reply_pack(const struct msg_status_reply *m, uin
 {
     uint8_t *p = to;
     wire_put_u64(&p, m->ticks);
+    wire_put_u64(&p, m->measured);
     wire_put_u8(&p, m->state);
     wire_put_u8(&p, m->fault);
     wire_put_u64(&p, m->fault_ticks);
@@ -729,10 +736,11 @@ static inline size_t msg_status_reply_pack(const struct msg_status_reply *m, uin
 static inline bool msg_status_reply_unpack(struct msg_status_reply *m, const uint8_t *from, size_t size)
 {
     const uint8_t *p = from;
-    if (size != 49u) {
+    if (size != 57u) {
         return false;
     }
     m->ticks = wire_take_u64(&p);
+    m->measured = wire_take_u64(&p);
     m->state = wire_take_u8(&p);
     m->fault = wire_take_u8(&p);
     m->fault_ticks = wire_take_u64(&p);
@@ -777,24 +785,27 @@ static inline bool msg_arm_reply_unpack(struct msg_arm_reply *m, const uint8_t *
     return true;
 }
 
-/* SAFE to ARMED: with a fresh nonce, a live lease, TEDS whole, interlocks met. */
-#define MSG_ARM_SIZE 4u
+/* SAFE to ARMED: with a fresh nonce, a live lease, TEDS whole, interlocks met and those that the host means. */
+#define MSG_ARM_SIZE 6u
 struct msg_arm {
     uint32_t nonce; /* of a heartbeat's reply; good once */
+    uint16_t interlocks; /* CRC-16 of the four analogue interlocks (OFF: six zeros), then mask and level of the inputs: a reset sets none */
 };
 static inline size_t msg_arm_pack(const struct msg_arm *m, uint8_t *to)
 {
     uint8_t *p = to;
     wire_put_u32(&p, m->nonce);
+    wire_put_u16(&p, m->interlocks);
     return (size_t)(p - to);
 }
 static inline bool msg_arm_unpack(struct msg_arm *m, const uint8_t *from, size_t size)
 {
     const uint8_t *p = from;
-    if (size != 4u) {
+    if (size != 6u) {
         return false;
     }
     m->nonce = wire_take_u32(&p);
+    m->interlocks = wire_take_u16(&p);
     return true;
 }
 
@@ -1085,12 +1096,13 @@ static inline bool msg_captures_start_reply_unpack(struct msg_captures_start_rep
     return true;
 }
 
-/* Streams captured edges; numbers begin at 0. */
-#define MSG_CAPTURES_START_SIZE 6u
+/* Streams captured edges; numbers begin at 0. Or changes which: nothing that waits is lost, numbers go on. */
+#define MSG_CAPTURES_START_SIZE 7u
 struct msg_captures_start {
     uint8_t rising; /* capture inputs, bits */
     uint8_t falling; /* capture inputs, bits */
     uint32_t credit; /* blocks that may be sent at first [block] */
+    uint8_t go_on; /* 1: only change the inputs of a stream that runs, credit is not looked at */
 };
 static inline size_t msg_captures_start_pack(const struct msg_captures_start *m, uint8_t *to)
 {
@@ -1098,17 +1110,19 @@ static inline size_t msg_captures_start_pack(const struct msg_captures_start *m,
     wire_put_u8(&p, m->rising);
     wire_put_u8(&p, m->falling);
     wire_put_u32(&p, m->credit);
+    wire_put_u8(&p, m->go_on);
     return (size_t)(p - to);
 }
 static inline bool msg_captures_start_unpack(struct msg_captures_start *m, const uint8_t *from, size_t size)
 {
     const uint8_t *p = from;
-    if (size != 6u) {
+    if (size != 7u) {
         return false;
     }
     m->rising = wire_take_u8(&p);
     m->falling = wire_take_u8(&p);
     m->credit = wire_take_u32(&p);
+    m->go_on = wire_take_u8(&p);
     return true;
 }
 
@@ -1536,7 +1550,7 @@ static inline bool msg_interlock_set_unpack(struct msg_interlock_set *m, const u
 #define MSG_INTERLOCK_INPUTS_SIZE 4u
 struct msg_interlock_inputs {
     uint16_t mask; /* inputs that count */
-    uint16_t level; /* how they must be */
+    uint16_t level; /* how they must be; 0 for those that don't count */
 };
 static inline size_t msg_interlock_inputs_pack(const struct msg_interlock_inputs *m, uint8_t *to)
 {

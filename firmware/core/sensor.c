@@ -67,7 +67,9 @@ void sensor_pass(struct sensor *sensor, const struct msg_teds *teds, int16_t sig
 {
     float kelvin = 0.0f;
     enum fault seen = FAULT_NONE;
-    if (teds->sensor == SENSOR_KIND_RESISTANCE) {
+    if (teds->sensor != SENSOR_KIND_NONE && (signal < 0 || reference < 0)) {
+        seen = FAULT_ADC_DEAD; /* a thermocouple would be taken for one at its cold junction's temperature */
+    } else if (teds->sensor == SENSOR_KIND_RESISTANCE) {
         seen = sensor_resistance(teds, signal, reference, &kelvin);
     } else if (teds->sensor == SENSOR_KIND_THERMOCOUPLE) {
         seen = sensor_thermocouple(teds, signal, reference, &kelvin);

@@ -34,11 +34,11 @@ static void fuzz_beat(void)
     fuzz_send(MSG_HEARTBEAT, 0, payload, msg_heartbeat_pack(&beat, payload));
 }
 
-/* The fuzzer sees the nonce that the core has given, as a host would. */
+/* The fuzzer sees the nonce that the core has given, as a host would, and knows its interlocks. */
 static void fuzz_arm(void)
 {
     uint8_t payload[MSG_ARM_SIZE];
-    struct msg_arm arm = {.nonce = app.safety.nonces[0].value};
+    struct msg_arm arm = {.nonce = app.safety.nonces[0].value, .interlocks = interlocks_checksum(&app.interlocks)};
     fuzz_send(MSG_ARM, 0, payload, msg_arm_pack(&arm, payload));
 }
 
@@ -97,7 +97,7 @@ static uint32_t fuzz_random(uint32_t below)
 
 /* Sizes that a command may have, so that most messages get past the first check. */
 static const uint8_t sizes[64] = {
-    [MSG_ARM] = 4, [MSG_CLEAR_FAULT] = 1, [MSG_SAMPLES_START] = 10, [MSG_CAPTURES_START] = 6,
+    [MSG_ARM] = 6, [MSG_CLEAR_FAULT] = 1, [MSG_SAMPLES_START] = 10, [MSG_CAPTURES_START] = 7,
     [MSG_TELEMETRY_START] = 6, [MSG_STREAM_STOP] = 1, [MSG_CREDIT] = 5, [MSG_HEATER_CONFIG] = 34,
     [MSG_HEATER_SET] = 8, [MSG_HEATER_OUTPUT] = 2, [MSG_DAC_SET] = 2, [MSG_DIGITAL_SET] = 4,
     [MSG_INTERLOCK_SET] = 6, [MSG_INTERLOCK_INPUTS] = 4, [MSG_PROFILE_BEGIN] = 8, [MSG_PROFILE_SEGMENTS] = 11,

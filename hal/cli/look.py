@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ..errors import HalError
-from ..model.capabilities import CAPABILITIES
+from ..model.capabilities import CAPABILITIES, lacking
 from ..model.signal import SignalRW
 
 
@@ -79,55 +79,25 @@ def work_check(options: argparse.Namespace) -> int:
 
     config = load(options.lab)
     if options.offline:
-        rows = [{"device": n, "driver": d.file.driver, "ok": True} for n, d in _entries(config).items()]
+        rows = [{"device": n, "driver": entry.driver, "ok": True} for n, entry in config.file.devices.items()]
         print(json.dumps({"ok": True, "devices": rows}) if options.json else f"{options.lab}: the file is right")
         return 0
     return asyncio.run(_check(config, as_json=options.json))
 
 
-class _Entry:
-    def __init__(self, file: Any, driver: Any) -> None:
-        self.file, self.driver = file, driver
-
-
-def _entries(config: Any) -> dict[str, _Entry]:
-    return {name: _Entry(entry, config.drivers[name]) for name, entry in config.file.devices.items()}
-
-
 async def _check(config: Any, *, as_json: bool) -> int:
-    from ..model.capabilities import lacking
     from ..model.context import Context
-    from ..runtime.emulation import Emulation
-    from ..runtime.wiring import make_session
+    from ..runtime.wiring import give_frame_clock, wire
 
     context = Context()
     context.gate.close(lambda: HalError("checking only; nothing is set"))
-    emulation = await Emulation(config).start(only_unreal=True)
-    rows = []
-    sessions: dict[str, Any] = {}
+    wires = await wire(config, context)
+    rows: list[dict[str, Any]] = []
     try:
-        for name, entry in _entries(config).items():
-            key, link = config.link_of(name)
-            row: dict[str, Any] = {"device": name, "driver": entry.file.driver, "link": link.url, "ok": True}
-            options = config.options.get(name) or entry.driver.Options()
-            if found := emulation.overrides(name):
-                from dataclasses import replace
-
-                options = replace(options, **found)
-            device = None
+        for name, device in wires.devices.items():
+            link = config.link_of(name)[1].url
+            row: dict[str, Any] = {"device": name, "driver": config.file.devices[name].driver, "link": link, "ok": True}
             try:
-                if key not in sessions:
-                    url = emulation.url(key) if key in emulation.links else link.url
-                    names = [n for n in config.file.devices if config.link_of(n)[0] == key]
-                    sessions[key] = make_session(config, names, url, context)
-                device = entry.driver(
-                    sessions[key],
-                    name,
-                    unit=entry.file.unit,
-                    channel=entry.file.channel,
-                    options=options,
-                    context=context,
-                )
                 await device.connect()
                 row["identity"] = device.identity
                 row["capabilities"] = [c.__name__ for c in CAPABILITIES if c in device.provides]
@@ -137,11 +107,17 @@ async def _check(config: Any, *, as_json: bool) -> int:
             except (HalError, OSError) as error:
                 row |= {"ok": False, "error": str(error)}
             finally:
-                if device is not None:
-                    await device.disconnect()
+                await device.disconnect()
             rows.append(row)
+        for row in rows:
+            try:
+                give_frame_clock(config, row["device"], wires.devices)
+            except HalError as error:
+                row["ok"] = False
+                row.setdefault("error", str(error))
     finally:
-        await emulation.close()
+        if wires.emulation is not None:
+            await wires.emulation.close()
     fine = all(row["ok"] for row in rows)
     if as_json:
         print(json.dumps({"ok": fine, "devices": rows}, indent=2))

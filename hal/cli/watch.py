@@ -1,4 +1,4 @@
-"""`hal watch`: live readings of a lab in the terminal."""
+"""`hal watch`: live readings of a lab in the terminal, or how well its clocks are known."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..model.reading import Quality, Reading
+
+if TYPE_CHECKING:
+    from ..runtime.lab import Lab
 
 
 def add(verbs: Any) -> None:
@@ -20,8 +24,9 @@ def add(verbs: Any) -> None:
     parser = verbs.add_parser("watch", help="live readings in the terminal; changes nothing")
     parser.add_argument("lab", type=Path)
     parser.add_argument("signals", nargs="*", help="device.signal or device (default: all)")
+    parser.add_argument("--clocks", action="store_true", help="the devices' own clocks instead of readings")
     parser.add_argument("--for", dest="seconds", type=float, metavar="SECONDS", help="end after so long")
-    parser.add_argument("--json", action="store_true", help="one JSON object per reading")
+    parser.add_argument("--json", action="store_true", help="one JSON object per reading (or clock)")
     parser.set_defaults(work=work)
 
 
@@ -33,8 +38,9 @@ def work(options: argparse.Namespace) -> int:
 async def _watch(options: argparse.Namespace) -> int:
     from ..runtime.lab import Lab
 
-    # `hold`: to look at instruments must not switch them off.
     async with Lab.looking(options.lab) as lab:
+        if options.clocks:
+            return await _watch_clocks(lab, options)
         signals = [s for s in lab.signals() if not options.signals or {s.path, s.device.name} & set(options.signals)]
         if not signals:
             print(f"hal: no such signal: {' '.join(options.signals)}; `hal list` shows them", file=sys.stderr)
@@ -45,15 +51,66 @@ async def _watch(options: argparse.Namespace) -> int:
             signal.subscribe(
                 partial(_print, ended, signal.path) if options.json else partial(latest.__setitem__, signal.path)
             )
-        end = time.monotonic() + options.seconds if options.seconds else float("inf")
-        screen = sys.stdout.isatty() and not options.json
-        while time.monotonic() < end and not ended.is_set():
-            await asyncio.sleep(min(0.5, max(0.0, end - time.monotonic())))
-            if screen:
-                print("\x1b[2J\x1b[H" + _table(signals, latest), flush=True)
-        if not screen and not options.json:
-            print(_table(signals, latest))
+        await _show(options, lambda: None if options.json else _table(signals, latest), ended)
     return 0
+
+
+async def _show(options: argparse.Namespace, show: Callable[[], str | None], ended: asyncio.Event) -> None:
+    """Refresh what `show` returns on a terminal; elsewhere print it once, at the end."""
+    end = time.monotonic() + options.seconds if options.seconds else float("inf")
+    screen = sys.stdout.isatty() and not options.json
+    while time.monotonic() < end and not ended.is_set():
+        await asyncio.sleep(min(0.5, max(0.0, end - time.monotonic())))
+        text = show()
+        if screen and text is not None:
+            print("\x1b[2J\x1b[H" + text, flush=True)
+    if not screen and (text := show()) is not None:
+        print(text)
+
+
+async def _watch_clocks(lab: Lab, options: argparse.Namespace) -> int:
+    from ..telemetry.topics import ClockState, clock_state, encode_clock
+
+    wanted = {name.partition(".")[0] for name in options.signals}
+    if not lab.clocks or (wanted and not wanted & set(lab.clocks)):
+        has = ", ".join(lab.clocks)
+        told = f"with a clock of their own are {has}" if has else "no device of this lab has a clock of its own"
+        print(f"hal: nothing to watch; {told}", file=sys.stderr)
+        return 1
+    ended = asyncio.Event()
+
+    def states() -> list[ClockState]:
+        now = lab.context.timebase.now()
+        return [
+            clock_state(name, clock.health(now), "", now)
+            for name, clock in lab.clocks.items()
+            if not wanted or name in wanted
+        ]
+
+    def show() -> str | None:
+        if not options.json:
+            return _clock_table(states())
+        for state in states():
+            _say(ended, encode_clock(state).decode())
+        return None
+
+    await _show(options, show, ended)
+    return 0
+
+
+def _clock_table(states: list[Any]) -> str:
+    lines = [
+        f"{'clock':<16}{'offset / s':>22}{'rate / ppm':>12}{'bound / us':>12}{'sigma / us':>12}{'age / s':>9}"
+        f"{'exchanges':>11}  usable"
+    ]
+    for s in states:
+        offset = "-" if s.offset is None else f"{s.offset / 1e9:.6f}"
+        rate = "-" if s.rate_ppm is None else f"{s.rate_ppm:+.3f}"
+        bound, sigma = ("-" if ns is None else f"{ns / 1e3:.4g}" for ns in (s.bound, s.sigma))
+        age = "-" if s.age is None else f"{s.age:.1f}"
+        usable = "yes" if s.usable else f"no: {s.reason.removeprefix(s.device + ': ')}"
+        lines.append(f"{s.device:<16}{offset:>22}{rate:>12}{bound:>12}{sigma:>12}{age:>9}{s.exchanges:>11}  {usable}")
+    return "\n".join(lines)
 
 
 def _table(signals: list[Any], latest: dict[str, Reading[Any]]) -> str:
@@ -77,8 +134,6 @@ def _table(signals: list[Any], latest: dict[str, Reading[Any]]) -> str:
 
 
 def _print(ended: asyncio.Event, path: str, reading: Reading[Any]) -> None:
-    if ended.is_set():
-        return
     line = json.dumps(
         {
             "signal": path,
@@ -91,6 +146,12 @@ def _print(ended: asyncio.Event, path: str, reading: Reading[Any]) -> None:
             "reason": reading.reason,
         }
     )
+    _say(ended, line)
+
+
+def _say(ended: asyncio.Event, line: str) -> None:
+    if ended.is_set():
+        return
     try:
         print(line, flush=True)
     except BrokenPipeError:  # whoever read has had enough

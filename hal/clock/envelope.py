@@ -11,29 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hal.errors import ClockError
 
-Int64 = NDArray[np.int64]
-Float64 = NDArray[np.float64]
-Mask = NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class LabTimes:
-    """Lab time of n ticks, arrays of shape (n,).
-
-    time and bound are int64 ns; sigma is the standard uncertainty in ns (common to neighbouring
-    ticks); epoch is the span between two resets of the clock, -1 where the tick belongs to none.
-    Where valid is False, time is a placeholder (0).
-    """
-
-    time: Int64
-    bound: Int64
-    sigma: Float64
-    valid: Mask
-    epoch: NDArray[np.int32]
+from .health import ClockHealth
+from .lab_times import Float64, Int64, LabTimes, Mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +135,7 @@ class EnvelopeClock:
         if arrivals is None:
             number = len(self._spans) - 1
             time, bound, sigma = self._map(self._spans[number], c)
-            return LabTimes(time, bound, sigma, np.ones(n, np.bool_), np.full(n, number, np.int32))
+            return LabTimes(time, bound, bound, sigma, np.ones(n, np.bool_), np.full(n, number, np.int32))
         a = np.asarray(arrivals, np.int64)
         for number, span in enumerate(self._spans):
             last = number + 1 == len(self._spans)
@@ -169,7 +151,7 @@ class EnvelopeClock:
             ok = (late >= -b - 1e6) & (late <= (self.late_max + self.latency) * 1e9 + b)
             at, t, b, s = at[ok], t[ok], b[ok], s[ok]
             time[at], bound[at], sigma[at], epoch[at] = t, b, s, number
-        return LabTimes(time, bound, sigma, epoch >= 0, epoch)
+        return LabTimes(time, bound, bound, sigma, epoch >= 0, epoch)
 
     @property
     def running(self) -> bool:
@@ -190,6 +172,26 @@ class EnvelopeClock:
                 )
             )  # fmt: skip
         return tuple(out)
+
+    def health(self, now: int) -> ClockHealth:
+        """The clock's state at lab time now (ns); never raises."""
+        if not self._spans:
+            return ClockHealth(
+                False, f"{self.name}: no frame has arrived yet, so its clock is unknown; arm it", np.inf, 0, 0.0,
+                round(self.late_max * 1e9), np.inf, np.inf, -1, 0,
+            )  # fmt: skip
+        span = self._spans[-1]
+        age = (now - span.last_arrival) * 1e-9
+        tick = span.last_tick + round(max(age, 0.0) * self.frequency)
+        time, bound, sigma = self._map(span, np.array([tick], np.int64))
+        lines = span.lines(self)
+        x, y = span.newest()
+        residual = float(np.median(np.abs(y - lines.at(x, 0.0, 0.0)[0])))
+        reason = "" if lines.settled else f"{self.name}: too few prompt frames so far to tell its clock; wait"
+        return ClockHealth(
+            lines.settled, reason, age, int(time[0]) - round(tick * self._scale), float(lines.slope[-1] * 1e6),
+            int(bound[0]), float(sigma[0]), residual, len(self._spans) - 1, span.count,
+        )  # fmt: skip
 
     # -------------------------------------------------------------------------------- private
 
@@ -373,6 +375,11 @@ class _Span:
         self.last_tick, self.last_arrival = tick, arrival
         self.last_x, self.last_y = float(x[-1]), float(y[-1])
         self._cached = None
+
+    def newest(self) -> tuple[Float64, Float64]:
+        """The latest of the points kept."""
+        first = max(self.count - 64, 0)
+        return self._x[first : self.count], self._y[first : self.count]
 
     def remember(self) -> None:
         """Keep what `forget_last` needs to take back the next tick."""

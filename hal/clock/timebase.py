@@ -28,10 +28,10 @@ class Anchor:
 class Timebase:
     """Lab time. Injected into everything that stamps; nothing in the HAL asks the system for the time."""
 
-    __slots__ = ("_counter", "_offset", "anchor")
+    __slots__ = ("_counter", "_offset", "_wall", "anchor")
 
-    def __init__(self, counter: Callable[[], int], anchor: Anchor) -> None:
-        self._counter, self.anchor = counter, anchor
+    def __init__(self, counter: Callable[[], int], anchor: Anchor, wall: Callable[[], int] = time.time_ns) -> None:
+        self._counter, self.anchor, self._wall = counter, anchor, wall
         self._offset = anchor.epoch - anchor.counter
 
     @classmethod
@@ -48,7 +48,7 @@ class Timebase:
     @classmethod
     def of_loop(cls, seconds: Callable[[], float], epoch: int = 1_750_000_000_000_000_000) -> Timebase:
         """Return a timebase on a loop's own clock, such as one that jumps."""
-        return cls(lambda: round(seconds() * 1e9), Anchor(epoch, 0, 0, "loop"))
+        return cls(lambda: round(seconds() * 1e9), Anchor(epoch, 0, 0, "loop"), lambda: epoch + round(seconds() * 1e9))
 
     def now(self) -> int:
         """Lab time, ns since the UNIX epoch."""
@@ -60,4 +60,10 @@ class Timebase:
 
     def drift(self) -> int:
         """How far the wall clock has moved since the anchor, ns: recorded, never followed."""
-        return time.time_ns() - self.now()
+        looks = []
+        for _ in range(4):
+            before = self._counter()
+            wall = self._wall()
+            after = self._counter()
+            looks.append((after - before, wall - self.at((before + after) // 2)))
+        return min(looks, key=lambda look: look[0])[1]

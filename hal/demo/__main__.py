@@ -34,6 +34,12 @@ def main() -> int:
             run = asyncio.run(experiment.main(lab_file, into / "runs"))
     except HalError as error:
         print(f"demo: {error}", file=sys.stderr)
+        if "heartbeat" in str(error):
+            print(
+                "demo: the board switches off when the script can't speak to it for half a second, as it should. "
+                "This computer seems to be busy with something else; run the demo again when it is not",
+                file=sys.stderr,
+            )
         return 1
     except KeyboardInterrupt:
         print(f"demo: interrupted; the devices are in their safe state, the run is in {into / 'runs'}", file=sys.stderr)

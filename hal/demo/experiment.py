@@ -20,6 +20,7 @@ class GasCell(Lab):
     """What this experiment needs of the lab."""
 
     heater: Heater
+    warmth: Heater
     body: Thermometer
     bias: SourceMeter
     argon: FlowController
@@ -39,11 +40,13 @@ async def experiment(lab: GasCell, run: Run) -> None:
     await lab.pump.run(rate=30.0)  # uL/min
     await lab.argon_valve.open()
     await lab.argon.set(10.0)  # sccm
+    warm = lab.warmth.ramp(to=40.0, rate=1.0)  # the holder's body, meanwhile
 
     async with lab.heater.ramp(to=600.0, rate=10.0) as ramp:  # degC, K/s
         async for frame in lab.camera.frames(until=ramp):
             if frame.number % 5000 == 0:
                 print(f"  frame {frame.number:>6}: {frame['heater.temperature']:6.1f} degC")
+    await warm
     await run.hold(8)  # s
 
     run.note("argon out, hydrogen in")

@@ -13,6 +13,7 @@ from ..recording.reader import Recording, open_run
 
 SIGNALS = {
     "heater.temperature": "temperature",
+    "warmth.temperature": "body",
     "body.temperature": "body",
     "bias.voltage": "voltage",
     "bias.current": "current",

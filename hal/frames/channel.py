@@ -26,9 +26,13 @@ class Channel:
     polled      step channels only: the value was looked up, so that a change happened somewhere
                 between two readings. False: readings are written when the value changes.
     aperture_s  seconds the instrument averages within the interval.
-    delay_s     seconds by which the value lags the sample, with standard uncertainty delay_sigma_s.
+    delay_s     seconds by which the value lags the sample, with standard uncertainty delay_sigma_s:
+                scalars, or per reading where the delay depends on something else (`hal.frames.transit`).
+                A reading whose delay is NaN counts as bad.
     max_gap_s   readings further apart than this leave the frames between them without a value.
     good        mask, True for readings of good quality; None: all.
+    clock       id of the clock that stamped the readings ("" for none). Where it is the frames' own,
+                the error of mapping it to lab time is common to both and cancels.
 
     Arrays of another length than time are a ValueError.
     """
@@ -39,12 +43,13 @@ class Channel:
     sigma: Float64 | float = 0.0
     kind: Kind = "linear"
     aperture_s: float = 0.0
-    delay_s: float = 0.0
-    delay_sigma_s: float = 0.0
+    delay_s: Float64 | float = 0.0
+    delay_sigma_s: Float64 | float = 0.0
     max_gap_s: float = 5.0
     good: Mask | None = None
     sigma_common: float = 0.0
     polled: bool = False
+    clock: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in ("linear", "step"):
@@ -52,7 +57,7 @@ class Channel:
         if np.asarray(self.time).dtype != np.int64:
             raise ValueError("channel: time must be int64 ns since the UNIX epoch; floats can't hold it")
         shape = self.time.shape
-        for name in ("value", "time_bound", "sigma", "good"):
+        for name in ("value", "time_bound", "sigma", "good", "delay_s", "delay_sigma_s"):
             got = np.shape(getattr(self, name))
             if len(shape) != 1 or (getattr(self, name) is not None and got not in ((), shape)):
                 raise ValueError(f"channel: {name} has the shape {got}, time {shape}; pass equal lengths or a scalar")
@@ -62,9 +67,10 @@ class Channel:
 class Aligned:
     """One channel on n frames, arrays of shape (n,).
 
-    value is NaN where valid is False; sigma (same unit, NaN there too) is half the width of the
-    95 % interval's half: value +- 2 sigma holds the truth in 95 % of cases, which for normally
-    distributed errors is the standard uncertainty. reason holds `Reason` codes.
+    value is NaN where valid is False. sigma (same unit, NaN there too, and throughout where no
+    uncertainties were asked for): value +- sigma holds the truth in 68 % of cases and +- 2 sigma in
+    95 % or more, which for normally distributed errors is the standard uncertainty. reason holds
+    `Reason` codes. Channels may share valid and reason; these are read-only then.
     """
 
     value: Float64

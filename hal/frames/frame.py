@@ -30,6 +30,12 @@ class Reason(IntEnum):
     AFTER_DATA = 8  # exposed after the channel's last reading
     GAP = 9  # the neighbouring readings are further apart than max_gap
     BAD_QUALITY = 10  # next to a reading of bad quality
+    AMBIGUOUS = 11  # could be the neighbouring exposure
+    NO_PULSE = 12  # no frame pulse for it, nor can one be inferred
+    NOT_MATCHED = 13  # its series could not be matched to pulses
+
+
+_COLUMNS = ("start", "stop", "bound", "sigma", "valid", "reason")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,11 @@ class FrameTimes:
 
     start, stop and bound are int64 ns; sigma float32 ns; reason holds `Reason` codes. Where
     valid is False, start and stop are placeholders and must not be used.
+
+    clock is the id of the clock that stamped the exposures ("" for none), within the standard
+    uncertainty of start and stop as read on that clock, ns, the error of mapping the clock to lab
+    time left out. Readings stamped by the same clock carry the same mapping error, which cancels:
+    for them `within` counts instead of sigma. None: no better than sigma.
     """
 
     start: Int64
@@ -68,10 +79,14 @@ class FrameTimes:
     sigma: Float32
     valid: Mask
     reason: Codes
+    clock: str = ""
+    within: Float32 | None = None
 
     def __post_init__(self) -> None:
         shape = self.start.shape
-        for name in ("start", "stop", "bound", "sigma", "valid", "reason"):
+        if self.within is not None and self.within.shape != shape:
+            raise ValueError(f"frame times: within has not the shape {shape} of start; pass arrays of equal length")
+        for name in _COLUMNS:
             if getattr(self, name).shape != shape or len(shape) != 1:
                 raise ValueError(f"frame times: {name} has not the shape {shape} of start; pass arrays of equal length")
         if self.start.dtype != np.int64 or self.stop.dtype != np.int64:
@@ -87,8 +102,10 @@ class FrameTimes:
         sigma: Float32 | float | None = None,
         valid: Mask | None = None,
         reason: Codes | None = None,
+        clock: str = "",
+        within: Float32 | float | None = None,
     ) -> FrameTimes:
-        """Exposures from arrays of shape (n,) in ns; bound and sigma may be scalars.
+        """Exposures from arrays of shape (n,) in ns; bound, sigma and within may be scalars.
 
         sigma defaults to bound / sqrt(3), the uniform distribution. A frame that ends before it
         starts is a ValueError.
@@ -102,22 +119,35 @@ class FrameTimes:
         codes = np.zeros(start.shape, np.uint8) if reason is None else np.asarray(reason, np.uint8)
         if reason is None and valid is not None:
             codes = np.where(ok, Reason.OK, Reason.NO_FRAME_TIME).astype(np.uint8)
-        return cls(start, stop, bounds, np.broadcast_to(np.asarray(sigmas, np.float32), start.shape), ok, codes)
+        apart = None if within is None else np.broadcast_to(np.asarray(within, np.float32), start.shape)
+        sigmas = np.broadcast_to(np.asarray(sigmas, np.float32), start.shape)
+        return cls(start, stop, bounds, sigmas, ok, codes, clock, apart)
 
     @classmethod
     def concatenate(cls, parts: Sequence[FrameTimes]) -> FrameTimes:
-        """The frames of all parts, in order; no parts give no frames."""
+        """The frames of all parts, in order; no parts give no frames.
+
+        Parts stamped by different clocks have no clock in common: then clock is "" and sigma counts.
+        """
+        parts = [p for p in parts if len(p)] or list(parts[:1])
         if not parts:
             none = np.zeros(0, np.int64)
             return cls.of(none, none)
-        return cls(*(np.concatenate([getattr(p, f) for p in parts]) for f in cls.__slots__))
+        start, stop, bound, sigma, valid, reason = (np.concatenate([getattr(p, f) for p in parts]) for f in _COLUMNS)
+        one_clock = all(p.clock == parts[0].clock for p in parts)
+        within: Float32 | None = None
+        if one_clock and any(p.within is not None for p in parts):
+            within = np.concatenate([p.sigma if p.within is None else p.within for p in parts])
+        return cls(start, stop, bound, sigma, valid, reason, parts[0].clock if one_clock else "", within)
 
     def __len__(self) -> int:
         return int(self.start.size)
 
     def __getitem__(self, where: slice | Int64 | Mask) -> FrameTimes:
         """The selected frames (slice, index array or mask); views where numpy gives views."""
-        return FrameTimes(*(getattr(self, f)[where] for f in FrameTimes.__slots__))
+        within = None if self.within is None else self.within[where]
+        start, stop, bound, sigma, valid, reason = (getattr(self, f)[where] for f in _COLUMNS)
+        return FrameTimes(start, stop, bound, sigma, valid, reason, self.clock, within)
 
     def exposure(self, k: int) -> Exposure:
         """The k-th frame's exposure as Python numbers."""

@@ -12,7 +12,8 @@ from hal.frames.align import curve_of
 from hal.frames.channel import Aligned, Channel, Kind
 from hal.frames.frame import Float64, FrameTimes, Int64, Mask, Reason
 from hal.frames.line import Line
-from hal.frames.readings import Middles, Place
+from hal.frames.place import Film, Places
+from hal.frames.readings import Readings
 from hal.frames.steps import Steps
 
 
@@ -83,7 +84,7 @@ class _Buffer:
                 self.time, self.value, self.bound, self.sigma, f.kind, f.aperture_s, f.delay_s,
                 f.delay_sigma_s, f.max_gap_s, self.good, f.sigma_common, f.polled,
             )  # fmt: skip
-            self.built, self.outlook = curve_of(channel), None
+            self.built, self.outlook = curve_of(Readings.of(channel)), None
         return self.built
 
     def ahead(self) -> _Outlook:
@@ -92,9 +93,9 @@ class _Buffer:
             self.outlook = _Outlook.of(curve)
         return self.outlook
 
-    def on(self, frames: FrameTimes, middles: Middles) -> Aligned:
+    def on(self, film: Film) -> Aligned:
         curve = self.curve()
-        return curve.on(frames, Place.of(middles, curve.r.time))
+        return curve.on(Places(film, curve.r.time), film.frames)
 
     def keep(self, where: Mask | slice | Int64) -> None:
         self.time, self.value, self.bound = (self.time[where], self.value[where], self.bound[where])
@@ -195,7 +196,7 @@ class LiveAligner:
         moment = np.array([time], np.int64)
         frame = FrameTimes.of(moment, moment)
         ahead = b.ahead()
-        got = self._one(b, frame, Middles.of(frame))
+        got = self._one(b, Film(frame))
         return Estimate(
             float(got.value[0]), float(got.sigma[0]), bool(got.valid[0]), bool(time <= ahead.horizon),
             Reason(int(got.reason[0])),
@@ -205,8 +206,8 @@ class LiveAligner:
 
     def _take(self, count: int) -> Rows:
         frames = self._waiting[:count]
-        middles = Middles.of(frames)
-        values = {name: b.on(frames, middles) for name, b in self._buffers.items()}
+        film = Film(frames)
+        values = {name: b.on(film) for name, b in self._buffers.items()}
         rows = Rows(self._first, frames, values, final=True)
         self._waiting = self._waiting[count:]
         self._first += count
@@ -216,18 +217,20 @@ class LiveAligner:
         return rows
 
     def _provisional(self, frames: FrameTimes) -> dict[str, Aligned]:
-        middles = Middles.of(frames)
-        return {name: self._one(b, frames, middles) for name, b in self._buffers.items()}
+        film = Film(frames)
+        return {name: self._one(b, film) for name, b in self._buffers.items()}
 
-    def _one(self, b: _Buffer, frames: FrameTimes, middles: Middles) -> Aligned:
-        got = b.on(frames, middles)
+    def _one(self, b: _Buffer, film: Film) -> Aligned:
+        got = b.on(film)
         after = np.flatnonzero(got.reason == Reason.AFTER_DATA)
         if after.size:
             ahead = b.ahead()
-            sigma = ahead.sigma(frames.middle[after])
-            ok = np.isfinite(sigma)
-            got.value[after[ok]], got.sigma[after[ok]] = ahead.value, sigma[ok]
-            got.valid[after[ok]], got.reason[after[ok]] = True, Reason.OK
+            held = ahead.sigma(film.frames.middle[after])
+            ok = np.isfinite(held)
+            valid, reason = got.valid.copy(), got.reason.copy()
+            got.value[after[ok]], got.sigma[after[ok]] = ahead.value, held[ok]
+            valid[after[ok]], reason[after[ok]] = True, Reason.OK
+            got = Aligned(got.value, got.sigma, valid, reason)
         return got
 
     def _forget(self, b: _Buffer) -> None:
@@ -240,8 +243,8 @@ class LiveAligner:
             if valid.any():
                 start = self._waiting.start - self._waiting.bound
                 oldest = min(oldest, int(start[valid].min()))
-        # Slopes look back by 2 w and one reading more, uncertainties by another.
-        reach = 2 * int(b.bound.max()) + max(round(b.fixed.delay_s * 1e9), 0)
+        # Slopes look back by 2 w and one reading more, uncertainties by another; joined answers span 2 w.
+        reach = 4 * int(b.bound.max()) + max(round(b.fixed.delay_s * 1e9), 0)
         keep = int(np.searchsorted(b.time, oldest - reach)) - 4
         if keep > b.time.size // 2:
             b.keep(slice(keep, None))
@@ -273,7 +276,10 @@ class _Outlook:
             slope2 = 0.0
         else:
             # Final once slopes (2 w beyond the next reading) and the noise behind them are complete.
-            full = np.flatnonzero(r.x[:-2] + 2 * r.width[:-2] <= r.x[-2]) if m > 2 else np.zeros(0, np.int64)
+            # The last of repeated answers that were joined may still be joined by more: it doesn't count yet.
+            end = m - 1 if r.merges else m
+            x, width = r.x[:end], r.width[:end]
+            full = np.flatnonzero(x[:-2] + 2 * width[:-2] <= x[-2]) if end > 2 else np.zeros(0, np.int64)
             horizon = int(r.time[full[-1]]) if full.size else _NEVER
             slope2 = float(curve.g2[-2:].max()) if m > 1 else 0.0
         variance = r.sigma[-1] ** 2 + channel.sigma_common**2

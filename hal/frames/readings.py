@@ -1,4 +1,4 @@
-"""A channel's readings in order, and where each frame falls among them."""
+"""A channel's readings in order: when each was measured at the specimen, how well, and where they break off."""
 
 from __future__ import annotations
 
@@ -9,64 +9,124 @@ from dataclasses import dataclass
 import numpy as np
 
 from hal.frames.channel import Aligned, Channel
-from hal.frames.frame import Codes, Float32, Float64, FrameTimes, Int64, Mask, Reason
-
-_BLOCK = 16384  # frames worked on at once: all temporaries stay in the second-level cache
+from hal.frames.frame import Codes, Float32, Float64, Int64, Mask, Reason
+from hal.frames.place import Places, blocks
 
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """A channel sorted by time: x in ns (float64) from the first reading, exact below 2^53 ns = 104 days."""
+    """Arrays of shape (m,) per reading and (m-1,) per interval between two of them."""
 
-    time: Int64
-    delay: int
-    x: Float64
+    channel: Channel
+    time: Int64  # ns, when it was measured, the delay taken off
+    x: Float64  # ns from the first reading, exact below 2^53 ns = 104 days
     value: Float64  # 0 where bad, so that no NaN leaks into sums; `good` tells
     width: Float64  # ns, uniform half-width of the time of the aperture's middle
     sigma: Float64
+    delay2: Float64  # ns^2, variance of the delay
     good: Mask
     dt: Float64  # ns, shape (m-1,), at least 1
     usable: Mask  # shape (m-1,): both ends good and not a gap
+    whole: bool  # all of them are
     why: Codes  # shape (m-1,): the reason where not usable
-    channel: Channel
+    merges: bool  # whether repeated answers may have been joined to one reading
 
     @classmethod
     def of(cls, channel: Channel) -> Readings:
-        delay = round(channel.delay_s * 1e9)
+        """In order of time, delays taken off, repeated answers of a cache joined."""
         m = channel.time.size
-        time = channel.time - delay
         value = np.asarray(channel.value, np.float64)
         # In an interval that holds the whole aperture, its middle keeps half an aperture off each end.
-        width = np.broadcast_to(
-            np.maximum(np.asarray(channel.time_bound, np.float64) - channel.aperture_s * 0.5e9, 0.0), (m,)
-        )
-        sigma = np.broadcast_to(np.asarray(channel.sigma, np.float64), (m,))
+        width = _per_reading(channel.time_bound, m)
+        if channel.aperture_s:
+            width = np.maximum(width - channel.aperture_s * 0.5e9, 0.0)
+        sigma = _per_reading(channel.sigma, m)
+        delay2 = (_per_reading(channel.delay_sigma_s, m) * 1e9) ** 2
         good = np.isfinite(value) & np.isfinite(sigma)
         if channel.good is not None:
-            good = good & channel.good
-        sigma = np.where(good, sigma, 0.0)
-        if m > 1 and (time[1:] < time[:-1]).any():
+            good &= channel.good
+        time = channel.time
+        if isinstance(channel.delay_s, np.ndarray):
+            delay = channel.delay_s
+            known = np.isfinite(delay) & np.isfinite(delay2)
+            good &= known
+            time = time - np.rint(_filled(delay, known) * 1e9).astype(np.int64)
+            delay2 = np.where(known, delay2, 0.0)
+        elif channel.delay_s:
+            time = time - round(channel.delay_s * 1e9)
+        all_good = bool(good.all())
+        if not all_good:
+            sigma = np.where(good, sigma, 0.0)
+            value = np.where(good, value, 0.0)
+        if (time[1:] < time[:-1]).any():
             order = np.argsort(time, kind="stable")
-            time, value, width, sigma, good = (
-                time[order],
-                value[order],
-                width[order],
-                sigma[order],
-                good[order],
-            )
-        if channel.kind == "linear":
+            time, value, width, sigma = time[order], value[order], width[order], sigma[order]
+            delay2, good = delay2[order], good[order]
+        step = np.diff(time)
+        merges = False
+        if channel.kind == "linear" and m > 1:
             sigma = _steady(sigma, good)
+            merges = bool((width[1:] + width[:-1] >= step).any())
+            if merges:
+                kept = _joined(time, value, width, good, step)
+                if kept is not None:
+                    keep, time, width = kept
+                    value, sigma, delay2, good = value[keep], sigma[keep], delay2[keep], good[keep]
+                    step = np.diff(time)
         x = (time - time[0]).astype(np.float64) if m else np.zeros(0)
-        step = np.diff(x)
+        dt = step.astype(np.float64)
         both = good[1:] & good[:-1]
         if channel.kind == "step" and not channel.polled:
             both = good[:-1]  # a bad reading says when the value was lost; until then it held
-        gap = step > channel.max_gap_s * 1e9
-        why = np.where(both, np.where(gap, Reason.GAP, Reason.OK), Reason.BAD_QUALITY).astype(np.uint8)
+        gap = dt > channel.max_gap_s * 1e9
+        usable = both & ~gap
+        whole = bool(usable.all())
+        if whole:
+            why = np.zeros(usable.size, np.uint8)
+        else:
+            why = np.where(both, np.where(gap, Reason.GAP, Reason.OK), Reason.BAD_QUALITY).astype(np.uint8)
         return cls(
-            time, delay, x, np.where(good, value, 0.0), width, sigma, good,
-            np.maximum(step, 1.0), both & ~gap, why, channel,
+            channel, time, x, value, width, sigma, delay2, good, np.maximum(dt, 1.0), usable, whole, why, merges
         )  # fmt: skip
+
+    def neighbours(self, reach: Float64) -> tuple[Int64, Int64]:
+        """Per reading the one before and the one after it, each at least `reach` ns away, in one unbroken run."""
+        m = self.x.size
+        index = np.arange(m)
+        before, after = index - 1, index + 1
+        if reach.max() > self.dt.min():
+            before = np.minimum(before, np.searchsorted(self.x, self.x - reach, side="right") - 1)
+            after = np.maximum(after, np.searchsorted(self.x, self.x + reach, side="left"))
+        if self.whole:
+            return np.maximum(before, 0), np.minimum(after, m - 1)
+        broken = ~self.usable
+        first = np.maximum.accumulate(np.where(np.concatenate([[True], broken]), index, 0))
+        last = np.minimum.accumulate(np.where(np.concatenate([broken, [True]]), index, m - 1)[::-1])[::-1]
+        return np.maximum(before, first), np.minimum(after, last)
+
+    @property
+    def together(self) -> Mask:
+        """Intervals whose two readings share one error of time, shape (m-1,).
+
+        Where the intervals in which two readings can have been measured overlap, the instrument (or a
+        clock model) is slower than the polls: the age of its answers drifts like a saw-tooth, alike for
+        neighbours. Where they don't overlap, they were measured apart, and so are their errors.
+        """
+        return self.width[1:] + self.width[:-1] >= self.dt
+
+
+def _per_reading(number: Float64 | Int64 | float, m: int) -> Float64:
+    return np.broadcast_to(np.asarray(number, np.float64), (m,))
+
+
+def _filled(delay: Float64, known: Mask) -> Float64:
+    """Unknown delays replaced by the last known one, to keep the (bad) reading near its place."""
+    if known.all():
+        return delay
+    if not known.any():
+        return np.zeros_like(delay)
+    at = np.maximum.accumulate(np.where(known, np.arange(delay.size), -1))
+    return delay[np.where(at < 0, np.argmax(known), at)]
 
 
 def _steady(sigma: Float64, good: Mask) -> Float64:
@@ -76,7 +136,7 @@ def _steady(sigma: Float64, good: Mask) -> Float64:
     also claims to be good: the mean takes most of that correlation out, and leaves an exponential
     decay over decades as it is.
     """
-    if sigma.size < 3 or (sigma[1:] == sigma[:-1]).all():
+    if sigma.size < 3 or sigma.strides == (0,) or (sigma[1:] == sigma[:-1]).all():
         return sigma
     inner = good[1:-1] & good[:-2] & good[2:] & (sigma[1:-1] > 0) & (sigma[:-2] > 0) & (sigma[2:] > 0)
     out = sigma.copy()
@@ -84,128 +144,105 @@ def _steady(sigma: Float64, good: Mask) -> Float64:
     return out
 
 
-@dataclass(frozen=True, slots=True)
-class Middles:
-    """The frames' mid-points, prepared once for all channels."""
+def _joined(
+    time: Int64, value: Float64, width: Float64, good: Mask, step: Int64
+) -> tuple[Int64, Int64, Float64] | None:
+    """Answers that repeat one measurement, joined: which readings stay, at what times and half-widths.
 
-    time: Int64
-    x: Float64  # ns from the first frame's; exact below 2^53
-    ascending: bool
-
-    @classmethod
-    def of(cls, frames: FrameTimes) -> Middles:
-        time = frames.middle
-        if frames.valid.any():
-            # Placeholders of invalid frames would break the order and the exactness.
-            known = np.flatnonzero(frames.valid)
-            if known.size < time.size:
-                time = time[known].take(np.clip(np.searchsorted(known, np.arange(time.size)), 0, known.size - 1))
-        x = (time - time[0]).astype(np.float64) if time.size else np.zeros(0)
-        return cls(time, x, bool((x[1:] >= x[:-1]).all()))
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where each frame's middle lies among the readings of one time base."""
-
-    k: Int64  # shape (n,): interval from reading k to k + 1, clipped to the existing ones
-    u: Float64  # fraction of the interval
-    before: slice | Int64  # frames before the first reading
-    after: slice | Int64  # frames after the last
-    exact: Int64  # frames whose middle coincides with reading k > 0
-
-    @classmethod
-    def of(cls, middles: Middles, time: Int64) -> Place:
-        middle, n, m = middles.time, middles.time.size, time.size
-        if m < 2 or not n:
-            first, last = (time[0], time[0]) if m else (1 << 62, 1 << 62)
-            none = np.zeros(0, np.int64)
-            return cls(
-                np.zeros(n, np.int64),
-                np.zeros(n),
-                np.flatnonzero(middle < first),
-                np.flatnonzero(middle > last),
-                none,
-            )
-        before: slice | Int64
-        after: slice | Int64
-        if middles.ascending:
-            # Few readings, many frames in order: look the readings up among the frames, and repeat.
-            edges = np.searchsorted(middle, time, side="left")
-            bounds = np.concatenate([[0], edges[1:-1], [n]])
-            k = np.repeat(np.arange(m - 1), np.diff(bounds))
-            before, after = (
-                slice(0, int(edges[0])),
-                slice(int(np.searchsorted(middle, time[-1], side="right")), n),
-            )
-        else:
-            k = np.clip(np.searchsorted(time, middle, side="right") - 1, 0, m - 2)
-            before, after = (np.flatnonzero(middle < time[0]), np.flatnonzero(middle > time[-1]))
-        # All in ns from the first frame: differences of int64 before any float.
-        origin = (time - middle[0]).astype(np.float64)
-        scale = 1.0 / np.maximum(np.diff(time), 1).astype(np.float64)
-        u = np.empty(n)
-        for at in blocks(n):
-            p, i = u[at], k[at]
-            np.subtract(middles.x[at], origin.take(i), out=p)
-            p *= scale.take(i)
-            np.clip(p, 0.0, 1.0, out=p)
-        return cls(k, u, before, after, np.flatnonzero(u == 0.0))
+    The very same number again, from an interval that overlaps: an instrument asked faster than it
+    measures answered from its cache. The one measurement lies in all these intervals, so in their
+    intersection, which is narrower. No intersection: then they were several after all. None: nothing to join.
+    """
+    same = (value[1:] == value[:-1]) & good[1:] & good[:-1] & (width[1:] + width[:-1] >= step)
+    if not same.any():
+        return None
+    begins = np.flatnonzero(np.concatenate([[True], ~same]))
+    whole = np.floor(width).astype(np.int64)
+    low, high = np.maximum.reduceat(time - whole, begins), np.minimum.reduceat(time + whole, begins)
+    one = low <= high
+    run = np.cumsum(np.concatenate([[True], ~same])) - 1
+    inside = np.concatenate([[False], same])
+    keep = np.flatnonzero(~(inside & one[run]))
+    joined = one & (np.diff(np.append(begins, time.size)) > 1)
+    new_time, new_width = time.copy(), width.copy()
+    at = begins[joined]
+    new_time[at] = low[joined] + (high[joined] - low[joined]) // 2
+    new_width[at] = 0.5 * (high[joined] - low[joined])
+    return keep, new_time[keep], new_width[keep]
 
 
-def state(r: Readings, frames: FrameTimes, place: Place) -> tuple[Int64, Float64, Codes]:
-    """Interval, fraction and reason per frame, before exposure means are looked at."""
-    k, u = place.k, place.u
-    if not r.usable.all() and place.exact.size:
-        # A frame exactly on a reading after which the data break off belongs to the interval before it.
-        at = place.exact
-        at = at[(k[at] > 0) & (frames.middle[at] == r.time[k[at]])]
-        at = at[~r.usable[k[at]] & r.usable[k[at] - 1]]
-        if at.size:
-            k, u = k.copy(), u.copy()
-            k[at] -= 1
-            u[at] = 1.0
-    reason = r.why.take(k)
-    reason[place.before] = Reason.BEFORE_DATA
-    reason[place.after] = Reason.AFTER_DATA
-    reason[~frames.valid] = Reason.NO_FRAME_TIME
-    return k, u, reason
-
-
-def single(r: Readings, frames: FrameTimes, place: Place) -> Aligned:
+def single(r: Readings, places: Places) -> Aligned:
     """Fewer than two readings: a value only for a frame exactly on the one reading."""
-    n = len(frames)
-    reason = np.zeros(n, np.uint8)
-    reason[place.before], reason[place.after] = Reason.BEFORE_DATA, Reason.AFTER_DATA
-    hit = frames.valid & (reason == Reason.OK) & bool(r.good.any())
-    if not r.x.size:
-        reason[:] = Reason.NO_DATA
-    elif not r.good[0]:
+    reason = places.outside.copy()
+    if r.x.size and not r.good[0]:
         reason[reason == Reason.OK] = Reason.BAD_QUALITY
-    reason[~frames.valid] = Reason.NO_FRAME_TIME
-    value, sigma = np.full(n, np.nan), np.full(n, np.nan, np.float32)
-    if hit.any():
-        value[hit], sigma[hit] = (r.value[0], math.hypot(r.sigma[0], r.channel.sigma_common))
+    hit = reason == Reason.OK
+    value, sigma = np.full(hit.size, np.nan), np.full(hit.size, np.nan, np.float32)
+    if r.x.size:
+        value[hit], sigma[hit] = r.value[0], math.hypot(r.sigma[0], r.channel.sigma_common)
     return Aligned(value, sigma, hit, reason)
 
 
-def cumulative(per_interval: Float64) -> Float64:
-    return np.concatenate([[0.0], np.cumsum(per_interval)])
+def reasons(r: Readings, places: Places) -> tuple[Codes, Int64]:
+    """Why each frame's middle has no value, and the frames on the last reading before a break.
+
+    A frame exactly on a reading after which the data break off belongs to the interval before it.
+    """
+    if r.whole:
+        return places.outside, np.zeros(0, np.int64)
+    place = places.middle
+    at = np.flatnonzero((place.u == 0.0) & (place.k > 0))
+    at = at[~r.usable[place.k[at]] & r.usable[place.k[at] - 1] & (places.film.middle.time[at] == r.time[place.k[at]])]
+    reason = np.where(places.outside == Reason.OK, r.why.take(place.k), places.outside)
+    reason[at] = places.outside[at]
+    return reason, at
 
 
-def run_lengths(same: Mask, dt: Float64) -> Float64:
-    """Per interval the time one internal reading stands for, intervals that repeat it included."""
-    run = np.concatenate([[0], np.cumsum(~same[:-1])]) if same.size else np.zeros(0, np.int64)
-    return np.bincount(run, dt)[run] if same.size else dt
+def long_exposures(r: Readings, places: Places, exact: Int64) -> Iterator[Int64]:
+    """The frames exposed for more than half the interval between the readings around them, in parts."""
+    film = places.film
+    if film.longest <= 0.5 * float(r.dt.min()):
+        return
+    k = places.middle.k
+    if exact.size:
+        k = k.copy()
+        k[exact] -= 1
+    long = np.flatnonzero((film.exposure > 0.5 * r.dt.take(k)) & film.frames.valid)
+    yield from (long[part] for part in blocks(long.size))
+
+
+def whole_exposures(r: Readings, places: Places, long: Int64, broken_before: Float64) -> Codes:
+    """Why the exposures of the frames `long` are not covered by readings; broken_before: breaks up to each reading."""
+    frames = places.film.frames
+    ka, kb = places.start.k[long], places.stop.k[long]
+    why = np.zeros(long.size, np.uint8)
+    if not r.whole:
+        # An exposure that ends on a reading needs nothing after it.
+        last = np.where((places.stop.u[long] == 0.0) & (kb > ka), kb - 1, kb)
+        broken = broken_before[last + 1] != broken_before[ka]
+        first_bad = np.searchsorted(broken_before, broken_before[ka[broken]], side="right") - 1
+        why[broken] = r.why[np.clip(first_bad, 0, r.why.size - 1)]
+    why[frames.stop[long] > r.time[-1]] = Reason.AFTER_DATA
+    why[frames.start[long] < r.time[0]] = Reason.BEFORE_DATA
+    return why
 
 
 def finish(value: Float64, sigma: Float32, reason: Codes) -> Aligned:
+    """NaN wherever there is a reason."""
     valid = reason == Reason.OK
     if not valid.all():
-        value[~valid] = np.nan
-        sigma[~valid] = np.nan
+        lost = np.flatnonzero(~valid)
+        value[lost] = np.nan
+        if sigma.strides != (0,):
+            sigma[lost] = np.nan
     return Aligned(value, sigma, valid, reason)
 
 
-def blocks(n: int) -> Iterator[slice]:
-    return (slice(s, min(s + _BLOCK, n)) for s in range(0, n, _BLOCK))
+def unknown(n: int) -> Float32:
+    """No uncertainties: NaN for every frame, at no cost."""
+    return np.broadcast_to(np.float32(np.nan), (n,))
+
+
+def cumulative(per_interval: Float64 | Mask) -> Float64:
+    """Sums up to each reading, shape (m,)."""
+    return np.concatenate([[0.0], np.cumsum(per_interval)])

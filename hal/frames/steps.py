@@ -5,69 +5,112 @@ from __future__ import annotations
 import numpy as np
 
 from hal.frames.channel import Aligned
-from hal.frames.frame import FrameTimes, Reason
-from hal.frames.readings import Place, Readings, cumulative, finish, single, state
+from hal.frames.frame import Codes, Float32, Float64, FrameTimes, Int64
+from hal.frames.place import Block, Places
+from hal.frames.readings import Readings, cumulative, finish, long_exposures, reasons, single, unknown, whole_exposures
 
 
 class Steps:
     """A step channel: the value of the last reading; sigma is the jump where it is not known which side."""
 
-    def __init__(self, r: Readings) -> None:
+    def __init__(self, r: Readings, uncertainty: bool = True) -> None:
         self.r = r
         if r.x.size < 2:
             return
-        noise = r.sigma**2
+        self.broken_before = cumulative(~r.usable)
+        self.area = cumulative(r.value[:-1] * r.dt)
+        self.reach = r.width + 2.0 * np.sqrt(r.delay2)
+        self.noise2 = r.sigma**2 + r.channel.sigma_common**2
+        if not uncertainty:
+            return
         known = r.good[1:] & r.good[:-1]
         jump = np.where(known, np.abs(np.diff(r.value)), 0.0)
-        jump[jump <= 3.0 * np.sqrt(noise[1:] + noise[:-1])] = 0.0  # noise is not a step
+        jump[jump <= 3.0 * np.sqrt(r.sigma[1:] ** 2 + r.sigma[:-1] ** 2)] = 0.0  # noise is not a step
         self.jump_in = np.concatenate([[0.0], jump[:-1]])  # at the left reading of each interval
         self.jump_out = jump
-        self.reach = r.width + 2e9 * r.channel.delay_sigma_s
-        self.area = cumulative(r.value[:-1] * r.dt)
         spread = self.reach[1:] + (r.dt if r.channel.polled else 0.0)
-        self.jump2 = np.concatenate([[0.0], np.cumsum(jump**2)])
-        self.smear2 = np.concatenate([[0.0], np.cumsum((jump * spread) ** 2 / 3.0)])
-        self.broken_before = np.concatenate([[0], np.cumsum(~r.usable)])
+        self.jump2 = cumulative(jump**2)
+        self.smear2 = cumulative((jump * spread) ** 2 / 3.0)
 
-    def on(self, frames: FrameTimes, place: Place) -> Aligned:
+    def on(self, places: Places, frames: FrameTimes, uncertainty: bool = True) -> Aligned:
+        """Value and sigma for each frame; `frames` as their times compare with the readings'."""
         r = self.r
         if r.x.size < 2:
-            return single(r, frames, place)
-        k, u, reason = state(r, frames, place)
-        last = np.flatnonzero((u >= 1.0) & (k == r.x.size - 2) & (reason == Reason.OK) & r.good[-1])
-        value = r.value.take(k)
-        value[last] = r.value[-1]
-        left = u * r.dt.take(k)
-        slack = frames.bound.astype(np.float64) + 0.5 * (frames.stop - frames.start)
-        after = left <= self.reach.take(k) + slack
-        before = r.dt.take(k) - left <= self.reach.take(k + 1) + slack
-        if r.channel.polled:
-            before[:] = True
-        step = np.maximum(np.where(after, self.jump_in.take(k), 0.0), np.where(before, self.jump_out.take(k), 0.0))
-        noise2 = r.sigma.take(k) ** 2 + r.channel.sigma_common**2
-        sigma = np.sqrt(step**2 + noise2).astype(np.float32)
-        exposure = (frames.stop - frames.start).astype(np.float64)
-        long = np.flatnonzero((exposure > 0.5 * r.dt.take(k)) & frames.valid)
-        if long.size:
-            start, stop, length = frames.start[long], frames.stop[long], exposure[long]
-            ka = np.clip(np.searchsorted(r.time, start, side="right") - 1, 0, r.time.size - 2)
-            kb = np.clip(np.searchsorted(r.time, stop, side="left") - 1, 0, r.time.size - 2)
-            upper = self.area[kb] + r.value[kb] * np.clip(stop - r.time[kb], 0, r.dt[kb])
-            lower = self.area[ka] + r.value[ka] * np.clip(start - r.time[ka], 0, r.dt[ka])
-            value[long] = (upper - lower) / length
-            reach = np.maximum(self.reach[ka], self.reach[kb]) + frames.bound[long]
-            ja = np.searchsorted(r.time, start - reach.astype(np.int64), side="left")
-            jb = np.searchsorted(r.time, stop + reach.astype(np.int64), side="right")
-            if r.channel.polled:
-                jb = np.minimum(jb + 1, r.time.size)
-            ja, jb = np.clip(ja - 1, 0, r.dt.size), np.clip(jb - 1, 0, r.dt.size)
-            changed2 = np.maximum(self.jump2[jb] - self.jump2[ja], 0.0)
-            smear2 = np.maximum(self.smear2[jb] - self.smear2[ja], 0.0) + changed2 * frames.bound[long] ** 2 / 3.0
-            sigma[long] = np.sqrt(np.minimum(smear2 / length**2, changed2) + noise2[long])
-            whole = self.broken_before[kb + 1] == self.broken_before[ka]
-            first_bad = np.searchsorted(self.broken_before, self.broken_before[ka], side="right") - 1
-            why = np.where(whole, Reason.OK, r.why[np.clip(first_bad, 0, r.why.size - 1)]).astype(np.uint8)
-            why[stop > r.time[-1]] = Reason.AFTER_DATA
-            why[start < r.time[0]] = Reason.BEFORE_DATA
-            reason[long] = why
+            return single(r, places)
+        n = len(frames)
+        place = places.middle
+        value = np.empty(n)
+        sigma = np.empty(n, np.float32) if uncertainty else unknown(n)
+        for block in place.blocks:
+            value[block.frames] = place.spread(r.value, block)
+            if uncertainty:
+                self._sigma(places, frames, block, sigma[block.frames])
+        reason, exact = reasons(r, places)
+        value[exact] = r.value[place.k[exact]]
+        if r.good[-1]:
+            value[(place.u >= 1.0) & (place.k == r.x.size - 2)] = r.value[-1]
+        for part in long_exposures(r, places, exact):
+            reason = reason if reason.flags.writeable else reason.copy()
+            self._means(places, frames, part, value, sigma, reason, uncertainty)
         return finish(value, sigma, reason)
+
+    def _sigma(self, places: Places, frames: FrameTimes, block: Block, out: Float32) -> None:
+        r, place, at = self.r, places.middle, block.frames
+        noise2 = place.spread(self.noise2, block)
+        inside = block.intervals
+        if self.jump_in[inside].any() or self.jump_out[inside].any():
+            slack = frames.bound[at] + 0.5 * places.film.exposure[at]
+            length = place.spread(r.dt, block)
+            since = place.u[at] * length
+            after = since <= place.spread(self.reach, block) + slack
+            jump = np.where(after, place.spread(self.jump_in, block), 0.0)
+            out_there = place.spread(self.jump_out, block)
+            before = length - since <= place.spread(self.reach[1:], block) + slack
+            if r.channel.polled:
+                # It changed anywhere between the polls: at u, with probability u before this frame. Half
+                # the jump (held by 2 sigma) will do up to 32 %, and none up to 5 %.
+                u = place.u[at]
+                between = np.where(u > _ONE, 1.0, np.where(u > _TWO, 0.5, 0.0))
+                out_there *= np.where(before, 1.0, between)
+            else:
+                out_there *= before
+            noise2 += np.maximum(jump, out_there) ** 2
+        np.sqrt(noise2, out=noise2)
+        out[:] = noise2
+
+    def _means(
+        self,
+        places: Places,
+        frames: FrameTimes,
+        long: Int64,
+        value: Float64,
+        sigma: Float32,
+        reason: Codes,
+        uncertainty: bool,
+    ) -> None:
+        """Replace value, sigma and reason of the frames `long` by means over their exposures."""
+        r = self.r
+        start, stop, length = frames.start[long], frames.stop[long], places.film.exposure[long]
+        ka, ua = places.start.k[long], places.start.u[long]
+        kb, ub = places.stop.k[long], places.stop.u[long]
+        upper = self.area[kb] + r.value[kb] * ub * r.dt[kb]
+        lower = self.area[ka] + r.value[ka] * ua * r.dt[ka]
+        value[long] = (upper - lower) / length
+        reason[long] = whole_exposures(r, places, long, self.broken_before)
+        if not uncertainty:
+            return
+        bound = frames.bound[long]
+        reach = np.maximum(self.reach[ka], self.reach[kb]) + bound
+        ja = np.searchsorted(r.time, start - reach.astype(np.int64), side="left")
+        jb = np.searchsorted(r.time, stop + reach.astype(np.int64), side="right")
+        if r.channel.polled:
+            jb = np.minimum(jb + 1, r.time.size)
+        ja, jb = np.clip(ja - 1, 0, r.dt.size), np.clip(jb - 1, 0, r.dt.size)
+        changed2 = np.maximum(self.jump2[jb] - self.jump2[ja], 0.0)
+        smear2 = np.maximum(self.smear2[jb] - self.smear2[ja], 0.0) + changed2 * bound**2 / 3.0
+        noise2 = self.noise2[places.middle.k[long]]
+        sigma[long] = np.sqrt(np.minimum(smear2 / length**2, changed2) + noise2)
+
+
+_ONE, _TWO = 0.3173, 0.0455
+"""How often a normally distributed error exceeds one and two standard deviations."""

@@ -46,11 +46,6 @@ def live_channel(signal: SignalR[Any]) -> LiveChannel:
     )
 
 
-def half_width(signal: SignalR[Any], bound: int) -> int:
-    """Of the moment the measurement's middle may be at, ns: a reading's bound less half the aperture."""
-    return max(0, bound - round(signal.aperture * 5e8))
-
-
 class Stimuli:
     """Best estimates by signal path."""
 
@@ -72,8 +67,7 @@ class Stimuli:
 
         def feed(reading: Reading[Any]) -> None:
             good = reading.quality is not Quality.BAD
-            width = half_width(signal, reading.bound)
-            aligner.feed(path, reading.time, number(reading.value), width, reading.uncertainty or 0.0, good)
+            aligner.feed(path, reading.time, number(reading.value), reading.bound, reading.uncertainty or 0.0, good)
 
         for reading in signal.recent:
             feed(reading)

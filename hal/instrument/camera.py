@@ -4,6 +4,8 @@ Theory of operation. A driver hands raw chunks to `take_in`. They are numbered b
 counter, their ticks mapped onto lab time by the lower envelope of their arrivals, and given to the
 listeners (the recorder) synchronously and without loss, and to the views of scripts, which may skip.
 Acquisition is shared: it begins with the first who films and ends with the last, unless armed by hand.
+Where the lab file says who stamps the camera's frame pulses, they are captured from before the first exposure
+until the camera has stopped; which pulse belongs to which frame is found out afterwards, by who records both.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -25,6 +27,7 @@ from ..frames.frame import Int64
 from ..frames.numbering import Numbered, Numbering
 from ..frames.view import Stimuli, View
 from ..gate import Purpose, acting
+from ..model.capabilities import FrameClock
 from ..model.reading import Answer
 from ..model.signal import Kind, SignalR, SignalRW
 from ..model.status import Done, Status
@@ -96,6 +99,8 @@ class CameraInstrument(Instrument):
         self.armed = False
         """Whether it films."""
         self.views: set[View] = set()
+        self.frame_clock: tuple[FrameClock, int] | None = None
+        """Who stamps its frame pulses, and at which capture input; the lab puts it here."""
         self.clock = EnvelopeClock(
             frequency=self.ticks_per_second, ppm=self.clock_ppm, name=self.name,
             latency=getattr(self.options, "latency", 0.0), latency_sigma=getattr(self.options, "latency_sigma", 0.0),
@@ -106,6 +111,7 @@ class CameraInstrument(Instrument):
         self._received = self._late = self._newest = 0
         self._recent: deque[tuple[int, int]] = deque()
         self._users = 0
+        self._capturing: AsyncExitStack | None = None
         self._ours = False  # the acquisition was begun here: its period is known
         self._by_hand = False
         self._turn = asyncio.Lock()
@@ -226,13 +232,17 @@ class CameraInstrument(Instrument):
         for view in list(self.views):
             view.end()
         self.armed = False
+        await self._end_capture()
         await super().disconnect()
 
     async def make_safe(self) -> None:
         self.armed = self._by_hand = self._ours = False
         for view in list(self.views):
             view.end()
-        await self.cease()
+        try:
+            await self.cease()
+        finally:
+            await self._end_capture()
 
     # ------------------------------------------------------------------ private
 
@@ -253,17 +263,37 @@ class CameraInstrument(Instrument):
     async def _begin(self) -> None:
         self._ours = True
         try:
+            await self._begin_capture()
             await self.begin()
         except BaseException:
             self._ours = False
+            await self._end_capture()
             raise
         self.armed = True
         self.context.journal.note("operation", self.name, "films")
 
     async def _cease(self) -> None:
         self.armed = self._by_hand = self._ours = False
-        await self.cease()
+        try:
+            await self.cease()
+        finally:
+            await self._end_capture()
         self.context.journal.note("operation", self.name, "stopped")
+
+    async def _begin_capture(self) -> None:
+        """From before the first exposure on its pulses are stamped: the first pulse is the first frame's."""
+        if self.frame_clock is None or self._capturing is not None:
+            return
+        clock, channel = self.frame_clock
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(clock.capturing(rising=(channel,)))
+            self._capturing = stack.pop_all()
+
+    async def _end_capture(self) -> None:
+        capturing, self._capturing = self._capturing, None
+        if capturing is not None:
+            with suppress(HalError):  # whoever stamps is gone, and has said so
+                await capturing.aclose()
 
     async def _leave(self) -> None:
         """The last one out stops the camera; after a trip it has been stopped already."""

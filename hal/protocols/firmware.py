@@ -166,9 +166,15 @@ class SampleChunk:
     """(b,) `SampleFlag` of each block."""
     arrival: int
     """Lab time, ns, when the last of it was here."""
+    volts_per_count: float
 
     def __len__(self) -> int:
         return len(self.ticks)
+
+    @property
+    def volts(self) -> NDArray[np.float64]:
+        """(m, c) at the inputs; NaN where the converter gave no value (a negative count)."""
+        return np.where(self.counts < 0, np.nan, self.counts * self.volts_per_count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +214,8 @@ class Sorter:
         self._rest = b""
         self.boot = 0
         """Whose ticks these are; whoever says HELLO sets it."""
+        self.volts_per_count = 0.0
+        """Of the samples; whoever says HELLO sets it."""
         self.damaged = 0
         """Messages spoilt on the wire, or not as defined."""
         self.foreign = 0
@@ -234,7 +242,7 @@ class Sorter:
             else:
                 replies.append(piece + b"\0")
         arrival = self._now()
-        for chunk in sample_chunks(samples, self.boot, arrival) if samples else ():
+        for chunk in sample_chunks(samples, self.boot, arrival, self.volts_per_count) if samples else ():
             self._samples(chunk)
         if edges and (found := edge_chunk(edges, self.boot, arrival)) is not None:
             self._edges(found)
@@ -254,7 +262,9 @@ class Sorter:
         self._told(told)
 
 
-def sample_chunks(messages: list[bytes], boot: int, arrival: int) -> Iterator[SampleChunk]:
+def sample_chunks(
+    messages: list[bytes], boot: int, arrival: int, volts_per_count: float = 0.0
+) -> Iterator[SampleChunk]:
     """Sample blocks as arrays: those of one length, inputs and period together. What does not fit is left out."""
     for length, run in groupby(messages, len):
         size = length - _SAMPLES_HEAD
@@ -272,6 +282,7 @@ def sample_chunks(messages: list[bytes], boot: int, arrival: int) -> Iterator[Sa
             yield SampleChunk(
                 boot, channels, period, ticks.reshape(-1), part["counts"].reshape(-1, len(channels)),
                 part["number"].astype(np.int64), part["dropped"].astype(np.int64), part["flags"], arrival,
+                volts_per_count,
             )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import Any, ClassVar, Generic, TypeVar
 
-SCHEMA = 0xFBB737F1
+SCHEMA = 0x66FE0DA6
 """Hash of the definition: the firmware tells its own in HELLO."""
 VERSION = 1
 HEADER_SIZE = 4
@@ -18,6 +18,7 @@ REPLIES_KEPT = 8
 REFUSED = 255
 LEASE_MS = 500
 NONCE_MS = 1000
+CREDIT_MAX = 2147483647
 FULL_OUTPUT = 65535
 FLAG_REPLAYED = 1
 """Header flag: this reply is a remembered one: the command acted before."""
@@ -81,6 +82,8 @@ class Fault(IntEnum):
     """The control loop was not run in time."""
     COMMANDED = 13
     """The host asked for a fault (a test of the chain)."""
+    ADC_DEAD = 14
+    """The converter of a watched input gives no value."""
 
 
 class Refusal(IntEnum):
@@ -118,6 +121,10 @@ class Refusal(IntEnum):
     """Load the whole of it first."""
     CHECKSUM = 16
     """The checksum does not match."""
+    STALE = 17
+    """Its sequence is of long ago: it was not carried out now; whether it was then is not known."""
+    UNPROTECTED = 18
+    """The interlocks in force are not those the host means: set all of them, then arm."""
 
 
 class ResetCause(IntEnum):
@@ -131,6 +138,8 @@ class ResetCause(IntEnum):
     """Asked for."""
     UNKNOWN = 4
     """The board can't tell."""
+    CRASH = 5
+    """An exception of the program; it switched everything off and started anew."""
 
 
 class Capability(IntFlag):
@@ -654,6 +663,8 @@ class StatusReply:
 
     ticks: int
     """Now [tick]."""
+    measured: int
+    """The control pass that measured temperature and drove setpoint and output [tick]."""
     state: State
     """Now."""
     fault: Fault
@@ -691,7 +702,7 @@ class StatusReply:
 
     def pack(self) -> bytes:
         """Return the payload."""
-        return _pack(_STATUS_REPLY, "StatusReply", self.ticks, self.state, self.fault, self.fault_ticks,
+        return _pack(_STATUS_REPLY, "StatusReply", self.ticks, self.measured, self.state, self.fault, self.fault_ticks,
             self.fault_value, self.lease_left, self.teds, self.mode, self.sensor, self.temperature, self.setpoint,
             self.output, self.digital_out, self.digital_in, self.profile, self.segment, self.temperature_max,
             self.output_max)
@@ -699,11 +710,12 @@ class StatusReply:
     @classmethod
     def unpack(cls, payload: bytes) -> StatusReply:
         """Return the message that a payload carries."""
-        if len(payload) != 49:
+        if len(payload) != 57:
             raise _misfit("StatusReply", len(payload))
-        (ticks, state, fault, fault_ticks, fault_value, lease_left, teds, mode, sensor, temperature, setpoint, output,
-            digital_out, digital_in, profile, segment, temperature_max, output_max) = _STATUS_REPLY.unpack(payload)
-        return cls(ticks, State(state), Fault(fault), fault_ticks, fault_value, lease_left, TedsState(teds),
+        (ticks, measured, state, fault, fault_ticks, fault_value, lease_left, teds, mode, sensor, temperature, setpoint,
+            output, digital_out, digital_in, profile, segment, temperature_max,
+            output_max) = _STATUS_REPLY.unpack(payload)
+        return cls(ticks, measured, State(state), Fault(fault), fault_ticks, fault_value, lease_left, TedsState(teds),
             HeaterMode(mode), Fault(sensor), temperature, setpoint, output, digital_out, digital_in,
             ProfileState(profile), segment, temperature_max, output_max)
 
@@ -754,7 +766,7 @@ class ArmReply:
 
 @dataclass(frozen=True, slots=True)
 class Arm(Request["ArmReply"]):
-    """SAFE to ARMED: with a fresh nonce, a live lease, TEDS whole, interlocks met."""
+    """SAFE to ARMED: with a fresh nonce, a live lease, TEDS whole, interlocks met and those that the host means."""
 
     TYPE: ClassVar[int] = 0x05
     ACCESS: ClassVar[str] = "setup"
@@ -763,18 +775,20 @@ class Arm(Request["ArmReply"]):
 
     nonce: int
     """Of a heartbeat's reply; good once."""
+    interlocks: int
+    """CRC-16 of the four analogue interlocks (OFF: six zeros), then mask and level of the inputs: a reset sets none."""
 
     def pack(self) -> bytes:
         """Return the payload."""
-        return _pack(_ARM, "Arm", self.nonce)
+        return _pack(_ARM, "Arm", self.nonce, self.interlocks)
 
     @classmethod
     def unpack(cls, payload: bytes) -> Arm:
         """Return the message that a payload carries."""
-        if len(payload) != 4:
+        if len(payload) != 6:
             raise _misfit("Arm", len(payload))
-        (nonce,) = _ARM.unpack(payload)
-        return cls(nonce)
+        nonce, interlocks = _ARM.unpack(payload)
+        return cls(nonce, interlocks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -1133,7 +1147,7 @@ class CapturesStartReply:
 
 @dataclass(frozen=True, slots=True)
 class CapturesStart(Request["CapturesStartReply"]):
-    """Streams captured edges; numbers begin at 0."""
+    """Streams captured edges; numbers begin at 0. Or changes which: nothing that waits is lost, numbers go on."""
 
     TYPE: ClassVar[int] = 0x11
     ACCESS: ClassVar[str] = "setup"
@@ -1146,18 +1160,20 @@ class CapturesStart(Request["CapturesStartReply"]):
     """Capture inputs, bits."""
     credit: int
     """Blocks that may be sent at first [block]."""
+    go_on: int
+    """1: only change the inputs of a stream that runs, credit is not looked at."""
 
     def pack(self) -> bytes:
         """Return the payload."""
-        return _pack(_CAPTURES_START, "CapturesStart", self.rising, self.falling, self.credit)
+        return _pack(_CAPTURES_START, "CapturesStart", self.rising, self.falling, self.credit, self.go_on)
 
     @classmethod
     def unpack(cls, payload: bytes) -> CapturesStart:
         """Return the message that a payload carries."""
-        if len(payload) != 6:
+        if len(payload) != 7:
             raise _misfit("CapturesStart", len(payload))
-        rising, falling, credit = _CAPTURES_START.unpack(payload)
-        return cls(rising, falling, credit)
+        rising, falling, credit, go_on = _CAPTURES_START.unpack(payload)
+        return cls(rising, falling, credit, go_on)
 
 
 @dataclass(frozen=True, slots=True)
@@ -1705,7 +1721,7 @@ class InterlockInputs(Request["InterlockInputsReply"]):
     mask: int
     """Inputs that count."""
     level: int
-    """How they must be."""
+    """How they must be; 0 for those that don't count."""
 
     def pack(self) -> bytes:
         """Return the payload."""
@@ -2306,9 +2322,9 @@ _TIME_REPLY = struct.Struct("<QIQQHII")
 _TIME = struct.Struct("<QI")
 _HEARTBEAT_REPLY = struct.Struct("<IBBBBIQiH")
 _HEARTBEAT = struct.Struct("<II")
-_STATUS_REPLY = struct.Struct("<QBBQiHBBBiiHHHBBiH")
+_STATUS_REPLY = struct.Struct("<QQBBQiHBBBiiHHHBBiH")
 _ARM_REPLY = struct.Struct("<B")
-_ARM = struct.Struct("<I")
+_ARM = struct.Struct("<IH")
 _SAFE_REPLY = struct.Struct("<B")
 _CLEAR_FAULT_REPLY = struct.Struct("<B")
 _CLEAR_FAULT = struct.Struct("<B")
@@ -2318,7 +2334,7 @@ _READ_REPLY = struct.Struct("<QB")
 _SAMPLES_START_REPLY = struct.Struct("<IB")
 _SAMPLES_START = struct.Struct("<HII")
 _CAPTURES_START_REPLY = struct.Struct("<B")
-_CAPTURES_START = struct.Struct("<BBI")
+_CAPTURES_START = struct.Struct("<BBIB")
 _TELEMETRY_START = struct.Struct("<HI")
 _STREAM_STOP_REPLY = struct.Struct("<II")
 _STREAM_STOP = struct.Struct("<B")

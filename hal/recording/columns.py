@@ -1,4 +1,4 @@
-"""Columns of a file: which grow, what stands for the unknown, texts of a fixed width."""
+"""Columns of a file: how they are made, which grow, what stands for the unknown, texts of a fixed width."""
 
 from __future__ import annotations
 
@@ -49,3 +49,23 @@ def growing(group: h5py.Group) -> list[h5py.Dataset]:
             elif item.maxshape[:1] == (None,):
                 found.append(item)
     return found
+
+
+def make_group(parent: h5py.Group, name: str, nx_class: str) -> h5py.Group:
+    """A group of this NeXus class."""
+    group = parent.create_group(name)
+    group.attrs["NX_class"] = nx_class
+    return group
+
+
+def growing_column(
+    group: h5py.Group, name: str, dtype: Any, chunk: int, units: str, fill: Any, long_name: str, **how: Any
+) -> None:
+    """An empty column that can grow."""
+    if isinstance(dtype, np.dtype) and dtype.kind == "S":
+        dtype = h5py.string_dtype("utf-8", dtype.itemsize)
+        fill = None
+    dataset = group.create_dataset(name, (0,), dtype, maxshape=(None,), chunks=(chunk,), fillvalue=fill, **how)
+    dataset.attrs["long_name"] = long_name
+    if units:
+        dataset.attrs["units"] = units

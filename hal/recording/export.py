@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..errors import RecordError
-from .layout import QUALITIES, UNKNOWN_TIME, Array
+from .layout import FRAME_COLUMNS, QUALITIES, UNKNOWN_TIME, Array
 from .parts import FrameStack
 from .reader import Recording, open_run
 
@@ -102,7 +102,15 @@ def _aligned_table(run: Recording, stack: FrameStack) -> tuple[list[str], list[t
         ("whole", stack.valid),
     ]
     header = ["frame number", "time (UTC)", "time (ns)", "elapsed (s)", "time bound (ns)", "time valid"]
-    for name in stack.columns[7:]:
+    if "sigma" in stack.columns:
+        header.append("time sigma (ns)")
+        columns.append(("float", stack.column("sigma")))
+    if stack.frame_clock is not None:
+        header.append(f"row among the pulses of {stack.frame_clock[0]}")
+        columns.append(("whole", stack.pulse))
+    for name in stack.columns:
+        if name in FRAME_COLUMNS:
+            continue
         header.append(name)
         columns.append(("float", stack.column(name)))
     for path, column in run.aligned_to(stack.camera).items():

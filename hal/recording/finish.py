@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import RecordError
 from . import layout
-from .columns import encoded, growing
+from .columns import encoded, growing, make_group
 from .layout import (
     ENTRY,
     UNKNOWN_TIME,
@@ -24,7 +24,6 @@ from .layout import (
     frames_group,
     stimuli_group,
 )
-from .tree import make_group
 
 
 def aligned_rows(
@@ -71,8 +70,15 @@ def write_alignment(
         "exposure_bound": times.bound,
         "exposure_valid": times.valid,
         "elapsed": elapsed(times.start, times.stop, times.valid, start_time),
+        "pulse_index": np.full(count, -1) if times.pulse is None else times.pulse,
     }
+    if times.sigma is not None:
+        final["exposure_sigma"] = times.sigma
+    if times.reason is not None and "reason" in frames:
+        final["reason"] = times.reason
     for name, column in final.items():
+        if name not in frames:  # a run of an earlier version
+            continue
         if len(column) != count:
             raise RecordError(f"{camera}: {len(column)} times for {count} frames; give one per frame recorded")
         if count:
@@ -187,8 +193,8 @@ def pad_stimuli(file: h5py.File, camera: str, count: int) -> None:
 
 
 def fill_empty(file: h5py.File) -> None:
-    """Give a signal that was never read one row that says so; HyperSpy can't open a dataset without rows."""
-    for group in file.get(layout.SIGNALS, {}).values():
-        for dataset in growing(group):
+    """Give a table that never got a row one that says so; HyperSpy can't open a dataset without rows."""
+    for path in (layout.SIGNALS, layout.CLOCKS, layout.PULSES, layout.STREAMS):
+        for dataset in growing(file[path]) if path in file else ():
             if dataset.shape[0] == 0:
-                dataset.resize(1, axis=0)  # the fill values: time and value unknown, not valid
+                dataset.resize(1, axis=0)  # the fill values: time unknown, not valid, nothing counted

@@ -128,6 +128,33 @@ class CameraPlan:
     pixel_unit: str = "px"
     ticks_rate: float | None = None  # 1/s of `detector_ticks`
     compression: Literal["gzip", "lzf"] | None = "gzip"
+    frame_clock: tuple[str, int] | None = None  # device and input that stamp its frame pulses
+
+
+@dataclass(frozen=True, slots=True)
+class ClockPlan:
+    """A device's own clock as it was declared: what its exchanges must be read with."""
+
+    name: str  # the device's
+    frequency: float  # ticks per second, nominal
+    ppm: float  # limit of its rate error, from the datasheet
+    bits: int = 64  # after which its count begins anew
+    delay_out: float = 0.0  # s, calibrated smallest delay of a question on its way
+    delay_back: float = 0.0  # s, of an answer
+    delay_sigma: float = 0.0  # s, standard uncertainty of both
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPlan:
+    """Analogue inputs that a device samples by its own clock, and how counts become values."""
+
+    name: str  # the device's
+    inputs: Sequence[int]
+    scale: float  # values per count
+    paths: Sequence[str] = ()  # per input, the signal that it is; "" for none
+    unit: str = "V"
+    rate: float | None = None  # instants per second
+    sigma: float = 0.0  # one sigma of a single sample, in `unit`
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +177,9 @@ class RunPlan:
     devices: Sequence[DevicePlan] = ()
     signals: Sequence[SignalPlan] = ()
     cameras: Sequence[CameraPlan] = ()
+    clocks: Sequence[ClockPlan] = ()
+    pulses: Sequence[str] = ()  # devices that stamp pulses
+    streams: Sequence[StreamPlan] = ()
 
     def problems(self) -> list[str]:
         """Everything that would make this plan unwritable, all at once."""
@@ -159,6 +189,9 @@ class RunPlan:
             ("signal", paths),
             ("camera", [c.name for c in self.cameras]),
             ("device", [d.name for d in self.devices]),
+            ("clock", [c.name for c in self.clocks]),
+            ("pulses of", list(self.pulses)),
+            ("stream of", [s.name for s in self.streams]),
         ):
             found += [f"{what} {name!r} appears twice" for name in sorted({n for n in names if names.count(n) > 1})]
             found += [f"{what} {name!r} is no NeXus name" for name in names if not _NEXUS_NAME.match(name)]
@@ -201,6 +234,9 @@ class FrameTimes:
     stop: npt.NDArray[np.int64]  # ns
     bound: npt.NDArray[np.int64]  # ns
     valid: npt.NDArray[np.bool_]
+    sigma: npt.NDArray[np.float32] | None = None  # ns
+    reason: npt.NDArray[np.uint8] | None = None  # `frames.Reason`
+    pulse: npt.NDArray[np.int64] | None = None  # row of the frame's pulse among its device's; -1: none
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -209,6 +245,7 @@ class Alignment:
 
     columns: Mapping[str, Aligned]
     times: FrameTimes | None = None
+    by: str = ""  # in words, how the times were found
 
 
 # --- the tree ---------------------------------------------------------------------------------
@@ -219,6 +256,11 @@ CAMERAS = f"{ENTRY}/cameras"
 SIGNALS = f"{ENTRY}/signals"
 DEVICES = f"{ENTRY}/devices"
 EVENTS = f"{ENTRY}/events"
+CLOCKS = f"{ENTRY}/clocks"
+PULSES = f"{ENTRY}/pulses"
+STREAMS = f"{ENTRY}/streams"
+ALIGNMENT = f"{ENTRY}/alignment"  # where the exposures' times and the aligned values come from
+EARLIER = f"{ENTRY}/earlier_alignments"
 MEASUREMENT = f"{ENTRY}/measurement"
 INSTRUMENT = f"{MEASUREMENT}/instrument"
 IMAGE = "real"  # NXem's name for the intensity of a real-space image
@@ -238,6 +280,8 @@ FRAME_COLUMNS: dict[str, tuple[str, str, str, Any, str]] = {
     "stop": ("exposure_stop", "i8", "ns", UNKNOWN_TIME, "end of the exposure (ns since 1970-01-01 UTC)"),
     "bound": ("exposure_bound", "i8", "ns", -1, "half-width of what isn't known about start and stop"),
     "valid": ("exposure_valid", "u1", "", 0, "1 if the exposure's time is known at all, else 0"),
+    "sigma": ("exposure_sigma", "f4", "ns", np.nan, "standard uncertainty of start and stop, common to neighbours"),
+    "pulse": ("pulse_index", "i8", "", -1, "row of the frame's pulse among those its device stamped; -1: none"),
 }
 _RESERVED = {IMAGE, "indices_image", "axis_i", "axis_j", "elapsed", "title"} | {
     entry[0] for entry in FRAME_COLUMNS.values()
@@ -247,6 +291,8 @@ _NEXUS_NAME = re.compile(r"^[a-zA-Z0-9_]([a-zA-Z0-9_.]*[a-zA-Z0-9_])?$")
 TEXT_BYTES = {"kind": 32, "device": 64, "text": 512, "data": 2048}
 """Width of the events' texts; a longer one continues in rows with `part` 1, 2, ..."""
 VALUE_BYTES = 128  # of a signal that is a text
+ORIGIN_BYTES = {"program": 32, "version": 64, "date": 40, "parameters": 8192, "digest": 80}
+"""Width of the texts that say where an alignment comes from."""
 
 
 def frames_group(camera: str) -> str:

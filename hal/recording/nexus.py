@@ -23,7 +23,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import h5py
 import numpy as np
@@ -31,8 +31,8 @@ import numpy.typing as npt
 
 from ..errors import RecordError
 from . import layout
-from .columns import encoded, growing, slices, unknown
-from .finish import aligned_rows, elapsed, fill_empty, pad_stimuli, put, tidy, write_alignment, write_blocks
+from .columns import encoded, slices, unknown
+from .finish import aligned_rows, elapsed, fill_empty, pad_stimuli, tidy, write_alignment, write_blocks
 from .layout import (
     ENTRY,
     EVENTS,
@@ -52,10 +52,15 @@ from .layout import (
     stimuli_group,
 )
 from .lock import WriterLock
+from .origin import Origin
+from .table import Table
+from .ticks import TickTables
 from .tree import SUMMARY_BYTES, create, is_fast
 
+if TYPE_CHECKING:
+    from .reader import Recording
+
 FLUSH_PERIOD = 0.4  # s
-PATIENCE = 0.3  # s; a chunk that isn't full by then is written in part
 SPARE = 4 << 20
 """Bytes set aside beside the file, for HDF5 to close it with when the disk is full."""
 _UNCLOSED: list[object] = []
@@ -93,12 +98,14 @@ class NexusWriter:
             raise RecordError(message) from error
         self._cameras = {camera.name: camera for camera in plan.cameras}
         self._signals = {signal.path: signal for signal in plan.signals}
-        self._frames = {name: _Table(self._file[frames_group(name)], whole_chunks=IMAGE) for name in self._cameras}
+        self._frames = {name: Table(self._file[frames_group(name)], whole_chunks=IMAGE) for name in self._cameras}
         self._readings = {
-            path: _Table(self._file[signal_group(path)], whole_chunks="value" if is_fast(signal) else None)
+            path: Table(self._file[signal_group(path)], whole_chunks="value" if is_fast(signal) else None)
             for path, signal in self._signals.items()
         }
-        self._events = _Table(self._file[EVENTS])
+        self._events = Table(self._file[EVENTS])
+        self.ticks = TickTables(self._file, plan)
+        """Takes exchanges of time, pulses and samples, each by its device's own clock."""
         self._aligned: dict[str, list[tuple[int, dict[str, Array]]]] = {name: [] for name in self._cameras}
         with contextlib.suppress(OSError):  # without it a full disk is just harder to survive
             self._spare.write_bytes(bytes(SPARE))
@@ -212,6 +219,17 @@ class NexusWriter:
             raise RecordError(f"{camera}: {wrong[0]} aligned rows for {count} frames; align every frame recorded")
         write_alignment(self._file, camera, rows, times, self.plan.start_time)
 
+    def as_it_stands(self) -> Recording:
+        """The run by what has been flushed, to be read in the writer's own thread; don't close it."""
+        from .reader import Recording
+
+        return Recording(self.path, self._file)
+
+    def state_origin(self, origin: Origin) -> None:
+        """Say where the final times and values come from."""
+        self._check_open()
+        origin.write(self._file)
+
     # --- to disk ------------------------------------------------------------------------------
 
     def flush(self) -> None:
@@ -257,7 +275,7 @@ class NexusWriter:
         try:
             self._file.close()
         except (OSError, RuntimeError):
-            _UNCLOSED.append((self._file, self._frames, self._readings, self._events))
+            _UNCLOSED.append((self._file, self._frames, self._readings, self.ticks, self._events))
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(_UNCLOSED))
         self._lock.release()
 
@@ -303,7 +321,7 @@ class NexusWriter:
         self._check_open()
         now = time.monotonic()
         try:
-            for table in (*self._frames.values(), *self._readings.values(), self._events):
+            for table in (*self._frames.values(), *self._readings.values(), *self.ticks.tables, self._events):
                 table.write(everything, now)
             for camera, blocks in self._aligned.items():
                 if blocks:
@@ -332,54 +350,6 @@ class NexusWriter:
         with contextlib.suppress(OSError), h5py.File(self.path, "r+", libver=LIBVER, locking=False) as file:
             tidy(file)
         self._lock.remove()
-
-
-class _Table:
-    """Datasets of one group that grow row by row, together."""
-
-    def __init__(self, group: h5py.Group, whole_chunks: str | None = None) -> None:
-        # images first, so that no column describes a missing one
-        datasets = sorted(growing(group), key=lambda dataset: not dataset.name.endswith(f"/{IMAGE}"))
-        self._datasets = {dataset.name.rpartition("/")[2]: dataset for dataset in datasets}
-        self._chunk = group[whole_chunks].chunks[0] if whole_chunks else 0  # 0: wait for the flush
-        self._grows_in_place = whole_chunks is None or group[whole_chunks].compression is None
-        self._waiting: list[tuple[float, dict[str, Array]]] = []  # since when (s, monotonic), rows
-        self._count = 0
-        self.rows = 0  # written
-
-    @property
-    def end(self) -> int:
-        """Rows written and waiting."""
-        return self.rows + self._count
-
-    def append(self, rows: dict[str, Array]) -> None:
-        now = time.monotonic()
-        if count := len(next(iter(rows.values()))):
-            self._waiting.append((now, rows))
-            self._count += count
-            if 0 < self._chunk <= self._count:
-                self.write(False, now)
-
-    def write(self, everything: bool, now: float) -> None:
-        """Write whole chunks; a part of one only if it has waited for `PATIENCE`, or if told to."""
-        if not self._count:
-            return
-        count = self._count
-        if not (everything or self._grows_in_place or now - self._waiting[0][0] >= PATIENCE):
-            count = max(0, self.end // self._chunk * self._chunk - self.rows)
-            if not count:
-                return
-        end = self.rows + count
-        rest: dict[str, Array] = {}
-        for name, dataset in self._datasets.items():
-            pieces = [rows[name] for _, rows in self._waiting]
-            column = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
-            dataset.resize(end, axis=0)
-            put(dataset, self.rows, end, column[:count])
-            rest[name] = column[count:]
-        self.rows = end
-        self._count -= count
-        self._waiting = [(self._waiting[-1][0], rest)] if self._count else []
 
 
 # --- rows from what the caller gave -----------------------------------------------------------

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 
 from .layout import (
+    CAMERAS,
     FRAME_COLUMNS,
     IMAGE,
     UNKNOWN_TIME,
     Array,
     FrameTimes,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,6 +40,8 @@ class SignalRecord:
     ticks: npt.NDArray[np.int64] | None = None
     long_name: str = ""
     limits: str = ""
+    ticks_clock: str = ""
+    """The device whose clock `ticks` are of."""
 
     def __len__(self) -> int:
         return len(self.value)
@@ -88,7 +88,8 @@ class FrameStack:
 
     def __len__(self) -> int:
         """Frames that are on disk with all their columns; grows while the run is written."""
-        datasets = [self._group[name] for name in (IMAGE, "indices_image", *(c[0] for c in FRAME_COLUMNS.values()))]
+        names = (IMAGE, "indices_image", *(c[0] for c in FRAME_COLUMNS.values()))
+        datasets = [self._group[name] for name in names if name in self._group]  # earlier versions had fewer
         if self._swmr:
             for dataset in datasets:
                 dataset.id.refresh()
@@ -183,7 +184,21 @@ class FrameStack:
     @property
     def times(self) -> FrameTimes:
         """Every exposure's interval, bound and validity."""
-        return FrameTimes(self.start, self.stop, self.bound, self.valid)
+        more = {n: self.column(n) for n in ("sigma", "reason", "pulse") if n in self.columns}
+        return FrameTimes(self.start, self.stop, self.bound, self.valid, **more)
+
+    @property
+    def pulse(self) -> npt.NDArray[np.int64]:
+        """Row of each frame's pulse in ``run.pulses[frame_clock[0]]``; -1 where it has none."""
+        return self.column("pulse")
+
+    @property
+    def frame_clock(self) -> tuple[str, int] | None:
+        """Device and input that stamped this camera's frame pulses; None if nothing did."""
+        about = self._group.file[f"{CAMERAS}/{self.camera}"]
+        if "frame_clock" not in about:
+            return None
+        return about["frame_clock"].asstr()[()], int(about["frame_input"][()])
 
     @property
     def dropped(self) -> int:
@@ -211,7 +226,7 @@ class FrameStack:
             for name, item in self._group.items()
             if name not in known and isinstance(item, h5py.Dataset) and item.maxshape == (None,)
         ]
-        return [*FRAME_COLUMNS, *own]
+        return [*(name for name, entry in FRAME_COLUMNS.items() if entry[0] in self._group), *own]
 
     def __repr__(self) -> str:
         count, rows, columns = self.shape

@@ -1,4 +1,4 @@
-"""A picture of a run: stimuli against frame time, and a few frames. Needs the extra `plot`."""
+"""A picture of a run: a few frames, stimuli against frame time, clocks and frame intervals. Needs the extra `plot`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from .clock_picture import draw_clock, draw_intervals
+from .clocks import RunClocks
+from .parts import FrameStack
 from .reader import Recording, open_run
 
 COLUMNS = 6
@@ -24,10 +27,12 @@ def picture(run_path: str | Path, out: str | Path | None = None) -> Path:
     path = Path(out) if out is not None else run_path.with_suffix(".png")
     with open_run(run_path) as run:
         curves = [name for name in run.aligned if _is_stimulus(run, name) and _varies(run.aligned[name].value)]
-        figure = Figure(figsize=(12, 2.6 + 1.25 * len(curves)), layout="constrained")
+        timed = [stack for stack in run.cameras.values() if "exposure_index" in stack.columns]
+        heights = [2.2, 1.25 * max(len(curves), 1), 1.6 * max(len(run.clocks) + len(timed), 1)]
+        figure = Figure(figsize=(12, 0.4 + sum(heights)), layout="constrained")
         FigureCanvasAgg(figure)
-        parts: Any = figure.subfigures(2, 1, height_ratios=[2.2, 1.25 * max(len(curves), 1)])
-        top, bottom = parts
+        parts: Any = figure.subfigures(3, 1, height_ratios=heights)
+        top, bottom, time = parts
         seconds = (run.frame_time - run.start_time) * 1e-9
         known = run.frame_valid
         count = len(seconds)
@@ -54,8 +59,26 @@ def picture(run_path: str | Path, out: str | Path | None = None) -> Path:
                 axes.tick_params(labelsize=7)
                 axes.margins(x=0)
             grid[-1].set_xlabel("time of the frame, s after the start of the run (band: 2 sigma)", fontsize=8)
+        _time(time, run, timed)
         figure.savefig(path, dpi=110)
     return path
+
+
+def _time(part: Any, run: Recording, timed: list[FrameStack]) -> None:
+    """How the frames followed one another, and how the clocks behaved by which they are known."""
+    clocks = RunClocks(run)
+    panels = len(timed) + len(clocks.names)
+    if not panels:
+        return
+    grid = np.atleast_1d(part.subplots(panels, 1, sharex=True))
+    for axes, stack in zip(grid, timed, strict=False):
+        draw_intervals(axes, stack, run.start_time)
+    for axes, name in zip(grid[len(timed) :], clocks.names, strict=True):
+        draw_clock(axes, run, clocks, name)
+    for axes in grid:
+        axes.tick_params(labelsize=7)
+        axes.margins(x=0)
+    grid[-1].set_xlabel("s after the start of the run", fontsize=8)
 
 
 def _is_stimulus(run: Recording, name: str) -> bool:

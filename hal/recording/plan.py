@@ -9,14 +9,27 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from ..frames.frame import Reason
 from ..frames.stimuli import can_be_aligned, kind_of
+from ..instrument.clocked import Clocked, Sampler
 from ..model.context import Context
 from ..model.signal import Kind, SignalR, SignalRW
 from ..transport.link import UNREAL
 from ..units import unit
-from .layout import CameraPlan, ClockAnchor, Column, DevicePlan, Holder, RunPlan, SignalPlan
-from .realign import CameraClock
+from .declared import CameraClock
+from .layout import (
+    CameraPlan,
+    ClockAnchor,
+    ClockPlan,
+    Column,
+    DevicePlan,
+    Holder,
+    RunPlan,
+    SignalPlan,
+    StreamPlan,
+)
 
 
 class Recordable(Protocol):
@@ -43,6 +56,17 @@ FRAME_COLUMNS = (
 def is_camera(device: Any) -> bool:
     """Whether a device films."""
     return hasattr(device, "on_chunk")
+
+
+def stamps_pulses(device: Any) -> bool:
+    """Whether a device stamps pulses by its own clock."""
+    return isinstance(device, Clocked) and hasattr(device, "on_pulses")
+
+
+def recorded_inputs(device: Any) -> tuple[int, ...]:
+    """The analogue inputs of a device that the lab file wants streamed into its runs."""
+    both = isinstance(device, Sampler) and isinstance(device, Clocked)
+    return tuple(sorted(set(getattr(getattr(device, "options", None), "record_inputs", ())))) if both else ()
 
 
 def aligned_signals(lab: Recordable, camera: str) -> list[SignalR[Any]]:
@@ -79,6 +103,9 @@ def plan(lab: Recordable, sample: str, notes: Mapping[str, Any], script: Path | 
         devices=[_device(lab, d) for d in lab.devices.values()],
         signals=[_signal(s) for s in signals],
         cameras=[_camera(lab, d) for d in lab.devices.values() if is_camera(d)],
+        clocks=[_clock(d) for d in lab.devices.values() if isinstance(d, Clocked)],
+        pulses=[d.name for d in lab.devices.values() if stamps_pulses(d)],
+        streams=[_stream(d) for d in lab.devices.values() if recorded_inputs(d)],
     )
 
 
@@ -98,7 +125,7 @@ def _device(lab: Recordable, device: Any) -> DevicePlan:
     config: dict[str, Any] = asdict(device.options)
     config |= {"unit": entry.unit, "channel": entry.channel}
     if is_camera(device):
-        config["alignment"] = asdict(CameraClock.of(device.clock)) | {
+        config["alignment"] = asdict(CameraClock.of(device)) | {
             "signals": {
                 s.path: {"max_gap": s.max_gap, "polled": not isinstance(s, SignalRW)}
                 for s in aligned_signals(lab, device.name)
@@ -128,6 +155,7 @@ def _device(lab: Recordable, device: Any) -> DevicePlan:
 
 def _signal(signal: SignalR[Any]) -> SignalPlan:
     known = unit(signal.unit)
+    stamped = isinstance(signal.device, Clocked) and not isinstance(signal, SignalRW)
     kinds: dict[type, Any] = {float: "float", int: "int", bool: "bool", str: "str"}
     return SignalPlan(
         path=signal.path,
@@ -142,6 +170,31 @@ def _signal(signal: SignalR[Any]) -> SignalPlan:
         rate=1 / signal.poll,
         long_name=signal.__doc__ or "",
         limits=signal.limits.shown(signal.unit) if isinstance(signal, SignalRW) and signal.limits.low > -1e300 else "",
+        raw_ticks=stamped,
+        ticks_clock=signal.device.name if stamped else "",
+    )
+
+
+def _clock(device: Any) -> ClockPlan:
+    clock = device.clock
+    return ClockPlan(
+        device.name, clock.frequency, clock.ppm, clock.bits, clock.delay_out, clock.delay_back, clock.delay_sigma
+    )
+
+
+def _stream(device: Any) -> StreamPlan:
+    inputs = recorded_inputs(device)
+    signals = {s.name: s for s in device.signals()}
+    names = [f"input_{number}" for number in inputs]
+    scale, noise = device.volts_per_count, getattr(device.options, "adc_noise", 0.0)
+    return StreamPlan(
+        name=device.name,
+        inputs=inputs,
+        scale=scale,
+        paths=[signals[name].path if name in signals else "" for name in names],
+        unit="V",
+        rate=device.options.record_rate,
+        sigma=float(np.hypot(noise, 1 / np.sqrt(12)) * scale),  # and the last digit, GUM F.2.2.1
     )
 
 
@@ -156,6 +209,7 @@ def _camera(lab: Recordable, camera: Any) -> CameraPlan:
         vendor=camera.vendor,
         model=camera.model,
         ticks_rate=camera.clock.frequency,
+        frame_clock=None if camera.frame_clock is None else (camera.frame_clock[0].name, camera.frame_clock[1]),
     )
 
 

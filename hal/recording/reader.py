@@ -36,8 +36,20 @@ from .layout import (
     stimuli_group,
 )
 from .lock import is_being_written
+from .origin import Origin
 from .parts import DeviceRecord, Event, FrameStack, SignalRecord
 from .superblock import Superblock
+from .ticks import (
+    BLOCK_COLUMNS,
+    EXCHANGE_COLUMNS,
+    PULSE_COLUMNS,
+    ClockRecord,
+    PulseRecord,
+    StreamRecord,
+    read_clock,
+    read_pulses,
+    read_stream,
+)
 
 if TYPE_CHECKING:
     import pandas
@@ -246,6 +258,39 @@ class Recording:
         ]
         return _Lazy(names, lambda path: self._aligned(stack, group, path), "aligned signal")
 
+    # --- raw ticks ----------------------------------------------------------------------------
+
+    @property
+    def clocks(self) -> Mapping[str, ClockRecord]:
+        """Devices with a clock of their own: how it was declared, and every exchange of time."""
+        return _Lazy(sorted(self._file.get(layout.CLOCKS, {})), self._clock, "clock")
+
+    @property
+    def pulses(self) -> Mapping[str, PulseRecord]:
+        """Every edge that a device stamped, in its own ticks."""
+        return _Lazy(sorted(self._file.get(layout.PULSES, {})), self._pulses, "stamped pulse")
+
+    @property
+    def streams(self) -> Mapping[str, StreamRecord]:
+        """Samples of analogue inputs, in counts and in the device's own ticks."""
+        return _Lazy(sorted(self._file.get(layout.STREAMS, {})), self._stream, "stream")
+
+    # --- alignment ----------------------------------------------------------------------------
+
+    @property
+    def origin(self) -> Origin | None:
+        """Where the present times and aligned values come from; None before the run's end, and in early versions."""
+        found = Origin.read(self._file[layout.ALIGNMENT]) if layout.ALIGNMENT in self._file else None
+        return found if found is not None and found.program else None
+
+    @property
+    def earlier_origins(self) -> list[Origin]:
+        """Of the alignments that stood here before, the first one first; their numbers are in the file."""
+        kept = self._file.get(layout.EARLIER, {})
+        groups = [kept[name] for name in sorted(kept, key=int)]
+        found = [Origin.read(group) for group in groups if "program" in group]
+        return [origin for origin in found if origin.program]  # else provisional ones stood there
+
     # --- tables -------------------------------------------------------------------------------
 
     def to_pandas(self, camera: str | None = None) -> pandas.DataFrame:
@@ -368,7 +413,21 @@ class Recording:
             column.get("raw_ticks"),
             _str(group["value"].attrs["long_name"]),
             _str(about["limits"]),
+            _str(about.get("ticks_clock", "")),
         )
+
+    def _clock(self, name: str) -> ClockRecord:
+        group = self._file[f"{layout.CLOCKS}/{name}"]
+        return read_clock(group, self._common(group, EXCHANGE_COLUMNS))
+
+    def _pulses(self, name: str) -> PulseRecord:
+        group = self._file[f"{layout.PULSES}/{name}"]
+        return read_pulses(group, self._common(group, PULSE_COLUMNS))
+
+    def _stream(self, name: str) -> StreamRecord:
+        group = self._file[f"{layout.STREAMS}/{name}"]
+        blocks = self._common(group["blocks"], BLOCK_COLUMNS)
+        return read_stream(group, blocks, self._common(group["samples"], ["counts"]))
 
     def _aligned(self, stack: FrameStack, group: h5py.Group, path: str) -> Aligned:
         path = path if path in group else f"texts/{path}"

@@ -1,51 +1,41 @@
 """Alignment after the fact: from the raw columns of a run to every signal at every frame.
 
-The same computation serves the end of a run, the repair of a crashed one and anybody who wants it
-done again: it needs nothing but what the record holds.
+The same computation serves the end of a run, the repair of a crashed one and `hal align`: it needs
+nothing but what the record holds, and gives the same numbers each time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..clock.envelope import EnvelopeClock
+from ..clock.health import ClockHealth
 from ..frames.align import align
 from ..frames.channel import Channel
 from ..frames.expose import expose
 from ..frames.frame import FrameTimes, Reason
 from ..frames.numbering import Numbered
-from .layout import QUALITIES, Aligned, Alignment
+from .clocks import RunClocks
+from .declared import CameraClock, Changes
+from .layout import QUALITIES, UNKNOWN_TIME, Aligned, Alignment
 from .layout import FrameTimes as RecordedTimes
+from .matching import Matching, by_pulses
 
 if TYPE_CHECKING:
+    from .parts import FrameStack, SignalRecord
     from .reader import Recording
+    from .ticks import StreamRecord
 
 Int64 = NDArray[np.int64]
 Float64 = NDArray[np.float64]
 
-
-@dataclass(frozen=True, slots=True)
-class CameraClock:
-    """What must be known of a detector to place its frames in time; kept in the record."""
-
-    frequency: float = 1e9
-    """Of its timestamps, 1/s."""
-    ppm: float = 50.0
-    """Limit of its rate error, from the datasheet."""
-    latency: float = 0.0
-    """Smallest delay from the end of an exposure to the frame's arrival, s."""
-    latency_sigma: float = 0.0
-    """Standard uncertainty of that, s."""
-
-    @classmethod
-    def of(cls, clock: EnvelopeClock) -> CameraClock:
-        """As a camera's own clock was declared."""
-        return cls(clock.frequency, clock.ppm, clock.latency, clock.latency_sigma)
+STREAM_GAP = 10
+"""Sampling periods without a sample that count as a gap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +52,16 @@ class FrameColumns:
     """Of the exposure within its series; -1 where the number made no sense."""
     reason: NDArray[np.uint8]
     """As in `Reason`."""
+
+    @classmethod
+    def of(cls, stack: FrameStack) -> FrameColumns:
+        """As a camera's frames are recorded."""
+        own = {name: stack.column(name) for name in ("exposure_time", "series", "exposure_index", "reason")}
+        count = min(len(stack), *(len(column) for column in own.values()))
+        return cls(
+            stack.number[:count], stack.detector_ticks[:count], stack.arrival[:count], own["exposure_time"][:count],
+            own["series"][:count], own["exposure_index"][:count], own["reason"][:count],
+        )  # fmt: skip
 
     @property
     def numbered(self) -> Numbered:
@@ -81,38 +81,73 @@ class FrameColumns:
 
 
 @dataclass(frozen=True, slots=True)
-class SignalColumns:
-    """One signal's readings, arrays of shape (m,), and how to read them."""
+class Realigned:
+    """A run worked out anew."""
 
-    time: Int64
-    bound: Int64
-    value: Float64
-    sigma: Float64
-    good: NDArray[np.bool_]
-    interpolation: str = "linear"
-    aperture: float = 0.0
-    max_gap: float = 5.0
-    polled: bool = True
-    unit: str = ""
+    cameras: dict[str, Alignment] = field(default_factory=dict)
+    matchings: dict[str, Matching] = field(default_factory=dict)
+    """How the frames of cameras with frame pulses found them."""
+    clocks: dict[str, ClockHealth] = field(default_factory=dict)
+    """Every device's own clock, as the whole run tells it, at its last exchange."""
+    exchanges: dict[str, int] = field(default_factory=dict)
+    """Exchanges of time by clock."""
+    dropped: dict[str, int] = field(default_factory=dict)
+    """Exposures by camera that never arrived."""
+    samples: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Instants by streaming device that were sampled, and how many more never came."""
 
-    def channel(self) -> Channel:
-        """The same as the aligner wants it."""
-        half = np.maximum(self.bound - round(self.aperture * 5e8), 0)
-        order = np.argsort(self.time, kind="stable")
-        return Channel(
-            time=self.time[order],
-            value=self.value[order],
-            time_bound=half[order],
-            sigma=np.nan_to_num(self.sigma[order], nan=0.0),
-            kind="step" if self.interpolation == "step" else "linear",
-            aperture_s=self.aperture,
-            max_gap_s=self.max_gap,
-            good=self.good[order] & np.isfinite(self.value[order]),
-            polled=self.polled,
+
+def from_recording(recording: Recording) -> dict[str, Alignment]:
+    """Align a recorded run anew, camera by camera."""
+    return realigned(recording).cameras
+
+
+def realigned(recording: Recording, changes: Changes | None = None) -> Realigned:
+    """Work a run out anew, with some declarations changed if wanted. Raises `RecordError`."""
+    changes = changes or Changes()
+    stacks = recording.cameras
+    changes.check(stacks, recording.clocks)
+    clocks = RunClocks(recording, changes)
+    signals = _Signals(recording, clocks)
+    exchanges = {name: len(recording.clocks[name].exchanges) for name in clocks.names}
+    samples = {name: (len(stream), stream.missing) for name, stream in signals.streams.items()}
+    found = Realigned(clocks=clocks.health(), exchanges=exchanges, samples=samples)
+    for name, stack in stacks.items():
+        if not {"exposure_time", "series", "exposure_index", "reason"} <= set(stack.columns):
+            continue  # not recorded by us
+        frames = FrameColumns.of(stack)
+        recorded_as, details = declaration(recording, name)
+        declared = changes.of_camera(name, recorded_as)
+        times, pulse, by = by_arrival(frames, declared), None, "the lower envelope of their arrivals"
+        if stack.frame_clock is not None and len(frames.number):
+            device, number = stack.frame_clock
+            matching = by_pulses(frames, times, declared, recording.pulses[device], number, clocks)
+            found.matchings[name] = matching
+            if matching.times is not None:
+                times, pulse, by = matching.times, matching.pulse, f"pulses at input {number} of {device}"
+        paths = recording.aligned_to(name)
+        channels = {path: signals.channel(path, details.get(path, {}), times.clock) for path in paths}
+        values = align(times, channels)
+        columns = {
+            path: Aligned(a.value, np.asarray(a.sigma, np.float64), a.valid, recording.signals[path].unit)
+            for path, a in values.items()
+        }
+        recorded = RecordedTimes(
+            times.start, times.stop, times.bound, times.valid, np.asarray(times.sigma, np.float32), times.reason, pulse
         )
+        found.cameras[name] = Alignment(columns, recorded, by)
+        found.dropped[name] = frames.dropped
+    return found
 
 
-def frame_times(frames: FrameColumns, clock: CameraClock) -> FrameTimes:
+def declaration(recording: Recording, camera: str) -> tuple[CameraClock, Mapping[str, Any]]:
+    """What a run says of a camera's time, and of the signals that are laid onto its frames."""
+    about = dict(recording.devices[camera].config.get("alignment", {})) if camera in recording.devices else {}
+    details = about.pop("signals", {})
+    return CameraClock(**about), details
+
+
+def by_arrival(frames: FrameColumns, clock: CameraClock) -> FrameTimes:
     """Exposures of all frames of a run, by the lower envelope of their arrivals."""
     if not frames.number.size:
         return FrameTimes.concatenate([])
@@ -125,47 +160,76 @@ def frame_times(frames: FrameColumns, clock: CameraClock) -> FrameTimes:
     return expose(envelope, frames.numbered, ends, frames.arrival, frames.exposure, stamp="stop")
 
 
-def realigned(frames: FrameColumns, clock: CameraClock, signals: Mapping[str, SignalColumns]) -> Alignment:
-    """Every signal at every frame, with uncertainty and validity, and the frames' times."""
-    times = frame_times(frames, clock)
-    channels = {path: columns.channel() for path, columns in signals.items()}
-    found = align(times, channels)
-    columns = {
-        path: Aligned(a.value, np.asarray(a.sigma, np.float64), a.valid, signals[path].unit)
-        for path, a in found.items()
-    }
-    return Alignment(columns, RecordedTimes(times.start, times.stop, times.bound, times.valid))
+class _Signals:
+    """A run's signals as the aligner wants them."""
 
+    def __init__(self, recording: Recording, clocks: RunClocks) -> None:
+        self._recording, self._clocks = recording, clocks
+        self.streams: dict[str, StreamRecord] = dict(recording.streams)
+        self._streams = {
+            path: (stream, number)
+            for stream in self.streams.values()
+            for number, path in zip(stream.declared.inputs, stream.declared.paths, strict=True)
+            if path and len(stream)
+        }
+        self._known: dict[tuple[str, bool], Channel] = {}
+        self._stream_times: dict[str, tuple[Int64, Int64]] = {}
 
-def from_recording(recording: Recording) -> dict[str, Alignment]:
-    """Align a recorded run anew, camera by camera."""
-    out = {}
-    for name, stack in recording.cameras.items():
-        about = dict(recording.devices[name].config.get("alignment", {})) if name in recording.devices else {}
-        paths = list(recording.aligned_to(name))
-        details = about.pop("signals", {})
-        frames = FrameColumns(
-            stack.number,
-            stack.detector_ticks,
-            stack.arrival,
-            np.asarray(stack.column("exposure_time"), np.float64),
-            np.asarray(stack.column("series"), np.int32),
-            np.asarray(stack.column("exposure_index"), np.int64),
-            np.asarray(stack.column("reason"), np.uint8),
+    def channel(self, path: str, details: Mapping[str, Any], frames_clock: str) -> Channel:
+        """`path` for frames stamped by `frames_clock` ("" for none): what both have in common is left out."""
+        if path in self._streams:
+            return self._of_stream(path, *self._streams[path], frames_clock)
+        record = self._recording.signals[path]
+        shared = bool(frames_clock) and record.ticks_clock == frames_clock
+        if (path, shared) not in self._known:
+            self._known[path, shared] = self._of_readings(record, details, shared)
+        return self._known[path, shared]
+
+    def _of_readings(self, record: SignalRecord, details: Mapping[str, Any], shared: bool) -> Channel:
+        from ..frames.stimuli import number
+
+        value = np.array([number(v) for v in record.value.tolist()], np.float64)
+        good = record.valid & (record.quality != QUALITIES.index("bad")) & np.isfinite(value)
+        time, bound, clock = record.time, np.maximum(record.time_bound, 0), ""
+        if record.ticks is not None and record.ticks_clock in self._clocks.names:
+            at = np.flatnonzero(record.ticks != UNKNOWN_TIME)
+            # It arrived before the end of the interval that the reading states.
+            found = self._clocks.to_lab(record.ticks_clock, record.ticks[at], (time + bound)[at])
+            at, found_time, tight = at[found.valid], found.time[found.valid], found.tight[found.valid]
+            if good.any() and np.isin(np.flatnonzero(good), at).all():
+                age = round((record.max_age + record.aperture) * 1e9)
+                time, bound, clock = time.copy(), bound.copy(), record.ticks_clock
+                time[at] = found_time - age // 2
+                bound[at] = age // 2 + (0 if shared else tight)
+        order = np.argsort(time, kind="stable")
+        return Channel(
+            time=time[order],
+            value=value[order],
+            time_bound=bound[order],
+            sigma=np.nan_to_num(record.uncertainty[order], nan=0.0),
+            kind="step" if record.interpolation == "step" else "linear",
+            aperture_s=record.aperture,
+            max_gap_s=float(details.get("max_gap", 5.0)),
+            good=good[order],
+            polled=bool(details.get("polled", True)),
+            clock=clock,
         )
-        signals = {path: _recorded(recording, path, details.get(path, {})) for path in paths}
-        out[name] = realigned(frames, CameraClock(**about), signals)
-    return out
 
-
-def _recorded(recording: Recording, path: str, details: Mapping[str, Any]) -> SignalColumns:
-    from ..frames.stimuli import number
-
-    record = recording.signals[path]
-    values = record.value
-    numbers = np.array([number(v.decode() if isinstance(v, bytes) else v) for v in values.tolist()], np.float64)
-    return SignalColumns(
-        record.time, np.maximum(record.time_bound, 0), numbers, record.uncertainty,
-        record.valid & (record.quality != QUALITIES.index("bad")), record.interpolation, record.aperture,
-        float(details.get("max_gap", 5.0)), bool(details.get("polled", True)), record.unit,
-    )  # fmt: skip
+    def _of_stream(self, path: str, stream: StreamRecord, number: int, frames_clock: str) -> Channel:
+        name = stream.declared.name
+        if name not in self._stream_times:
+            arrivals = np.repeat(stream.arrival, stream.count)
+            found = self._clocks.to_lab(name, stream.ticks, arrivals, np.repeat(stream.boot, stream.count))
+            self._stream_times[name] = found.time, np.where(found.valid, found.tight, -1)
+        time, tight = self._stream_times[name]
+        known = tight >= 0
+        rate = self._clocks.model(name).frequency / float(np.median(stream.period))
+        return Channel(
+            time=time,
+            value=np.where(known, stream.value(number), np.nan),
+            time_bound=0 if name == frames_clock else np.maximum(tight, 0),
+            sigma=stream.declared.sigma,
+            max_gap_s=STREAM_GAP / rate,
+            good=known,
+            clock=name,
+        )

@@ -155,11 +155,39 @@ def _mend_rows(path: Path, notes: list[str]) -> tuple[dict[str, int], int, dict[
         for group in file.get(layout.SIGNALS, {}).values():
             readings += _trim(group, trimmed, notes)
             last = max(last, _latest(group["time"]))
+        last = max(last, _mend_ticks(file, trimmed, notes))
         fill_empty(file)
         if "part" in file[layout.EVENTS]:
             _trim(file[layout.EVENTS], trimmed, notes)
         last = max(last, _latest(file[layout.EVENTS]["time"]))
     return frames, readings, trimmed, last
+
+
+def _mend_ticks(file: h5py.File, trimmed: dict[str, int], notes: list[str]) -> int:
+    """The same for exchanges, pulses and streams; return the last moment they know."""
+    last = UNKNOWN_TIME
+    for group in file.get(layout.CLOCKS, {}).values():
+        _trim(group, trimmed, notes)
+        last = max(last, _latest(group["received"]))
+    for group in file.get(layout.PULSES, {}).values():
+        _trim(group, trimmed, notes)
+        last = max(last, _latest(group["arrival"]))
+    for group in file.get(layout.STREAMS, {}).values():
+        blocks, counts = group["blocks"], group["samples/counts"]
+        _trim(blocks, trimmed, notes)
+        # Samples are written by whole chunks, later than the blocks that describe them.
+        ends = np.cumsum(blocks["count"][:])
+        whole = int(np.searchsorted(ends, counts.shape[0], side="right"))
+        samples = int(ends[whole - 1]) if whole else 0
+        for dataset in growing(blocks):
+            if dataset.shape[0] > whole:
+                trimmed[dataset.name] = int(dataset.shape[0]) - whole
+                dataset.resize(whole, axis=0)
+        counts.resize(samples, axis=0)
+        if (readable := _readable_rows(counts)) < samples:
+            notes.append(f"{counts.name}: rows {readable} to {samples - 1} can't be read")
+        last = max(last, _latest(blocks["arrival"]))
+    return last
 
 
 def _finish(path: Path, last: int, notes: list[str]) -> None:
@@ -180,6 +208,7 @@ def _finish(path: Path, last: int, notes: list[str]) -> None:
 
 def _realign(path: Path, realign: Callable[[Recording], Mapping[str, Alignment]]) -> tuple[str, ...]:
     from .finish import aligned_rows, write_alignment
+    from .origin import Origin
     from .reader import open_run
 
     with open_run(path) as recording:
@@ -189,6 +218,8 @@ def _realign(path: Path, realign: Callable[[Recording], Mapping[str, Alignment]]
         start = int(file[f"{RUN}/start_time"][()])
         for camera, result in results.items():
             write_alignment(file, camera, aligned_rows(result.columns, kinds), result.times, start)
+        if results:
+            Origin.now(results).write(file)
     return tuple(results)
 
 
@@ -210,7 +241,7 @@ def _trim(group: h5py.Group, trimmed: dict[str, int], notes: list[str]) -> int:
     """Cut every column of a table to the rows that all of them have."""
     datasets = growing(group)
     count = min(int(dataset.shape[0]) for dataset in datasets)
-    key = next(group[name] for name in ("indices_image", "time") if name in group)
+    key = next(group[name] for name in ("indices_image", "time", "arrival", "received") if name in group)
     try:
         tail = np.asarray(key[max(0, count - 4096) : count])
         written = np.flatnonzero((tail != -1) & (tail != UNKNOWN_TIME))

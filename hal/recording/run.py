@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,17 +22,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import HalError, RecordError
-from ..frames.stimuli import half_width, live_channel, number
 from ..gate import Purpose, acting
 from ..model.journal import Event
-from ..model.reading import Quality, Reading
+from ..model.reading import Reading
 from ..model.signal import SignalR, SignalRW
-from .plan import Recordable, aligned_signals, is_camera, plan
-from .realign import CameraClock, FrameColumns, SignalColumns, realigned
+from .layout import UNKNOWN_TIME
+from .plan import Recordable, is_camera, plan
+from .provisional import Provisional
+from .taps import Taps, Ticks
+from .wall import WallWatch
 
 if TYPE_CHECKING:
     from ..frames.chunk import FrameChunk
-    from ..frames.live import LiveAligner
+    from ..frames.live import Rows
     from .nexus import NexusWriter
 
 PERIOD = 0.2
@@ -80,18 +82,16 @@ class Run:
         self._listening, self._tapping = ExitStack(), ExitStack()
         """What undoes our listening to signals and journal, and to cameras."""
         self._rows: dict[str, list[Reading[Any]]] = defaultdict(list)
-        self._kept: dict[str, list[_Numbers]] = defaultdict(list)
         self._chunks: list[tuple[str, FrameChunk]] = []
-        self._columns: dict[str, list[FrameColumns]] = defaultdict(list)
         self._events: list[Event] = []
-        self._live: dict[str, LiveAligner] = {}
-        self._aligned: dict[LiveAligner, set[str]] = {}
-        self._settled: list[tuple[str, Any]] = []
+        self._provisional: Provisional | None = None
         self._flushing: asyncio.Task[None] | None = None
         self._problem: Exception | None = None
         self._ended_by = ""
         self._film, self._script = film, script
         self._films = AsyncExitStack()
+        self._taps = Taps(lab)
+        self._wall = WallWatch(lab.context)
         self._said_behind = False
         self._over = False
 
@@ -124,6 +124,7 @@ class Run:
         for kind, text in await self._in_thread(_mend_earlier_runs, self.directory):
             self._lab.context.journal.note(kind, "", text)
         self._signals = [s for d in self._lab.devices.values() for s in d.signals()]
+        self._taps.listen()
         now = self._lab.context.timebase.now()
         for signal in self._signals:
             known = signal.last
@@ -133,24 +134,23 @@ class Run:
         await self._first_readings()
         described = plan(self._lab, self._sample, self._notes, self._script)
         self.path = self._free_path(described.start_time)
-        self._writer = await self._in_thread(_create, self.path, described)
+        creating = asyncio.ensure_future(self._in_thread(_create, self.path, described))
+        try:
+            self._writer = await asyncio.shield(creating)
+        except asyncio.CancelledError:  # a trip just now: the file is begun, and wants to be closed
+            self._writer = await creating
+            raise
         self._lab.context.journal.listeners.append(self._events.append)
         self._listening.callback(self._lab.context.journal.listeners.remove, self._events.append)
-        from ..frames.live import LiveAligner
-
+        self._wall.tell()
+        self._provisional = Provisional(self._lab)
         for device in self._lab.devices.values():
             if is_camera(device):
-                signals = aligned_signals(self._lab, device.name)
-                live = LiveAligner({s.path: live_channel(s) for s in signals})
-                self._live[device.name] = live
-                self._aligned[live] = {s.path for s in signals}
-                for signal in signals:
-                    for reading in self._rows[signal.path]:
-                        self._feed(live, signal, reading)
                 tap = partial(self._take_chunk, device.name)
                 device.on_chunk(tap)
                 self._tapping.callback(device.off_chunk, tap)
         self._flushing = asyncio.get_running_loop().create_task(self._flush_for_ever(), name="record")
+        await self._taps.sample()
         if self._film:
             for device in self._lab.devices.values():
                 if is_camera(device):
@@ -168,15 +168,15 @@ class Run:
         self._over = True
         if self._writer is None:  # it failed before there was a file
             self._listening.close()
+            self._taps.close()
             self._thread.shutdown(wait=False)
             return
-        moved = self._lab.context.timebase.drift()
-        self._lab.context.journal.note(
-            "clock", "", f"the wall clock is {moved / 1e6:+.3f} ms from where the anchor has it", moved_ns=moved
-        )
+        self._wall.tell()
         await self._stop_filming()
         self._tapping.close()
         await self._last_readings()
+        await self._taps.cease()
+        self._taps.close()
         self._listening.close()
         if self._flushing is not None:
             self._flushing.cancel()
@@ -204,15 +204,6 @@ class Run:
     def _take(self, signal: SignalR[Any], reading: Reading[Any]) -> None:
         self._rows[signal.path].append(reading)
         self.readings[signal.device.name] += 1
-        for live in self._live.values():
-            self._feed(live, signal, reading)
-
-    def _feed(self, live: LiveAligner, signal: SignalR[Any], reading: Reading[Any]) -> None:
-        if signal.path in self._aligned[live]:
-            live.feed(
-                signal.path, reading.time, number(reading.value), half_width(signal, reading.bound),
-                reading.uncertainty or 0.0, reading.quality is not Quality.BAD,
-            )  # fmt: skip
 
     def _take_chunk(self, camera: str, chunk: FrameChunk) -> None:
         self._chunks.append((camera, chunk))
@@ -259,11 +250,7 @@ class Run:
     async def _flush_for_ever(self) -> None:
         while self._problem is None:
             await asyncio.sleep(PERIOD)
-            now = self._lab.context.timebase.now()
-            for camera, live in self._live.items():
-                rows = live.settle(now)
-                if len(rows):
-                    self._settled.append((camera, rows))
+            self._wall.look()
             try:
                 await self._in_thread(self._write, self._take_everything())
             except Exception as error:
@@ -275,16 +262,9 @@ class Run:
         chunks, self._chunks = self._chunks, []
         events = list(self._events)
         self._events.clear()
-        settled, self._settled = self._settled, []
-        for camera, chunk in chunks:
-            settled.append((camera, self._live[camera].add(chunk.times)))  # provisional, to be written over
-        for path, readings in rows.items():
-            if readings:
-                self._kept[path].append(_Numbers.of(readings))
-        for camera, chunk in chunks:
-            self._columns[camera].append(_columns(chunk))
         self._said_behind = False
-        return _Batch(rows, chunks, events, settled)
+        now, loop = self._lab.context.timebase.now(), asyncio.get_running_loop()
+        return _Batch(rows, chunks, events, self._taps.take(), now, loop)
 
     def _write(self, batch: _Batch) -> None:
         """In the thread."""
@@ -299,6 +279,7 @@ class Run:
                     np.array([r.bound for r in readings], np.int64),
                     np.array([np.nan if r.uncertainty is None else r.uncertainty for r in readings]),
                     [r.quality.value for r in readings],
+                    [UNKNOWN_TIME if r.ticks is None else r.ticks for r in readings],
                 )
         for camera, chunk in batch.chunks:
             writer.append_frames(
@@ -312,47 +293,61 @@ class Run:
                     "stop": chunk.stop,
                     "bound": chunk.bound,
                     "valid": chunk.valid,
+                    "sigma": chunk.sigma,
                     "exposure_time": chunk.exposure_ns * 1e-9,
                     "series": chunk.series,
                     "exposure_index": chunk.index,
                     "reason": chunk.reason,
                 },
             )
+        batch.ticks.write(writer)
         for event in batch.events:
             data = json.dumps(event.data, default=str) if event.data else ""
             writer.append_event(event.time, event.kind, event.device, event.text, data)
-        for camera, rows in batch.settled:
+        for camera, rows in self._laid(batch):
             writer.append_aligned(camera, rows.first, {p: (a.value, a.sigma, a.valid) for p, a in rows.values.items()})
         writer.flush_if_due()
 
+    def _laid(self, batch: _Batch) -> list[tuple[str, Rows]]:
+        """Provisional values; should they fail, the recording goes on without them."""
+        if self._provisional is None:
+            return []
+        try:
+            return self._provisional.take(batch.rows, batch.chunks, batch.now)
+        except Exception as error:
+            self._provisional = None
+            text = f"no more provisional values at frames: {type(error).__name__}: {error}"
+            batch.loop.call_soon_threadsafe(self._lab.context.journal.note, "error", "", text)
+            return []
+
     def _close(self) -> dict[str, Any]:
-        """In the thread: the final alignment, then the end of the file."""
+        """In the thread: the final alignment, from what the file holds, then the end of the file."""
+        from .origin import Origin
+        from .realign import Realigned, realigned
         from .summary import result
 
         writer = self._writer
         assert writer is not None
         writer.flush()
-        aligned = {}
-        for device in self._lab.devices.values():
-            if is_camera(device) and self._columns[device.name]:
-                signals = {s.path: self._signal_columns(s) for s in aligned_signals(self._lab, device.name)}
-                columns = _joined(self._columns[device.name])
-                self.dropped[device.name] = columns.dropped
-                final = realigned(columns, CameraClock.of(device.clock), signals)
-                writer.replace_aligned(device.name, final.columns, final.times)
-                aligned[device.name] = final
-        found = result(self, aligned, self._ended_by)
+        final, problem = Realigned(), None
+        try:
+            final = realigned(writer.as_it_stands())
+        except Exception as error:  # the record must be closed in order all the same
+            problem = RecordError(
+                f"{self.path}: everything is recorded, and can't be aligned ({type(error).__name__}: {error}); "
+                "the values at its frames are provisional ones, `hal align` may do better"
+            )
+            writer.append_event(self._lab.context.timebase.now(), "error", text=str(problem))
+        self.dropped.update(final.dropped)
+        for camera, alignment in final.cameras.items():
+            writer.replace_aligned(camera, alignment.columns, alignment.times)
+        if final.cameras:
+            writer.state_origin(Origin.now(final.cameras))
+        found = result(self, final, self._ended_by)
         writer.close(self._lab.context.timebase.now(), found)
+        if problem is not None:
+            raise problem
         return found
-
-    def _signal_columns(self, signal: SignalR[Any]) -> SignalColumns:
-        kept = self._kept[signal.path] or [_Numbers.of([])]
-        channel = live_channel(signal)
-        time, bound, value, sigma, good = (np.concatenate([getattr(k, f.name) for k in kept]) for f in fields(_Numbers))
-        return SignalColumns(
-            time, bound, value, sigma, good,
-            channel.kind, signal.aperture, signal.max_gap, channel.polled, signal.unit,
-        )  # fmt: skip
 
     async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
@@ -385,48 +380,15 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class _Numbers:
-    """Readings as arrays: what alignment needs of them, at a tenth of the memory."""
-
-    time: Any
-    bound: Any
-    value: Any
-    sigma: Any
-    good: Any
-
-    @classmethod
-    def of(cls, readings: list[Reading[Any]]) -> _Numbers:
-        return cls(
-            np.array([r.time for r in readings], np.int64),
-            np.array([r.bound for r in readings], np.int64),
-            np.array([number(r.value) for r in readings], np.float64),
-            np.array([r.uncertainty or 0.0 for r in readings], np.float64),
-            np.array([r.quality is not Quality.BAD for r in readings], np.bool_),
-        )
-
-
-def _columns(chunk: FrameChunk) -> FrameColumns:
-    """A chunk without its images: all that alignment needs."""
-    return FrameColumns(
-        chunk.number,
-        chunk.ticks,
-        chunk.arrival,
-        np.asarray(chunk.exposure_ns * 1e-9, np.float64),
-        chunk.series,
-        chunk.index,
-        chunk.reason,
-    )
-
-
-def _joined(parts: list[FrameColumns]) -> FrameColumns:
-    return FrameColumns(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(FrameColumns)))
-
-
 class _Batch:
     """What is written at one time."""
 
-    def __init__(self, rows: Any, chunks: Any, events: list[Event], settled: list[tuple[str, Any]]) -> None:
-        self.rows, self.chunks, self.events, self.settled = rows, chunks, events, settled
+    rows: Mapping[str, list[Reading[Any]]]
+    chunks: list[tuple[str, FrameChunk]]
+    events: list[Event]
+    ticks: Ticks
+    now: int
+    loop: asyncio.AbstractEventLoop
 
 
 def _create(path: Path, described: Any) -> NexusWriter:

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from . import layout
-from .columns import unknown
+from .columns import growing_column, make_group, unknown
 from .layout import (
     ENTRY,
     EVENTS,
@@ -26,6 +26,8 @@ from .layout import (
     signal_group,
     stimuli_group,
 )
+from .origin import create_origin
+from .ticks import create_ticks
 
 SUMMARY_BYTES = 65536
 
@@ -56,6 +58,8 @@ def create(file: h5py.File, plan: RunPlan) -> None:
         _signal_log(file, signal)
     _event_log(file)
     _measurement(file, plan)
+    create_ticks(file, plan)
+    create_origin(file)
     for camera in plan.cameras:
         _camera_data(file, plan, camera)
         _stimuli(file, plan, camera)
@@ -163,11 +167,11 @@ def _signal_log(file: h5py.File, plan: SignalPlan) -> None:
     how: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if fast else {}
     value = layout.value_dtype(plan.kind)
     units = plan.udunits or plan.unit
-    _growing(group, "value", value, chunk, units, unknown(value), plan.long_name or plan.path, **how)
-    _growing(group, "time", "i8", chunk, "ns", UNKNOWN_TIME, "middle of the interval of measurement", **how)
+    growing_column(group, "value", value, chunk, units, unknown(value), plan.long_name or plan.path, **how)
+    growing_column(group, "time", "i8", chunk, "ns", UNKNOWN_TIME, "middle of the interval of measurement", **how)
     group["time"].attrs["start"] = "1970-01-01T00:00:00Z"
-    _growing(group, "time_bound", "i8", chunk, "ns", -1, "half-width of the interval; -1 is unknown", **how)
-    _growing(
+    growing_column(group, "time_bound", "i8", chunk, "ns", -1, "half-width of the interval; -1 is unknown", **how)
+    growing_column(
         group,
         "uncertainty",
         "f8",
@@ -178,16 +182,16 @@ def _signal_log(file: h5py.File, plan: SignalPlan) -> None:
         **how,
     )
     quality = h5py.enum_dtype({word: place for place, word in enumerate(QUALITIES)}, basetype="u1")
-    _growing(group, "quality", quality, chunk, "", None, "0 good, 1 stale, 2 uncertain, 3 bad", **how)
-    _growing(group, "valid", "u1", chunk, "", 0, "1 if the value is known, else 0", **how)
+    growing_column(group, "quality", quality, chunk, "", None, "0 good, 1 stale, 2 uncertain, 3 bad", **how)
+    growing_column(group, "valid", "u1", chunk, "", 0, "1 if the value is known, else 0", **how)
     if plan.raw_ticks:
-        _growing(group, "raw_ticks", "i8", chunk, "", UNKNOWN_TIME, "the source's own counter", **how)
+        growing_column(group, "raw_ticks", "i8", chunk, "", UNKNOWN_TIME, "the source's own counter", **how)
 
 
 def _event_log(file: h5py.File) -> None:
     events = make_group(file, EVENTS, "NXcollection")
     events.attrs["description"] = "what happened: setpoints, operations, trips, acknowledgements, links, anchors"
-    _growing(events, "time", "i8", 64, "ns", UNKNOWN_TIME, "when")
+    growing_column(events, "time", "i8", 64, "ns", UNKNOWN_TIME, "when")
     events["time"].attrs["start"] = "1970-01-01T00:00:00Z"
     for name, meaning in (
         ("kind", "kind of event"),
@@ -196,8 +200,8 @@ def _event_log(file: h5py.File) -> None:
         ("data", "as JSON"),
     ):
         width = h5py.string_dtype("utf-8", layout.TEXT_BYTES[name])
-        _growing(events, name, width, 8, "", None, meaning, compression="gzip", compression_opts=1, shuffle=True)
-    _growing(events, "part", "u2", 64, "", 0, "0 begins an event; 1, 2, ... continue its texts")
+        growing_column(events, name, width, 8, "", None, meaning, compression="gzip", compression_opts=1, shuffle=True)
+    growing_column(events, "part", "u2", 64, "", 0, "0 begins an event; 1, 2, ... continue its texts")
 
 
 def _measurement(file: h5py.File, plan: RunPlan) -> None:
@@ -220,6 +224,8 @@ def _measurement(file: h5py.File, plan: RunPlan) -> None:
                 about[name] = rate
                 about[name].attrs["units"] = "1/s"
         about["aligned"] = "\n".join(camera.aligned)
+        if camera.frame_clock is not None:
+            about["frame_clock"], about["frame_input"] = camera.frame_clock
         detector = make_group(microscope, f"detector_{camera.name}", "NXdetector")
         detector["name"] = camera.name
         detector["count_time"] = camera.exposure
@@ -264,20 +270,20 @@ def _camera_data(file: h5py.File, plan: RunPlan, camera: CameraPlan) -> None:
     )
     stack.attrs.update({"long_name": f"{camera.name}: counts"})
     rows = min(4096, max(256, chunk))
-    _growing(group, "indices_image", "i8", rows, "", -1, "frame index")
+    growing_column(group, "indices_image", "i8", rows, "", -1, "frame index")
     for axis, size in (("axis_j", camera.shape[0]), ("axis_i", camera.shape[1])):
         group[axis] = np.arange(size) * (camera.pixel_size or 1.0) if camera.pixel_size else np.arange(size)
         direction = "row" if axis == "axis_j" else "column"
         group[axis].attrs.update({"units": camera.pixel_unit, "long_name": f"{direction} ({camera.pixel_unit})"})
     for dataset, kind, unit, fill, meaning in FRAME_COLUMNS.values():
-        _growing(group, dataset, kind, rows, unit, fill, meaning)
+        growing_column(group, dataset, kind, rows, unit, fill, meaning)
     if camera.ticks_rate is not None:
         group["detector_ticks"].attrs["units"] = "ns" if camera.ticks_rate == 1e9 else f"s/{camera.ticks_rate:g}"
-    _growing(group, "elapsed", "f8", rows, "s", np.nan, "middle of the exposure since the start of the run (s)")
+    growing_column(group, "elapsed", "f8", rows, "s", np.nan, "middle of the exposure since the start of the run (s)")
     group["elapsed"].attrs["target"] = group["elapsed"].name
     for column in camera.columns:
         own = np.dtype(column.dtype)
-        _growing(group, column.name, own, rows, column.unit, unknown(own), column.long_name or column.name)
+        growing_column(group, column.name, own, rows, column.unit, unknown(own), column.long_name or column.name)
 
 
 def _stimuli(file: h5py.File, plan: RunPlan, camera: CameraPlan) -> None:
@@ -304,11 +310,11 @@ def _stimuli(file: h5py.File, plan: RunPlan, camera: CameraPlan) -> None:
         units = signal.udunits or signal.unit
         label = f"{signal.long_name or path} ({signal.unit})" if signal.unit else signal.long_name or path
         if signal.kind == "str":
-            _growing(group, name, layout.value_dtype("str"), 512, "", b"", label)
+            growing_column(group, name, layout.value_dtype("str"), 512, "", b"", label)
         else:
-            _growing(group, name, "f8", 1024, units, np.nan, label)
-        _growing(group, f"{name}_errors", "f8", 1024, _interval_unit(units), np.nan, "standard uncertainty")
-        _growing(group, f"{name}_valid", "u1", 1024, "", 0, "1 if the value is known, else 0")
+            growing_column(group, name, "f8", 1024, units, np.nan, label)
+        growing_column(group, f"{name}_errors", "f8", 1024, _interval_unit(units), np.nan, "standard uncertainty")
+        growing_column(group, f"{name}_valid", "u1", 1024, "", 0, "1 if the value is known, else 0")
 
 
 def _defaults(file: h5py.File, plan: RunPlan) -> None:
@@ -329,12 +335,6 @@ def _defaults(file: h5py.File, plan: RunPlan) -> None:
         file[ENTRY].attrs["default"] = "plot"
 
 
-def make_group(parent: h5py.Group, name: str, nx_class: str) -> h5py.Group:
-    group = parent.create_group(name)
-    group.attrs["NX_class"] = nx_class
-    return group
-
-
 def _note(parent: h5py.Group, name: str, file_name: str, kind: str) -> h5py.Group:
     note = make_group(parent, name, "NXnote")
     note["file_name"] = file_name
@@ -352,18 +352,6 @@ def _words(group: h5py.Group, name: str, words: Mapping[str, str]) -> None:
         inside = make_group(group, name, "NXcollection")
         for key, text in words.items():
             inside[_nexus_name(key)] = str(text)
-
-
-def _growing(
-    group: h5py.Group, name: str, dtype: Any, chunk: int, units: str, fill: Any, long_name: str, **how: Any
-) -> None:
-    if isinstance(dtype, np.dtype) and dtype.kind == "S":
-        dtype = h5py.string_dtype("utf-8", dtype.itemsize)
-        fill = None
-    dataset = group.create_dataset(name, (0,), dtype, maxshape=(None,), chunks=(chunk,), fillvalue=fill, **how)
-    dataset.attrs["long_name"] = long_name
-    if units:
-        dataset.attrs["units"] = units
 
 
 def is_fast(signal: SignalPlan) -> bool:

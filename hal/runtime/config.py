@@ -18,7 +18,9 @@ from typing import Annotated, Any, Literal, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ..errors import ConfigError, UnitError
+from ..instrument.camera import CameraInstrument
 from ..instrument.instrument import Instrument
+from ..model.capabilities import FrameClock
 from ..model.limits import Limits, parse_limits
 from ..model.safety import parse_condition
 from ..model.signal import SignalR, SignalRW
@@ -66,6 +68,8 @@ class DeviceEntry(BaseModel):
     poll: dict[str, Annotated[float, Field(gt=0)]] = Field({}, description="Seconds between readings, by signal.")
     calibration: str | None = Field(None, description="Path of a certificate, relative to the lab file.")
     emulator: dict[str, Any] = Field({}, description="Settings of the device's emulator.")
+    frame_clock: str | None = Field(None, description="Of a camera: the device that stamps its frame pulses.")
+    frame_input: int | None = Field(None, ge=0, description="Of a camera: the capture input they go to (0).")
     on_link_lost: OnLost = "safe"
     within: float = Field(10.0, gt=0)
 
@@ -200,6 +204,7 @@ class _Checker:
                 self.drivers[name] = cls
                 self._device(name, entry, cls)
         self._shared_links()
+        self._frame_clocks()
         names: set[str] = set()
         for number, interlock in enumerate(self.file.interlocks):
             self._attempt(f"interlocks[{number}].keep", self.condition, interlock.keep)
@@ -240,6 +245,34 @@ class _Checker:
                 self.problems.append(
                     f"devices.{name}.on_link_lost: {other} is on the same link and says otherwise; "
                     "give the link an entry of its own in [links] and say it there"
+                )
+
+    def _frame_clocks(self) -> None:
+        """A camera's frame pulses go to one input of one device that can stamp them."""
+        taken: dict[tuple[str, int], str] = {}
+        for name, entry in self.file.devices.items():
+            key, cls = f"devices.{name}", self.drivers.get(name)
+            for word in sorted({"frame_clock", "frame_input"} & entry.model_fields_set):
+                if cls is not None and not issubclass(cls, CameraInstrument):
+                    self.problems.append(f"{key}.{word}: belongs to a camera, and a {cls.model} is none")
+                elif word == "frame_input" and entry.frame_clock is None:
+                    self.problems.append(f'{key}.frame_input: of which device? write frame_clock = "device" too')
+            clock = entry.frame_clock
+            if clock is None:
+                continue
+            if clock not in self.file.devices:
+                self.problems.append(f"{key}.frame_clock: {clock!r} is no device here{_near(clock, self.file.devices)}")
+            elif clock in self.drivers and FrameClock not in self.drivers[clock].provides:
+                able = [n for n, d in self.drivers.items() if FrameClock in d.provides]
+                self.problems.append(
+                    f"{key}.frame_clock: {clock} ({self.drivers[clock].model}) is no FrameClock; "
+                    f"{', '.join(able) or 'no device here'} can stamp pulses"
+                )
+            place = clock, entry.frame_input or 0
+            other = taken.setdefault(place, name)
+            if other != name:
+                self.problems.append(
+                    f"{key}.frame_input: input {place[1]} of {clock} is that of {other}; give each camera its own"
                 )
 
     def _device(self, name: str, entry: DeviceEntry, cls: type[Instrument]) -> None:

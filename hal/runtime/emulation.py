@@ -20,6 +20,8 @@ from . import registry
 from .config import LabConfig, parse
 
 WORLD = "devices.physics:World"
+BOARD = "devices.insitu_mcu.emulator:EmulatedBoard"
+"""What ``firmware:`` links start."""
 
 
 @dataclass
@@ -141,14 +143,11 @@ class Emulation:
 
     async def _serve_board(self, key: str, devices: list[str]) -> EmulatedLink:
         """The board's own firmware, on this machine or in QEMU."""
-        from .firmware import EmulatedBoard
-
         name, url = devices[0], self.config.link_of(devices[0])[1].url
         entry = self.config.file.devices[name]
         try:
-            board = EmulatedBoard(
-                parse_url(url).path if url.startswith("firmware:") else "posix", self.bench, **entry.emulator
-            )
+            kind = parse_url(url).path if url.startswith("firmware:") else "posix"
+            board = registry.load(BOARD)(kind, self.bench, **entry.emulator)
         except TypeError as error:
             raise ConfigError(f"devices.{name}.emulator: {error}") from error
         await board.open()

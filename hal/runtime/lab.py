@@ -20,14 +20,15 @@ from ..instrument.instrument import Instrument
 from ..model.capabilities import CAPABILITIES, lacking
 from ..model.context import Context
 from ..model.safety import Condition, Interlock, Trip, parse_condition
-from ..model.signal import SignalR, SignalRW
+from ..model.signal import SignalR
 from ..model.status import Unobserved
-from ..transport.link import UNREAL
 from ..transport.session import LinkState, Session
 from ..units import convert
 from .latch import Latch
 
 if TYPE_CHECKING:
+    from ..clock.envelope import EnvelopeClock
+    from ..clock.exchange_clock import ExchangeClock
     from ..recording.run import Run
     from ..telemetry.publisher import Publisher
     from .config import LabConfig
@@ -221,6 +222,18 @@ class Lab:
         """What each device can do."""
         return {n: [c.__name__ for c in CAPABILITIES if c in d.provides] for n, d in self.devices.items()}
 
+    @property
+    def clocks(self) -> dict[str, ExchangeClock | EnvelopeClock]:
+        """The clocks of devices that have one of their own, by device: boards by exchange, detectors by arrival."""
+        from ..instrument.camera import CameraInstrument
+        from ..instrument.clocked import Clocked
+
+        found: dict[str, ExchangeClock | EnvelopeClock] = {}
+        for name, device in self.devices.items():
+            if isinstance(device, (Clocked, CameraInstrument)):
+                found[name] = device.clock
+        return found
+
     # ------------------------------------------------------------------ private: opening
 
     @classmethod
@@ -260,25 +273,14 @@ class Lab:
                 )
 
     async def _connect(self) -> None:
-        from .emulation import Emulation
-        from .wiring import make_session
+        from .wiring import give_frame_clock, wire
 
         config = self.config
-        links: dict[str, list[str]] = {}
-        for name in config.file.devices:
-            links.setdefault(config.link_of(name)[0], []).append(name)
-        urls = {key: config.link_of(names[0])[1].url for key, names in links.items()}
-        if any(url.startswith(UNREAL) for url in urls.values()):
-            self.emulation = await Emulation(config).start(only_unreal=True)
-            urls |= {key: link.port.url for key, link in self.emulation.links.items()}
-        for key, names in links.items():
-            session = make_session(config, names, urls[key], self.context)
+        wires = await wire(config, self.context)
+        self.emulation, self._sessions, self.devices = wires.emulation, wires.sessions, wires.devices
+        for session in self._sessions.values():
             session.on_lost.append(self._link_lost)
             session.on_restored.append(self._link_restored)
-            self._sessions[key] = session
-            for name in names:
-                self.devices[name] = self._make(name, session)
-        self.devices = {name: self.devices[name] for name in config.file.devices}
         problems = [p for p in await asyncio.gather(*map(_opening, self.devices.values())) if p]
         if problems:
             for other in problems[1:]:
@@ -289,27 +291,13 @@ class Lab:
                 what = "; ".join(missing)
                 raise CapabilityError(f"{config.path}: devices.{name} is no {capability.__name__}: {what}")
             setattr(self, name, self.devices[name])
+        for name in self.devices:
+            give_frame_clock(config, name, self.devices)
         self._give_stimuli()
         if self._looking:
             return
         self._start_interlocks()
         await self._start_telemetry()
-
-    def _make(self, name: str, session: Session) -> Instrument:
-        config, entry, cls = self.config, self.config.file.devices[name], self.config.drivers[name]
-        options = config.options.get(name) or cls.Options()
-        if self.emulation is not None and (found := self.emulation.overrides(name)):
-            from dataclasses import replace
-
-            options = replace(options, **found)
-        device = cls(session, name, unit=entry.unit, channel=entry.channel, options=options, context=self.context)
-        for signal in device.signals():
-            if signal.name in entry.poll:
-                signal.poll = entry.poll[signal.name]
-            if isinstance(signal, SignalRW):
-                for limits, by in config.limits.get(name, {}).get(signal.name, ()):
-                    signal.narrow(limits, by)
-        return device
 
     def _give_stimuli(self) -> None:
         from ..frames.stimuli import Stimuli
@@ -339,7 +327,9 @@ class Lab:
             return
         from ..telemetry.publisher import Publisher
 
-        self.telemetry = Publisher(self.context, self.devices.values(), entry.broker, lab=self.name)
+        self.telemetry = Publisher(
+            self.context, self.devices.values(), entry.broker, lab=self.name, clocks=lambda: self.clocks
+        )
         await self.telemetry.start()
 
     # ------------------------------------------------------------------ private: tripping

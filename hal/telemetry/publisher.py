@@ -13,10 +13,11 @@ import asyncio
 import socket
 import threading
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
+from ..clock.health import ClockHealth
 from ..model.context import Context
 from ..model.device import Device
 from ..model.journal import Event
@@ -26,6 +27,17 @@ from . import topics
 from .broker import BrokerUrl, EmbeddedBroker, parse_broker
 from .sender import WHO, Sender
 from .spool import Counts, Spool
+
+CLOCKS = 5.0
+"""Seconds between two states of each clock."""
+
+
+class Clock(Protocol):
+    """A clock that says how well it is known."""
+
+    def health(self, now: int) -> ClockHealth:
+        """Its state at lab time `now`, ns."""
+        ...
 
 
 class Publisher:
@@ -41,16 +53,19 @@ class Publisher:
         session: str = "",
         rate: float = 10.0,
         thread: bool | None = None,
+        clocks: Callable[[], Mapping[str, Clock]] = dict,
     ) -> None:
         """Prepare; nothing is opened yet. Raises `ConfigError`.
 
+        `clocks`: returns the devices' own clocks as they are now, by device.
         `rate`: readings of one signal per second, at most; a change of quality always passes.
         `thread`: whether the sender has a thread of its own (None: where the loop makes it necessary).
         """
         self.url: BrokerUrl = parse_broker(broker)
         """Where the readings go; of an embedded broker the port is known once started."""
         self.session = session or uuid.uuid4().hex
-        self._context, self._thread = context, thread
+        self._context, self._thread, self._clocks = context, thread, clocks
+        self._telling: asyncio.Task[None] | None = None
         self._embedded = EmbeddedBroker(self.url.port) if self.url.embedded else None
         self._lab = topics.level(lab, "lab")
         self._signals = [signal for device in devices for signal in device.signals()]
@@ -98,12 +113,16 @@ class Publisher:
                 listener = self._listener(topic, sender)
                 self._followed.append((signal, listener))
                 signal.subscribe(listener)
+        self._telling = loop.create_task(self._tell_clocks(sender), name=f"{WHO} of clocks")
 
     async def stop(self) -> None:
         """Send what waits, say "offline" and leave; takes a few seconds if the broker hangs."""
         running, sender, self._running = self._running, self._sender, None
         if running is None or sender is None:
             return
+        if self._telling is not None:
+            self._telling.cancel()
+            await asyncio.wait([self._telling])
         for signal, listener in self._followed:
             signal.unsubscribe(listener)
         self._followed.clear()
@@ -126,6 +145,15 @@ class Publisher:
             nudge()
 
         return look
+
+    async def _tell_clocks(self, sender: Sender) -> None:
+        while True:
+            now = self._context.timebase.now()
+            for device, clock in self._clocks().items():
+                state = topics.clock_state(device, clock.health(now), self.session, now)
+                self._spool.put_state(topics.clock_topic(self._lab, device), topics.encode_clock(state))
+            sender.nudge()
+            await asyncio.sleep(CLOCKS)
 
     def _entered(self, event: Event) -> None:
         self._spool.put_event(event)

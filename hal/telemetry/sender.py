@@ -210,6 +210,9 @@ class Sender:
             number, event = first
             await client.publish(_event_topic(self.lab, event), _event(event, number), qos=1)
             self._spool.event_sent(number)
+        elif (waiting := self._spool.first_state()) is not None:
+            await client.publish(waiting[0], waiting[1], qos=1, retain=True)
+            self._spool.state_sent(*waiting)
         elif (taken := self._spool.take(hurry=self._ending)) is not None:
             topic, reading = taken
             try:

@@ -65,6 +65,7 @@ class Spool:
         self._busy: dict[str, _Lane] = {}  # those with something waiting, longest served first
         self._events: deque[tuple[int, Event]] = deque()
         self._entered = 0
+        self._states: dict[str, bytes] = {}
 
     def put(self, topic: str, reading: Reading[Any]) -> None:
         """Hand in a reading. It replaces a waiting one of the same quality."""
@@ -119,6 +120,24 @@ class Spool:
             if not self._busy:
                 return None
             return min(0.0 if lane.ready(now) else lane.due - now for lane in self._busy.values())
+
+    # ------------------------------------------------------------------ states: only the newest of each is of interest
+
+    def put_state(self, topic: str, payload: bytes) -> None:
+        """Hand in what is to be retained under a topic; it replaces what waits there."""
+        with self._lock:
+            self._states[topic] = payload
+
+    def first_state(self) -> tuple[str, bytes] | None:
+        """A topic that waits, and its payload; `state_sent` takes it off."""
+        with self._lock:
+            return next(iter(self._states.items()), None)
+
+    def state_sent(self, topic: str, payload: bytes) -> None:
+        """This payload is with the broker; a newer one goes on waiting."""
+        with self._lock:
+            if self._states.get(topic) == payload:
+                del self._states[topic]
 
     # ------------------------------------------------------------------ events: none replaces another
 

@@ -15,7 +15,8 @@ from hal.errors import InterlockTripped, LinkLost
 pytestmark = pytest.mark.real_clock
 
 LINKS = {
-    "emulator:heater": "heater",
+    "firmware:heater": "heater",
+    "emulator:warmth": "warmth",
     "emulator:body": "body",
     "emulator:bias": "bias",
     "emulator:pump": "pump",
@@ -45,6 +46,7 @@ async def bring_to_life(lab: Lab) -> None:
     await d["pump"].run(rate=30.0)
     await d["bias"].source("voltage", 0.5, compliance=0.01)
     await d["heater"].setpoint.set(100.0)
+    await d["warmth"].setpoint.set(60.0)
 
 
 def still_on(lab: Lab, but: str) -> list[str]:
@@ -53,6 +55,7 @@ def still_on(lab: Lab, but: str) -> list[str]:
     lost = {name for name in lab.devices if lab.config.link_of(name)[0] == but}
     found = {
         "heater": world.power > 0,
+        "warmth": world.body_power > 0,
         "bias": world.voltage != 0,
         "pump": world.liquid > 0,
         "argon": world.lines["argon"].flow > 0.1,
@@ -94,6 +97,33 @@ async def test_a_pulled_plug_names_device_and_remedy_and_leaves_the_rest_safe(li
         assert run.aligned["cell.pressure"].valid.any()
         assert any(event.kind == "link" and "check the cable" in event.text for event in run.events)
         assert any(event.kind == "trip" for event in run.events)
+
+
+async def test_a_board_whose_plug_is_pulled_leaves_a_cold_heater_and_a_whole_record(lab_file, tmp_path):
+    hot = cold = power = 0.0
+    with pytest.raises(LinkLost, match=r"heater.*check the cable"):
+        async with Lab.open(lab_file) as lab:
+            async with lab.record(tmp_path / "runs", sample="plug") as run:
+                world = lab.emulation.bench.world
+                ramp = lab.devices["heater"].ramp(to=300.0, rate=100.0)
+                while world.temperature < 150:
+                    await asyncio.sleep(0.02)
+                hot = world.temperature
+                lab.emulation.links["firmware:heater"].unplug()
+                try:
+                    await ramp
+                finally:
+                    await asyncio.sleep(2)
+                    cold, power = world.temperature, world.power
+    assert power == 0
+    assert cold < hot / 2
+    with hal.open_run(run.path) as record:
+        assert record.state == "finished"
+        assert len(record.pulses["heater"]) > 500
+        assert record.frame_valid.all()  # by their pulses, or else by their arrival
+        with_heat = record.aligned["heater.temperature"]
+        assert with_heat.valid.any()
+        assert not with_heat.valid[-1]  # nobody knows how hot it was after the last word
 
 
 async def test_a_link_that_may_reconnect_costs_no_more_than_the_readings_between(lab_file, tmp_path):

@@ -110,6 +110,36 @@ def test_watching_takes_nothing_to_its_safe_state(emulated, tmp_path):
     assert last["value"] == "open"
 
 
+CLOCKED = """
+schema = 1
+[devices.board]
+driver = "insitu_mcu"
+link = "firmware:posix"
+[devices.camera]
+driver = "merlin"
+frame_clock = "board"
+"""
+
+
+@pytest.mark.needs_tool("cc")
+def test_watch_shows_how_well_the_clocks_are_known(tmp_path):
+    (tmp_path / "clocked.toml").write_text(CLOCKED)
+    table = hal("watch", "clocked.toml", "--clocks", "--for", "1", cwd=tmp_path).stdout.splitlines()
+    board, camera = (next(line for line in table if line.startswith(name)) for name in ("board", "camera"))
+    assert board.endswith("yes")
+    assert "no: no frame has arrived yet" in camera
+    lines = hal("watch", "clocked.toml", "board", "--clocks", "--for", "1", "--json", cwd=tmp_path).stdout.splitlines()
+    states = [json.loads(line) for line in lines]
+    assert {s["device"] for s in states} == {"board"}
+    assert all(s["usable"] and 0 < s["bound"] < 100e6 and s["exchanges"] > 0 for s in states)
+
+
+def test_watching_clocks_where_there_are_none_says_so(emulated, tmp_path):
+    out, _ = emulated
+    done = hal("watch", out, "--clocks", cwd=tmp_path, expect=1)
+    assert "no device of this lab has a clock of its own" in done.stderr
+
+
 def test_a_typo_in_the_lab_file_is_told_with_file_key_and_what_would_be_right(lab, tmp_path):
     lab.write_text(LAB.replace("limits.setpoint", "limit.setpoint"))
     done = hal("check", lab, cwd=tmp_path, expect=1)

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from devices.insitu_mcu.interlocks import Interlocks
 from hal.protocols import firmware
 from hal.protocols import firmware_gen as gen
 
@@ -118,6 +119,7 @@ class Stepped:
 
     def start(self, content: bytes | None = None, *, ticks: int = 0xFFFF_0000, boot: int = 7) -> None:
         """Power on; None is a blank EEPROM."""
+        self.interlocks = Interlocks()
         self.board.eeprom[:] = content or b"\xff" * 256
         self.lib.stepped_start(ctypes.c_uint64(ticks), boot)
         self.advance(2)
@@ -174,7 +176,12 @@ class Stepped:
         self.lib.stepped_advance(ctypes.c_uint64(0))
         found = [message for message in self.messages() if fits(message)]
         assert len(found) == 1, f"{len(found)} replies to {request}"
-        return firmware.parse(found[0])
+        reply = firmware.parse(found[0])
+        if isinstance(reply, gen.InterlockSetReply):
+            self.interlocks = self.interlocks.with_analogue(channel, request.interlock)
+        elif isinstance(reply, gen.InterlockInputsReply):
+            self.interlocks = replace(self.interlocks, mask=request.mask, level=request.level)
+        return reply
 
     # ---- what a host does
 
@@ -192,8 +199,12 @@ class Stepped:
         """From power-on to ARMED."""
         if not self.session:
             self.hello()
-        reply = self.ask(gen.Arm(self.beat().nonce))
+        reply = self.ask(self.arming(self.beat().nonce))
         assert reply == gen.ArmReply(gen.State.ARMED), reply
+
+    def arming(self, nonce: int) -> gen.Arm:
+        """The command that arms, for the interlocks that were set."""
+        return gen.Arm(nonce, self.interlocks.checksum)
 
     def live(self, ms: float, step: float = 100) -> None:
         """Let time pass with a host that lives."""

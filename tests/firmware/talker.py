@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import stm32_parts
 
+from devices.insitu_mcu.interlocks import Interlocks
 from hal.protocols.firmware import FirmwareFraming, command, parse
 from hal.protocols.firmware_gen import (
     INCOMING,
@@ -32,6 +33,7 @@ from hal.protocols.firmware_gen import (
     Hello,
     HelloReply,
     Interlock,
+    InterlockInputs,
     InterlockKind,
     InterlockSet,
     Refused,
@@ -85,6 +87,7 @@ class Host:
         self._replies: dict[tuple[int, int], object] = {}
         self.session = 0
         self.beating = False
+        self.interlocks = Interlocks()
         self.heard = Heard()
         self.beat: HeartbeatReply | None = None
         self.lock = threading.RLock()
@@ -115,6 +118,10 @@ class Host:
         reply = self._replies.pop(key)
         if isinstance(reply, Refused):
             raise RefusedByBoard(reply)
+        if isinstance(request, InterlockSet):
+            self.interlocks = self.interlocks.with_analogue(channel, request.interlock)
+        elif isinstance(request, InterlockInputs):
+            self.interlocks = replace(self.interlocks, mask=request.mask, level=request.level)
         return reply  # type: ignore[return-value]
 
     def feed(self, data: bytes) -> None:
@@ -149,6 +156,7 @@ class Host:
         hello = self.hello()
         for number in range(4):
             self.ask(InterlockSet(Interlock(InterlockKind.OFF, 0, 0, 0, 0)), channel=number)
+        self.ask(InterlockInputs(0, 0))
         for stream in Stream:
             self.ask(StreamStop(stream))
         self._wait(lambda: False, 0.01)  # passes: what the interlocks saw is history
@@ -165,7 +173,7 @@ class Host:
         if not self._wait(lambda: self.beat is not None, 5):
             raise TimeoutError("no reply to a heartbeat")
         assert self.beat is not None
-        self.ask(Arm(self.beat.nonce))
+        self.ask(Arm(self.beat.nonce, self.interlocks.checksum))
 
     def safe(self) -> None:
         self.ask(Safe())

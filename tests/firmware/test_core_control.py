@@ -119,6 +119,13 @@ def test_off_leaves_the_rest_armed(core):
     assert (core.board.heater, core.board.digital) == (0, 1)
 
 
+def test_status_says_of_which_pass_its_temperature_is(core):
+    core.hello()
+    core.advance(10.4)
+    status = core.status()
+    assert status.ticks - status.measured == 400
+
+
 def test_a_thermocouple_is_added_to_its_cold_junction():
     from dataclasses import replace
 

@@ -30,14 +30,14 @@ def test_with_another_definition_the_session_only_reads(core):
     assert reply.read_only == 1
     core.session = 5
     assert core.beat().renewed == 0
-    for request in (gen.Arm(1), gen.SamplesStart(1, 1000, 1), gen.TedsWrite(0, b"x")):
+    for request in (core.arming(1), gen.SamplesStart(1, 1000, 1), gen.TedsWrite(0, b"x")):
         assert core.ask(request).reason is gen.Refusal.READ_ONLY
     assert core.status().state is gen.State.SAFE
     assert core.ask(gen.Safe()) == gen.SafeReply(gen.State.SAFE)
 
 
 def test_nothing_is_set_before_hello(core):
-    assert core.ask(gen.Arm(1)).reason is gen.Refusal.NO_SESSION
+    assert core.ask(core.arming(1)).reason is gen.Refusal.NO_SESSION
     assert core.ask(gen.HeaterOutput(1)).reason is gen.Refusal.NO_SESSION
 
 
@@ -152,9 +152,11 @@ def test_a_command_too_old_to_be_remembered_does_nothing(core):
         core.ask(gen.DacSet(value))
     core.write(firmware.frame(old))
     core.advance(1)
-    assert core.messages() == []
+    told = [firmware.parse(reply) for reply in core.messages()]
+    assert [(t.command, t.reason) for t in told] == [(gen.DacSet.TYPE, gen.Refusal.STALE)]
     assert core.board.dac[0] == 11
     assert core.counters().stale == 1
+    assert core.counters().refused == 1
 
 
 def test_a_new_session_numbers_its_commands_as_it_likes(core):

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from stepped import BUILT, HOLDER, REFERENCE_COUNTS, eeprom, make
 
+from devices.insitu_mcu.interlocks import Interlocks
 from hal.protocols import firmware
 from hal.protocols import firmware_gen as gen
 
@@ -83,7 +84,7 @@ class Process:
 
     def arm(self) -> None:
         self.ask(gen.Hello(9, gen.SCHEMA))
-        assert self.ask(gen.Arm(self.beat().nonce)) == gen.ArmReply(gen.State.ARMED)
+        assert self.ask(gen.Arm(self.beat().nonce, Interlocks().checksum)) == gen.ArmReply(gen.State.ARMED)
 
     def close(self) -> None:
         self.line.close()

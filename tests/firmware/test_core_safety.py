@@ -6,12 +6,15 @@ looks at each write and after each control pass.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from stepped import FULL, MS, REFERENCE_COUNTS, Stepped, eeprom, tuned
+from stepped import FULL, HOLDER, MS, REFERENCE_COUNTS, Stepped, eeprom, tuned
 
+from devices.insitu_mcu.interlocks import Interlocks
 from hal.protocols import firmware_gen as gen
 
 TWO_PASSES = 2 * MS
@@ -54,9 +57,9 @@ def test_unarmed_nothing_is_put_out(core, request_):
 def test_arming_takes_a_nonce_that_was_given(core):
     core.hello()
     given_ = core.beat().nonce
-    assert core.ask(gen.Arm(given_ ^ 1)).reason is gen.Refusal.NONCE
-    assert core.ask(gen.Arm(0)).reason is gen.Refusal.NONCE
-    assert core.ask(gen.Arm(given_)) == gen.ArmReply(gen.State.ARMED)
+    assert core.ask(core.arming(given_ ^ 1)).reason is gen.Refusal.NONCE
+    assert core.ask(core.arming(0)).reason is gen.Refusal.NONCE
+    assert core.ask(core.arming(given_)) == gen.ArmReply(gen.State.ARMED)
 
 
 def test_a_nonce_is_good_once(core):
@@ -64,9 +67,9 @@ def test_a_nonce_is_good_once(core):
     core.ask(gen.Safe())
     core.beat()
     nonce = core.beat().nonce
-    core.ask(gen.Arm(nonce))
+    core.ask(core.arming(nonce))
     core.ask(gen.Safe())
-    assert core.ask(gen.Arm(nonce)).reason is gen.Refusal.NONCE
+    assert core.ask(core.arming(nonce)).reason is gen.Refusal.NONCE
 
 
 def test_a_nonce_is_used_up_by_an_arming_that_is_refused(core):
@@ -74,10 +77,10 @@ def test_a_nonce_is_used_up_by_an_arming_that_is_refused(core):
     nonce = core.beat().nonce
     core.ask(gen.InterlockInputs(1, 1))
     core.advance(1)
-    assert core.ask(gen.Arm(nonce)).reason is gen.Refusal.INTERLOCK
+    assert core.ask(core.arming(nonce)).reason is gen.Refusal.INTERLOCK
     core.board.inputs = 1
     core.advance(1)
-    assert core.ask(gen.Arm(nonce)).reason is gen.Refusal.NONCE
+    assert core.ask(core.arming(nonce)).reason is gen.Refusal.NONCE
 
 
 def test_a_heartbeat_of_another_session_gives_no_nonce(core):
@@ -89,8 +92,8 @@ def test_a_heartbeat_of_another_session_gives_no_nonce(core):
 def test_the_nonce_before_the_last_is_still_good_one_more_is_not(core):
     core.hello()
     first, second, third = (core.beat().nonce for _ in range(3))
-    assert core.ask(gen.Arm(first)).reason is gen.Refusal.NONCE
-    assert core.ask(gen.Arm(second)) == gen.ArmReply(gen.State.ARMED)
+    assert core.ask(core.arming(first)).reason is gen.Refusal.NONCE
+    assert core.ask(core.arming(second)) == gen.ArmReply(gen.State.ARMED)
     assert third
 
 
@@ -98,12 +101,12 @@ def test_a_nonce_in_time_without_a_lease_does_not_arm(core):
     core.hello()
     nonce = core.beat().nonce
     core.advance(600)
-    assert core.ask(gen.Arm(nonce)).reason is gen.Refusal.LEASE
+    assert core.ask(core.arming(nonce)).reason is gen.Refusal.LEASE
 
 
 def test_arming_again_is_refused(core):
     core.arm()
-    assert core.ask(gen.Arm(core.beat().nonce)).reason is gen.Refusal.STATE
+    assert core.ask(core.arming(core.beat().nonce)).reason is gen.Refusal.STATE
 
 
 # ---------------------------------------------------------------------- lease
@@ -156,7 +159,7 @@ def test_heartbeats_count_across_their_wrap(core):
 def test_another_hosts_hello_puts_everything_off(core):
     core.heat()
     core.ask(gen.SamplesStart(1, 1000, 100))
-    core.ask(gen.CapturesStart(1, 1, 100))
+    core.ask(gen.CapturesStart(1, 1, 100, 0))
     core.ask(gen.TelemetryStart(1, 100))
     core.advance(50)
     core.hello(session=123)
@@ -278,6 +281,75 @@ def test_a_pressure_step_puts_the_heater_off_within_a_pass(core, phase, pressure
     assert core.status().fault_value == pressure
 
 
+@pytest.mark.parametrize(
+    "rule", [gen.Interlock(gen.InterlockKind.ABOVE, 4, 9000, 0, 1), gen.Interlock(gen.InterlockKind.BELOW, 4, 10, 0, 1),
+             gen.Interlock(gen.InterlockKind.STEP, 4, 30_000, 10, 1)],
+)  # fmt: skip
+def test_a_watched_input_whose_converter_is_dead_is_a_fault_and_not_a_low_value(core, rule):
+    core.hello()
+    core.board.adc[4] = 8000
+    core.ask(gen.InterlockSet(rule), channel=1)
+    core.advance(20)
+    core.heat()
+    since = core.board.ticks
+    core.board.adc[4] = -1
+    core.advance(3)
+    off_within(core, MS, since)
+    assert (core.status().fault, core.status().fault_value) == (gen.Fault.ADC_DEAD, -1)
+    core.live(100)  # long after the window: it is still dead
+    assert core.ask(gen.ClearFault(gen.Fault.ADC_DEAD)).reason is gen.Refusal.INTERLOCK
+    core.board.adc[4] = 8000
+    core.advance(20)
+    assert core.ask(gen.ClearFault(gen.Fault.ADC_DEAD)) == gen.ClearFaultReply(gen.State.SAFE)
+
+
+@pytest.mark.parametrize("input_", [0, 1])
+@pytest.mark.parametrize("kind", [gen.SensorKind.RESISTANCE, gen.SensorKind.THERMOCOUPLE])
+def test_a_thermometer_whose_converter_is_dead_puts_the_heater_off(kind, input_):
+    teds = HOLDER if kind is gen.SensorKind.RESISTANCE else replace(
+        HOLDER, sensor=kind, gain=100.0, coefficients=(0.0, 25.0, 0.0, 0.0), cold_offset=223.15, cold_slope=50.0,
+    )  # fmt: skip
+    core = Stepped(eeprom(teds))
+    if kind is gen.SensorKind.THERMOCOUPLE:
+        core.board.adc[0] = 40  # near its cold junction: a dead converter must not look like this
+        core.advance(5)
+    core.heat()
+    since = core.board.ticks
+    core.board.adc[input_] = -1
+    core.advance(5)
+    off_within(core, TWO_PASSES, since)
+    assert core.status().fault is gen.Fault.ADC_DEAD
+    assert core.ask(gen.ClearFault(gen.Fault.ADC_DEAD)).reason is gen.Refusal.SENSOR
+    assert core.board.violations == 0
+
+
+def test_a_board_without_the_interlocks_the_host_means_does_not_arm(core):
+    core.hello()
+    core.ask(gen.InterlockSet(gen.Interlock(gen.InterlockKind.ABOVE, 4, 9000, 0, 1)), channel=1)
+    core.ask(gen.InterlockInputs(0b11, 0b10))
+    core.board.inputs = 0b10
+    core.advance(2)
+    meant = core.interlocks
+    core.arm()
+    core.start(eeprom(), boot=8)  # a reset: the board watches nothing any more
+    core.hello()
+    refused = core.ask(gen.Arm(core.beat().nonce, meant.checksum))
+    assert refused.reason is gen.Refusal.UNPROTECTED
+    core.advance(5)
+    assert core.state is gen.State.SAFE
+    for channel, command in meant.commands():
+        core.ask(command, channel)
+    core.advance(2)
+    assert core.ask(gen.Arm(core.beat().nonce, meant.checksum)) == gen.ArmReply(gen.State.ARMED)
+
+
+def test_a_host_that_means_no_interlocks_is_told_of_those_there_are(core):
+    core.hello()
+    core.ask(gen.InterlockInputs(0b1, 0b0))
+    core.advance(1)
+    assert core.ask(gen.Arm(core.beat().nonce, Interlocks().checksum)).reason is gen.Refusal.UNPROTECTED
+
+
 def test_a_slow_drift_of_pressure_is_no_step(core):
     core.hello()
     core.ask(gen.InterlockSet(gen.Interlock(gen.InterlockKind.STEP, 4, 500, 10, 1)))
@@ -312,7 +384,7 @@ def test_a_digital_interlock_is_asked_for_arming_and_while_on(core):
     core.hello()
     core.ask(gen.InterlockInputs(0b100, 0b100))
     core.advance(1)
-    assert core.ask(gen.Arm(core.beat().nonce)).reason is gen.Refusal.INTERLOCK
+    assert core.ask(core.arming(core.beat().nonce)).reason is gen.Refusal.INTERLOCK
     core.board.inputs = 0b110
     core.advance(1)
     core.heat()
@@ -365,7 +437,7 @@ def test_a_fault_stays_until_the_one_that_happened_is_cleared(core):
     assert core.board.heater == 0
     core.temperature = 296.0
     core.live(200)
-    assert core.ask(gen.Arm(core.beat().nonce)).reason is gen.Refusal.STATE
+    assert core.ask(core.arming(core.beat().nonce)).reason is gen.Refusal.STATE
     assert core.ask(gen.Safe()) == gen.SafeReply(gen.State.FAULT)
     assert core.ask(gen.ClearFault(gen.Fault.LEASE)).reason is gen.Refusal.RANGE
     assert core.ask(gen.ClearFault(gen.Fault.COMMANDED)) == gen.ClearFaultReply(gen.State.SAFE)
@@ -440,7 +512,7 @@ class AnythingInAnyOrder(RuleBasedStateMachine):
 
     @rule()
     def arm(self) -> None:
-        self.core.ask(gen.Arm(self.core.beat().nonce))
+        self.core.ask(self.core.arming(self.core.beat().nonce))
         self.lived = self.core.board.ticks
 
     @rule(output=st.integers(0, 65535))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import random
 import struct
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -159,7 +160,7 @@ def test_a_new_start_begins_at_number_0(core):
 def test_10_000_edges_come_with_their_very_ticks(core):
     random_ = random.Random(3)
     core.hello()
-    core.ask(gen.CapturesStart(0b1111, 0b1111, 1_000_000))
+    core.ask(gen.CapturesStart(0b1111, 0b1111, 1_000_000, 0))
     sent = []
     while len(sent) < 10_000:
         for _ in range(random_.randrange(6)):
@@ -181,7 +182,7 @@ def test_10_000_edges_come_with_their_very_ticks(core):
 
 def test_edges_that_nobody_takes_are_counted_the_oldest_first(core):
     core.hello()
-    core.ask(gen.CapturesStart(1, 0, 0))
+    core.ask(gen.CapturesStart(1, 0, 0, 0))
     for n in range(300):
         core.lib.stepped_capture(0, 1, _u64(core.board.ticks + n))
     core.advance(10)
@@ -196,14 +197,47 @@ def test_edges_that_nobody_takes_are_counted_the_oldest_first(core):
 
 def test_only_edges_that_were_asked_for_come(core):
     core.hello()
-    core.ask(gen.CapturesStart(0b01, 0b10, 100))
+    core.ask(gen.CapturesStart(0b01, 0b10, 100, 0))
     for channel in range(3):
         for rising in (0, 1):
             core.lib.stepped_capture(channel, rising, _u64(core.board.ticks))
     core.advance(5)
     (block,) = of(core, gen.Captures)
     assert [(edge.channel, edge.rising) for edge in block.edges] == [(0, 1), (1, 0)]
-    assert core.ask(gen.CapturesStart(0b10000, 0, 1)).reason is gen.Refusal.RANGE
+    assert core.ask(gen.CapturesStart(0b10000, 0, 1, 0)).reason is gen.Refusal.RANGE
+
+
+def test_other_inputs_may_be_wanted_without_losing_what_waits(core):
+    core.hello()
+    core.ask(gen.CapturesStart(0b01, 0, 0, 0))
+    for n in range(3):
+        core.lib.stepped_capture(0, 1, _u64(core.board.ticks + n))
+    core.ask(gen.CapturesStart(0b11, 0, 0, 1))
+    core.lib.stepped_capture(1, 1, _u64(core.board.ticks + 10))
+    core.send(gen.Credit(gen.Stream.CAPTURES, 10))
+    core.advance(5)
+    (block,) = of(core, gen.Captures)
+    assert [edge.channel for edge in block.edges] == [0, 0, 0, 1]
+    assert (block.number, block.first, block.dropped) == (0, 0, 0)
+
+
+def test_a_stream_that_does_not_run_can_not_go_on(core):
+    core.hello()
+    assert core.ask(gen.CapturesStart(1, 0, 10, 1)).reason is gen.Refusal.INCOMPLETE
+    assert core.board.rising == 0
+
+
+@pytest.mark.parametrize(
+    "start", [gen.SamplesStart(1, 1000, 0), gen.CapturesStart(1, 0, 0, 0), gen.TelemetryStart(1, 0)]
+)
+def test_credit_ends_where_numbers_would_seem_past(core, start):
+    core.hello()
+    assert core.ask(replace(start, credit=gen.CREDIT_MAX + 1)).reason is gen.Refusal.RANGE
+    assert not isinstance(core.ask(replace(start, credit=gen.CREDIT_MAX)), gen.Refused)
+    core.lib.stepped_capture(0, 1, _u64(core.board.ticks))
+    core.advance(60)
+    assert core.messages() == []
+    assert core.blocks
 
 
 # ---------------------------------------------------------------------- telemetry, events

@@ -46,7 +46,7 @@ def test_with_one_wrong_bit_there_is_no_arming(bit):
     content[bit // 8] ^= 1 << bit % 8
     core = Stepped(bytes(content))
     assert core.hello().teds is gen.TedsState.DAMAGED
-    assert isinstance(core.ask(gen.Arm(core.beat().nonce)), gen.Refused)
+    assert isinstance(core.ask(core.arming(core.beat().nonce)), gen.Refused)
     assert core.status().fault is gen.Fault.TEDS_DAMAGED
     assert core.ask(gen.ClearFault(gen.Fault.TEDS_DAMAGED)).reason is gen.Refusal.TEDS
     assert core.board.violations == 0
@@ -80,7 +80,7 @@ def test_what_is_written_is_read_back_and_in_force(core):
     assert read(core) == eeprom()
     new = eeprom(replace(HOLDER, output_max=4_321, serial=b"8"))[:-3] + b"own"
     assert write(core, new) == gen.TedsCommitReply(gen.TedsState.WRITING)
-    assert core.ask(gen.Arm(core.beat().nonce)).reason is gen.Refusal.TEDS
+    assert core.ask(core.arming(core.beat().nonce)).reason is gen.Refusal.TEDS
     core.advance(30)
     core.messages()
     assert [event.value for event in core.events if event.kind is gen.EventKind.TEDS] == [gen.TedsState.VALID]

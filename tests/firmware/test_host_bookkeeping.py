@@ -1,4 +1,4 @@
-"""What the host keeps of the board: streams accounted for, its clock, the holder's data sheet."""
+"""What the host keeps of the board: streams accounted for, interlocks, the holder's data sheet."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from datetime import date
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from stepped import Stepped, eeprom
 
 from devices.insitu_mcu import teds
-from devices.insitu_mcu.clock import TickClock, TimeExchange
-from devices.insitu_mcu.streams import Captured, Sampled
+from devices.insitu_mcu.interlocks import OFF, Interlocks
+from devices.insitu_mcu.streams import Captured, Followed, Sampled
 from devices.insitu_mcu.teds import DataSheet
 from hal.protocols import firmware_gen as gen
 from hal.protocols.firmware import EdgeChunk, SampleChunk
@@ -27,7 +28,7 @@ def blocks(*numbers: int, dropped: int = 0, shift: int = 0) -> SampleChunk:
     b = len(numbers)
     return SampleChunk(
         1, tuple(range(INPUTS)), PERIOD, ticks, counts, np.array(numbers), np.full(b, dropped),
-        np.zeros(b, np.uint8), 0,
+        np.zeros(b, np.uint8), 0, 1e-4,
     )  # fmt: skip
 
 
@@ -83,47 +84,43 @@ ZEROS = np.zeros(10, np.uint8)
 
 def test_edges_are_received_dropped_or_lost():
     captured = Captured()
-    captured.begin(gen.CapturesStart(1, 0, 0))
+    captured.begin(gen.CapturesStart(1, 0, 0, 0))
     for number, first, dropped in ((0, 0, 0), (2, 25, 5)):  # block 1 with ten edges is lost, five were dropped
         captured.take(EdgeChunk(1, TICKS, ZEROS, ZEROS == 0, first + TICKS, np.array([number]), dropped, 0, 0))
     assert (captured.received, captured.dropped, captured.lost, captured.lost_blocks) == (20, 5, 10, 1)
 
 
-@given(
-    ppm=st.floats(-90, 90),
-    there=st.lists(st.integers(20_000, 3_000_000), min_size=1, max_size=60),
-    back=st.integers(20_000, 3_000_000),
-    seed=st.integers(0, 100),
-)
-def test_the_lab_time_of_a_tick_is_within_its_bound_whatever_the_ways_take(ppm, there, back, seed):
-    rate, origin, rng = 1_000_000 * (1 + ppm * 1e-6), 1_750_000_000_000_000_000, np.random.default_rng(seed)
-    start = 2**32 - 5_000_000  # ticks: the counter wraps meanwhile
-
-    def tick(lab: int) -> int:
-        return start + int((lab - origin) * rate / 1e9)
-
-    clock = TickClock(ppm=100.0)
-    clock.new_epoch(9, 1_000_000)
-    sent = origin
-    for way in there:
-        came = sent + way
-        left = came + 40_000
-        received = left + int(back * rng.random()) + 20_000
-        clock.add(TimeExchange(9, sent, tick(came), tick(left), received))
-        sent = received + int(rng.integers(50_000_000, 900_000_000))
-    estimate = clock.estimate()
-    for lab in (origin, origin + 3_000_000_000, sent, sent + 60_000_000_000):
-        time, bound = estimate.at(np.array([tick(lab)]))
-        assert abs(int(time[0]) - lab) <= int(bound[0]) + 1000  # a tick is 1000 ns
+def test_lines_of_the_heater_loop_are_received_dropped_or_lost():
+    followed = Followed()
+    followed.begin(gen.TelemetryStart(1, 0))
+    for number in (0, 1, 5):
+        followed.take(gen.Telemetry(number, 1000 * number, 3, 300_000, 0, 0, gen.State.SAFE, gen.HeaterMode.OFF))
+    assert (followed.received, followed.lost_blocks, followed.dropped) == (3, 3, 3)
+    assert [line.ticks for line in followed.lines] == [0, 1000, 5000]
 
 
-def test_a_new_epoch_forgets_the_clock_and_keeps_the_exchanges():
-    clock = TickClock(ppm=100.0)
-    clock.new_epoch(1, 1_000_000)
-    clock.add(TimeExchange(1, 0, 5, 6, 1000))
-    clock.new_epoch(2, 1_000_000)
-    assert clock.estimate() is None
-    assert len(clock.exchanges) == 1
+# ---------------------------------------------------------------------- interlocks
+
+RULES = st.builds(
+    gen.Interlock, kind=st.sampled_from([gen.InterlockKind.ABOVE, gen.InterlockKind.BELOW, gen.InterlockKind.STEP]),
+    input=st.integers(0, 7), threshold=st.integers(1, 32767), window=st.integers(1, 32), passes=st.integers(1, 255),
+)  # fmt: skip
+
+
+@settings(max_examples=50, deadline=None)
+@given(rules=st.lists(st.one_of(st.just(OFF), RULES), min_size=4, max_size=4), mask=st.integers(0, 255),
+       level=st.integers(0, 255))  # fmt: skip
+def test_the_board_and_the_host_have_one_checksum_of_the_interlocks(rules, mask, level):
+    core = Stepped(eeprom())
+    core.hello()
+    wanted = Interlocks(tuple(rules), mask, level & mask)
+    for channel, command in wanted.commands():
+        core.ask(command, channel)
+    core.board.inputs = level
+    refused = core.ask(gen.Arm(core.beat().nonce, wanted.checksum ^ 1))
+    assert refused.reason in (gen.Refusal.UNPROTECTED, gen.Refusal.INTERLOCK)
+    if refused.reason is gen.Refusal.UNPROTECTED:
+        assert refused.detail == wanted.checksum
 
 
 SHEET = DataSheet(

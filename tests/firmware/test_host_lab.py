@@ -7,11 +7,12 @@ import time
 import numpy as np
 import pytest
 
+from devices.insitu_mcu import images
 from hal import Lab
-from hal.capabilities import Camera, FrameClock, Heater
+from hal.capabilities import Beam, Camera, FrameClock, Heater, Valve
 from hal.errors import CapabilityError, ConfigError, InterlockTripped
 from hal.protocols.firmware import EdgeChunk
-from hal.runtime import firmware
+from hal.runtime import config
 from hal.transport.link import parse_url
 
 pytestmark = [pytest.mark.real_clock, pytest.mark.needs_tool("cc")]
@@ -86,6 +87,77 @@ async def test_every_exposure_of_the_detector_is_stamped_on_the_boards_clock(lab
         assert np.abs(np.diff(middle - true)).max() < 3000
 
 
+PARTS = """
+schema = 1
+[links.board]
+url = "firmware:posix"
+
+[devices.beam]
+driver = "devices.insitu_mcu.outputs:McuBeam"
+link = "board"
+channel = 1
+
+[devices.heater]
+driver = "insitu_mcu"
+link = "board"
+record_inputs = [2, 3]
+{more}
+
+[devices.gas]
+driver = "devices.insitu_mcu.outputs:McuValve"
+link = "board"
+channel = 0
+"""
+
+
+class WithParts(Lab):
+    heater: Heater
+    gas: Valve
+    beam: Beam
+
+
+async def test_a_valve_and_the_beam_share_the_boards_link_and_end_safe(tmp_path):
+    file = tmp_path / "lab.toml"
+    file.write_text(PARTS.format(more=""))
+    async with WithParts.open(file) as lab:
+        page = lab.emulation.links["board"].port.page
+        await lab.gas.open()
+        await lab.beam.unblank()
+        assert page["digital"] == 0b11
+        assert await lab.gas.state.get() == "open"
+        await lab.safe_state()
+        assert page["digital"] == 0
+        assert await lab.beam.blanked.get() is True
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [("record_rate = 20000.0", "20,000 samples a second"), ("record_rate = 0.0", "not above 0")],
+)
+def test_samples_that_the_board_can_not_stream_are_refused_in_the_lab_file(tmp_path, more, why):
+    file = tmp_path / "lab.toml"
+    file.write_text(PARTS.format(more=more))
+    with pytest.raises(ConfigError, match=why):
+        config.load(file)
+
+
+async def test_a_switch_at_the_board_is_an_interlock_of_the_lab(tmp_path):
+    file = tmp_path / "lab.toml"
+    file.write_text(PARTS.format(more="") + '[[interlocks]]\nname = "door"\nkeep = "heater.switch_2 < 0.5"\n')
+    with pytest.raises(InterlockTripped, match="door"):
+        async with WithParts.open(file) as lab:
+            page = lab.emulation.links["board"].port.page
+            await lab.beam.unblank()
+            page["inputs"] = 0b100
+            try:
+                async for _ in lab.heater.temperature.watch():
+                    pass
+            finally:
+                await lab.beam.safe_state()
+                dark = page["digital"] == 0
+    assert dark
+
+
 async def test_a_board_without_power_takes_the_lab_to_its_safe_state(lab_file):
     with pytest.raises((InterlockTripped, ConnectionError)):
         async with InSitu.open(lab_file) as lab:
@@ -106,7 +178,7 @@ async def test_a_board_that_turns_out_to_lack_what_is_asked_for_is_refused(tmp_p
 
 
 async def test_where_qemu_is_missing_it_says_so_and_uses_the_host_build(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(firmware, "_missing_for_qemu", lambda: "qemu-system-arm is not installed here")
+    monkeypatch.setattr(images, "missing_for_qemu", lambda: "qemu-system-arm is not installed here")
     file = tmp_path / "lab.toml"
     file.write_text(LAB.format(board="mps2"))
     async with InSitu.open(file) as lab:

@@ -141,3 +141,10 @@ def test_the_reference_page_is_made_from_the_definition():
 def test_another_version_of_the_framing_is_noticed():
     _, _, _, sorter = sorted_out(firmware.frame(bytes((0x20, 0x81, 0, 0))))
     assert sorter.foreign == 2
+
+
+def test_counts_become_volts_and_a_converter_without_a_value_none():
+    block = gen.Samples(0, 100, 10, 0b101, 0, gen.SampleFlag(0), np.array([0, 100, -1, 32767], "<i2").tobytes())
+    (chunk,) = firmware.sample_chunks([bytes((0x10, gen.Samples.TYPE, 0, 0)) + block.pack()], 7, 0, 1e-4)
+    assert chunk.channels == (0, 2)
+    assert chunk.volts == pytest.approx(np.array([[0.0, 0.01], [np.nan, 3.2767]]), nan_ok=True)

@@ -129,7 +129,7 @@ def test_garbage_costs_nothing_but_itself(host: SocketHost) -> None:
 
 def test_ten_thousand_edges_arrive_with_exactly_the_ticks_injected(board: Qemu, host: SocketHost) -> None:
     draw = random.Random(2)
-    host.ask(CapturesStart(rising=0xF, falling=0xF, credit=CREDIT))
+    host.ask(CapturesStart(rising=0xF, falling=0xF, credit=CREDIT, go_on=0))
     ticks = board.ticks() - 2_000_000_000 // 8  # long past, so that every one differs from when it was handed over
     edges = []
     for _ in range(10_000):
@@ -151,7 +151,7 @@ def test_ten_thousand_edges_arrive_with_exactly_the_ticks_injected(board: Qemu, 
 
 
 def test_edges_without_credit_are_dropped_and_counted(board: Qemu, host: SocketHost) -> None:
-    host.ask(CapturesStart(rising=0xF, falling=0, credit=0))
+    host.ask(CapturesStart(rising=0xF, falling=0, credit=0, go_on=0))
     board.edges([(board.ticks(), 0, True)] * 1000)
     time.sleep(0.05)
     assert host.heard.edges == 0
@@ -355,7 +355,7 @@ def test_a_crash_switches_off_and_restarts(board: Qemu, host: SocketHost) -> Non
     until(lambda: board.world["boots"] == boots + 1, 10, "no restart")
     assert board.world["heater"] == 0
     assert (board.world["heater_off"] - ticks) & 0xFFFF_FFFF < TICK_RATE  # at once, not after the watchdog
-    assert host.fresh().reset_cause is ResetCause.SOFTWARE
+    assert host.fresh().reset_cause is ResetCause.CRASH
 
 
 def test_teds_survives_a_reset(board: Qemu, host: SocketHost) -> None:
@@ -383,6 +383,6 @@ def test_an_old_nonce_does_not_arm(board: Qemu, host: SocketHost) -> None:
     host.safe()
     assert host.beat is not None
     with pytest.raises(RefusedByBoard) as refused:
-        host.ask(Arm(0xDEAD_BEEF))
+        host.ask(Arm(0xDEAD_BEEF, host.interlocks.checksum))
     assert refused.value.refusal.reason is Refusal.NONCE
     assert board.world["heater"] == 0

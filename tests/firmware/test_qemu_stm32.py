@@ -63,7 +63,7 @@ def test_its_clock_runs_at_a_megahertz(host: SocketHost) -> None:
 
 def test_edges_at_its_pin_arrive_in_order(board: Qemu, host: SocketHost) -> None:
     host.fresh()
-    host.ask(CapturesStart(rising=0b1, falling=0, credit=0x7FFF_FFFF))
+    host.ask(CapturesStart(rising=0b1, falling=0, credit=0x7FFF_FFFF, go_on=0))
     before = host.ask(Time(0, 0)).sent
     for sent in range(200):
         board.qtest("set_irq_in /machine/unattached/device[0]/syscfg unnamed-gpio-in 0 1")

@@ -130,7 +130,7 @@ def test_says_who_it_is(bench: Bench) -> None:
 def capture_run() -> tuple[list[Edge], list[tuple[int, int, bool]], bytes, int]:
     bench = started()
     board, host, draw = bench.board, bench.host, random.Random(3)
-    host.ask(CapturesStart(rising=0b11, falling=0b01, credit=CREDIT))
+    host.ask(CapturesStart(rising=0b11, falling=0b01, credit=CREDIT, go_on=0))
     given = []
     level = False
     start = board.clock.now
@@ -161,7 +161,7 @@ def test_captured_edges_carry_the_tick_of_the_capture_register_and_two_runs_are_
 
 def test_an_edge_that_overtakes_the_interrupt_is_counted_as_lost(bench: Bench) -> None:
     board, host = bench.board, bench.host
-    host.ask(CapturesStart(rising=0b1, falling=0, credit=CREDIT))
+    host.ask(CapturesStart(rising=0b1, falling=0, credit=CREDIT, go_on=0))
     host.run(5000)
     board.edge(0, True)
     board.edge(0, True)  # within one slice: the first is overwritten
@@ -233,7 +233,7 @@ def test_a_dead_converter_turns_the_heater_off_within_two_passes(bench: Bench) -
     bench.at_phase(500)
     bench.board.adc.answers = False
     assert bench.off_after(bench.board.clock.now, 20 * PASS) <= 2 * PASS  # each wait for it is bounded
-    assert bench.host.until_fault(Fault.SENSOR_OPEN).state is State.FAULT
+    assert bench.host.until_fault(Fault.ADC_DEAD).state is State.FAULT
 
 
 @pytest.mark.parametrize("phase", [0, 2, 3, 4, 6, 12, 500, 999])
@@ -353,6 +353,23 @@ def test_no_byte_is_lost_at_full_speed_beside_the_control_loop(bench: Bench) -> 
     assert after.rx_bytes - before.rx_bytes > 4000
 
 
+def test_after_a_reset_it_does_not_arm_without_the_interlocks_the_host_means(bench: Bench) -> None:
+    board, host = bench.board, bench.host
+    host.ask(InterlockSet(Interlock(InterlockKind.ABOVE, 4, 3000, 0, 1)), channel=0)
+    host.arm()
+    host.beating = False
+    board.reset_by(1 << 26)
+    board.run(60_000)
+    host.hello()
+    with pytest.raises(RefusedByBoard) as refused:
+        host.arm()
+    assert refused.value.refusal.reason is Refusal.UNPROTECTED
+    assert host.status().state is State.SAFE
+    host.ask(InterlockSet(Interlock(InterlockKind.ABOVE, 4, 3000, 0, 1)), channel=0)
+    host.arm()
+    assert host.status().state is State.ARMED
+
+
 @pytest.mark.parametrize("heating", [False, True])
 def test_a_hang_is_reset_by_the_watchdog_with_everything_off(bench: Bench, heating: bool) -> None:
     board = bench.board
@@ -372,6 +389,24 @@ def test_a_hang_is_reset_by_the_watchdog_with_everything_off(bench: Bench, heati
     assert hello.reset_cause is ResetCause.WATCHDOG
     assert hello.boot != boot
     assert hello.state is State.SAFE
+
+
+def test_a_crash_switches_off_at_once_and_is_told_after_the_restart(bench: Bench) -> None:
+    board = bench.board
+    bench.heat()
+    bench.host.beating = False
+    assert board.heater > 0
+    then, boots = board.clock.now, board.boots
+    board.crash()
+    board.run_until(lambda: board.heater == 0, 1_000)
+    assert board.clock.now - then <= 100
+    board.run_until(lambda: board.boots == boots + 1, 1_000)
+    board.run(60_000)
+    hello = bench.host.hello()
+    assert (hello.reset_cause, hello.state) == (ResetCause.CRASH, State.SAFE)
+    board.software_reset()  # and only once
+    board.run(60_000)
+    assert bench.host.hello().reset_cause is ResetCause.SOFTWARE
 
 
 def test_teds_is_written_to_the_memory_and_read_after_a_reset(bench: Bench) -> None:

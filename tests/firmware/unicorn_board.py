@@ -291,6 +291,11 @@ class UnicornBoard:
         self.uc.reg_write(UC_ARM_REG_PRIMASK, 1)
         self.pc = _RAM + 0x1_F000
 
+    def crash(self) -> None:
+        """A hard fault, as after an undefined instruction: the processor goes to its handler."""
+        self.nvic.active.append(3)
+        self.pc = self.symbols["startup_crash"] & ~1
+
     def where(self) -> str:
         below = [(value, name) for name, value in self.symbols.items() if value & ~1 <= self.pc and name]
         return max(below)[1] if below else "?"

@@ -43,8 +43,8 @@ def test_on_a_ramp_the_time_bound_costs_slope_times_its_width() -> None:
     t = times(*np.arange(0, 10, 0.1))
     ramp = Channel(t, np.linspace(0.0, 99.0, 100), time_bound=50_000_000)
     got = align(at(4.5, 5.03), {"t": ramp})["t"]
-    # Uniform +-0.5 K: 95 % lie within 0.95 x 0.5 K, and sigma is half of that.
-    assert got.sigma == pytest.approx(0.5 / np.sqrt(3) * np.sqrt(1 - 0.1376 - 0.1743), rel=1e-3)
+    # Uniform +-0.5 K, shared by neighbours: 68.27 % lie within 0.6827 x 0.5 K.
+    assert got.sigma == pytest.approx(0.6827 * 0.5, rel=1e-3)
 
 
 def test_the_uncertainty_of_a_frames_own_time_costs_slope_times_sigma() -> None:

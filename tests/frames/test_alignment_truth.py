@@ -69,12 +69,14 @@ class Instrument:
     kind: Kind = "linear"
     exposure: float = 0.9e-3
     rate: float = 1000.0  # frames/s
+    aperture: float = 0.0  # s, averaged within the answer's interval
+    resolution: float = 0.0
 
     def read(self, rng: np.random.Generator) -> Channel:
         n = int((LASTS + 1.0) / self.period)
         asked = np.arange(n) * self.period - 0.5 + rng.uniform(0.0, 0.002, n)
-        replied = asked + 0.004 + 0.008 * rng.random(n)
-        at = asked + (replied - asked) * rng.random(n)
+        replied = asked + 0.004 + 0.008 * rng.random(n) + self.aperture
+        at = asked + self.aperture / 2 + (replied - asked - self.aperture) * rng.random(n)
         noise = rng.standard_normal(n)
         if self.refresh and not self.jitter:
             pace = self.refresh * (1.0 + rng.uniform(-0.03, 0.03))
@@ -84,9 +86,13 @@ class Instrument:
             noise = rng.standard_normal(int(np.ptp(tick)) + 1)[(tick - tick[0]).astype(np.int64)]
         elif self.refresh:
             at = at - rng.random(n) * self.refresh
-        clean = self.truth(at)
+        part = (np.arange(20) + 0.5) / 20 - 0.5
+        clean = self.truth(at[:, None] + part * self.aperture).mean(1) if self.aperture else self.truth(at)
         value = clean * (1.0 + self.relative * noise) + self.noise * noise
         sigma = np.abs(value) * self.relative + self.noise
+        if self.resolution:
+            value = np.rint(value / self.resolution) * self.resolution
+            sigma = np.hypot(sigma, self.resolution / np.sqrt(12.0))
         first = asked - self.refresh
         return Channel(
             ORIGIN + np.rint((first + replied) * 0.5e9).astype(np.int64),
@@ -96,6 +102,7 @@ class Instrument:
             self.kind,
             polled=self.kind == "step",
             max_gap_s=1.0,
+            aperture_s=self.aperture,
         )
 
 
@@ -113,6 +120,11 @@ INSTRUMENTS = {
     "gas flow, cache 10 Hz": Instrument(gas, noise=0.05, refresh=0.1),
     "pressure, 5 %": Instrument(vacuum, relative=0.05),
     "pressure, 10 %, cache 10 Hz": Instrument(vacuum, relative=0.10, refresh=0.1),
+    "gas flow, polled 2 Hz": Instrument(gas, noise=0.3, period=0.5),
+    "gas flow, fast converter": Instrument(gas, noise=0.3, period=0.01),
+    "gas flow, fast, 50 ms exposures": Instrument(gas, noise=0.3, period=0.01, exposure=0.05, rate=20.0),
+    "temperature, integrating 0.2 s": Instrument(heating, noise=0.1, period=0.25, aperture=0.2),
+    "temperature, in steps of 0.2 K": Instrument(heating, noise=0.1, resolution=0.2),
 }
 
 
@@ -160,7 +172,8 @@ def film(seed: int, rate: float, exposure: float, latency: float = 2e-4) -> Film
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    coverage: float  # fraction of frames with truth within two sigma
+    within: float  # fraction of frames with truth within one sigma
+    coverage: float  # and within two
     ratio: float  # median sigma / RMS error
     scale: float  # RMS of sigma / RMS of error
     resolvable_but_invalid: int
@@ -182,6 +195,7 @@ def score(instrument: Instrument, seed: int) -> Score:
     sigma = got.sigma[ok].astype(np.float64)
     rms = float(np.sqrt(np.mean(error**2)))
     return Score(
+        float(np.mean(error <= sigma)),
         float(np.mean(error <= 2 * sigma)),
         float(np.median(sigma)) / rms,
         float(np.sqrt(np.mean(sigma**2))) / rms,
@@ -196,7 +210,9 @@ def test_two_sigma_hold_the_truth_in_about_95_percent_of_frames_and_are_not_wide
     scores = [score(INSTRUMENTS[name], seed) for seed in SEEDS]
     assert all(s.wrong_index == 0 and s.miscounted == 0 for s in scores)
     assert all(s.resolvable_but_invalid == 0 for s in scores)
-    assert 0.93 <= np.mean([s.coverage for s in scores]) <= 0.98
+    # Ages taken as common though they are independent: then sigma is wide, which nothing in the data tells.
+    assert 0.66 <= np.mean([s.within for s in scores]) <= (0.80 if name.endswith("random") else 0.75)
+    assert 0.94 <= np.mean([s.coverage for s in scores]) <= (0.985 if name.endswith("random") else 0.98)
     assert all(s.ratio <= 1.5 for s in scores)
     # The transients rule both RMS values, so this is what says that sigma is right where things change.
     assert 0.6 <= np.median([s.scale for s in scores]) <= 2.5
@@ -220,12 +236,13 @@ def test_two_sigma_cover_the_truth_in_every_regime_of_a_run() -> None:
 
 
 if __name__ == "__main__":
-    print(f"{'channel':30s}  2 sigma (min..max over seeds)    median sigma/RMS   RMS sigma/RMS   invalid")
+    print(f"{'channel':32s}1 sigma  2 sigma (min..max over seeds)    median sigma/RMS   RMS sigma/RMS   invalid")
     for title, made in INSTRUMENTS.items():
         all_of = [score(made, seed) for seed in SEEDS]
         cover = [100 * s.coverage for s in all_of]
+        within = 100 * np.mean([s.within for s in all_of])
         print(
-            f"{title:30s}  {np.mean(cover):5.1f} % ({min(cover):5.1f}..{max(cover):5.1f})"
+            f"{title:32s}{within:5.1f} %  {np.mean(cover):5.1f} % ({min(cover):5.1f}..{max(cover):5.1f})"
             f"{np.mean([s.ratio for s in all_of]):20.3f}{np.median([s.scale for s in all_of]):16.2f}"
             f"{sum(s.resolvable_but_invalid for s in all_of):10d}"
         )

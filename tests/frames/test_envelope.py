@@ -176,3 +176,31 @@ def test_memory_stays_bounded_and_old_ticks_stay_known() -> None:
     assert got.valid.all()
     assert np.abs(got.time - true).max() < 100_000
     assert (np.abs(got.time - true) <= got.bound).all()
+
+
+def test_one_way_the_tight_bound_is_the_bound() -> None:
+    _, ticks, arrivals = stream(11, lasts=5.0)
+    got = EnvelopeClock.fit(ticks, arrivals, latency=LATENCY).to_lab(ticks, arrivals)
+    assert np.array_equal(got.tight, got.bound)
+
+
+def test_health_says_why_a_clock_cannot_be_used_yet_and_ages_without_frames() -> None:
+    _, ticks, arrivals = stream(12, lasts=20.0, ppm=12.0, bursts=0)
+    clock = EnvelopeClock(latency=LATENCY, name="merlin")
+    nothing = clock.health(ORIGIN)
+    assert not nothing.usable
+    assert nothing.reason.startswith("merlin: no frame has arrived yet")
+    clock.add(ticks[:5], arrivals[:5])
+    few = clock.health(int(arrivals[4]))
+    assert not few.usable
+    assert "too few prompt frames" in few.reason
+    assert few.bound > 1_000_000_000
+    clock.add(ticks[5:], arrivals[5:])
+    fresh, stale = clock.health(int(arrivals[-1])), clock.health(int(arrivals[-1]) + 3_600_000_000_000)
+    assert fresh.usable
+    assert fresh.rate_ppm == pytest.approx(-12.0, abs=0.3)
+    assert fresh.bound < 100_000
+    assert fresh.residual < 300_000
+    assert stale.age == pytest.approx(3600.0)
+    assert stale.bound > 100 * fresh.bound
+    assert stale.sigma > fresh.sigma

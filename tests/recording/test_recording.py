@@ -13,7 +13,9 @@ import h5py
 import numpy as np
 import pytest
 
+from hal.clock.exchange import Exchange
 from hal.errors import RecordError
+from hal.protocols.firmware import EdgeChunk, SampleChunk
 from hal.recording import (
     Aligned,
     CameraPlan,
@@ -29,7 +31,7 @@ from hal.recording import (
     open_run,
 )
 from hal.recording.export import export
-from hal.recording.layout import UNKNOWN_TIME
+from hal.recording.layout import UNKNOWN_TIME, ClockPlan, StreamPlan
 
 START = 1_780_000_000_000_000_000  # ns
 FRAMES = 500
@@ -82,8 +84,12 @@ def plan(**changes: object) -> RunPlan:
                 1000.0,
                 aligned=ALIGNED,
                 columns=[Column("beam_current", "float32", "pA", "beam current")],
+                frame_clock=("board", 0),
             )
         ],
+        "clocks": [ClockPlan("board", 1e6, 100.0), ClockPlan("silent", 32768.0, 20.0, 24)],
+        "pulses": ["board", "silent"],
+        "streams": [StreamPlan("board", (0, 3), 1e-4, rate=1000.0), StreamPlan("silent", (1,), 1.0)],
     }
     return RunPlan(**(facts | changes))  # type: ignore[arg-type]
 
@@ -124,6 +130,13 @@ def record(path: Path) -> None:
         writer.append_signal("valve.state", ["open", "closed"], start[[0, 9]])
         writer.append_signal("valve.open", [True, None], start[[0, 9]], quality=["good", "bad"])
         writer.append_signal("adc.voltage", np.sin(k), start, ticks=k * 16)
+        writer.ticks.append_exchanges("board", [Exchange(1, START, 50, 52, START + 2000)])
+        edges = EdgeChunk(1, k * 1000, np.zeros(FRAMES, "u1"), np.ones(FRAMES, bool), k, np.arange(1), 0, 0, START)
+        writer.ticks.append_pulses("board", edges)
+        none = np.zeros(1, np.int64)
+        counts = np.stack([k, -k], axis=1).astype("i2")
+        samples = SampleChunk(1, (0, 3), 1000, k * 1000, counts, none, none, np.zeros(1, "u1"), START, 1e-4)
+        writer.ticks.append_samples("board", samples)
         writer.append_event(START, "setpoint", "heater", "to 400 °C", '{"to": 400.0}')
         writer.append_event(START + 1, "trip", "gauge", "ä" * 700, json.dumps({"long": "y" * 9000}))
         temperature = Aligned(20 + k / 10, np.full(FRAMES, 0.1), k != 7)
@@ -231,6 +244,21 @@ def test_a_signal_s_overlong_text_is_kept_whole_among_the_events(tmp_path: Path)
     with open_run(path) as run:
         assert run.signals["valve.state"].value.tolist() == ["open", "µ" * 64]
         assert run.events[1].text == "µ" * 100
+
+
+def test_h5py_alone_finds_raw_ticks_with_their_meaning(path: Path) -> None:
+    with h5py.File(path) as file:
+        clock = file["entry/clocks/board"]
+        assert (clock["frequency"][()], clock["frequency"].attrs["units"]) == (1e6, "1/s")
+        assert clock["received"][:].tolist() == [START + 2000]
+        assert clock["received"].attrs["units"] == "ns"
+        assert file["entry/pulses/board/ticks"][-1] == (FRAMES - 1) * 1000
+        stream = file["entry/streams/board"]
+        assert stream["samples/counts"][7].tolist() == [7, -7]
+        assert stream["blocks/first_tick"][:].tolist() == [0]
+        assert (stream.attrs["scale"], stream.attrs["unit"]) == (1e-4, "V")
+        camera = file["entry/cameras/camera"]
+        assert (camera["frame_clock"].asstr()[()], camera["frame_input"][()]) == ("board", 0)
 
 
 def test_a_name_that_is_not_there_says_which_are(run: Recording) -> None:

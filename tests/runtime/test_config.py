@@ -38,6 +38,10 @@ def with_heater(more: str = "", head: str = "schema = 1") -> str:
     return f'{head}\n[devices.heater]\ndriver = "toy:ToyHeater"\n{more}'
 
 
+def with_camera(more: str) -> str:
+    return with_heater(f"[devices.board]\ndriver = 'insitu_mcu'\n[devices.eye]\ndriver = 'merlin'\n{more}")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -141,6 +145,33 @@ def with_heater(more: str = "", head: str = "schema = 1") -> str:
         (
             with_heater("[holder]\nname = 'c'\nheater = 'heater'\nlimit.temperature = '..1 degC'"),
             r"holder\.limit: .* is no device's name \(did you mean 'limits'\?\)",
+        ),
+        (
+            with_heater("frame_clock = 'heater'"),
+            r"devices\.heater\.frame_clock: belongs to a camera, and a heater is none",
+        ),
+        (
+            with_camera("frame_clock = 'bord'"),
+            r"devices\.eye\.frame_clock: 'bord' is no device here \(did you mean 'board'",
+        ),
+        (
+            with_camera("frame_clock = 'heater'"),
+            r"devices\.eye\.frame_clock: heater \(heater\) is no FrameClock; board can stamp pulses",
+        ),
+        (
+            with_camera("frame_input = 1"),
+            r"devices\.eye\.frame_input: of which device\? write frame_clock = \"device\" too",
+        ),
+        (
+            with_camera("frame_clock = 'board'\nframe_input = -1"),
+            r"devices\.eye\.frame_input: .*greater than or equal to 0",
+        ),
+        (
+            with_camera(
+                "frame_clock = 'board'\nframe_input = 2\n"
+                "[devices.other]\ndriver = 'merlin'\nframe_clock = 'board'\nframe_input = 2"
+            ),
+            r"devices\.other\.frame_input: input 2 of board is that of eye; give each camera its own",
         ),
         (with_heater("[holder]\nname = 'c'\nheater = ['heater']"), r"holder\.heater: \['heater'\] is no device's name"),
         (

@@ -16,6 +16,8 @@ import aiomqtt
 import pytest
 
 from hal.capabilities import Thermometer
+from hal.clock.exchange import Exchange
+from hal.clock.exchange_clock import ExchangeClock
 from hal.errors import ConfigError, NoReply
 from hal.instrument.address import ReadOnly, Soft
 from hal.model.context import Context
@@ -23,6 +25,7 @@ from hal.model.device import Device
 from hal.model.reading import Answer, Noise, Quality
 from hal.model.signal import Kind, SignalR, SignalRW
 from hal.telemetry import broker as module
+from hal.telemetry import publisher as publishing
 from hal.telemetry import sender, topics
 from hal.telemetry.broker import EmbeddedBroker
 from hal.telemetry.publisher import Publisher, _watches_sockets
@@ -243,6 +246,30 @@ async def test_events_arrive_in_order_and_a_trip_stays_until_acknowledged(stage,
             context.tripped = None
             await ear.hear(lambda topic, content: topic == topics.trip_topic("em3") and not content["tripped"])
             await until(lambda: telemetry.counts.events == number + 2)
+
+
+@pytest.mark.real_clock
+@both
+async def test_clocks_tell_how_well_they_are_known_and_who_comes_later_finds_it(stage, mosquitto, thread, monkeypatch):
+    monkeypatch.setattr(publishing, "CLOCKS", 0.1)
+    clock = ExchangeClock(frequency=1e6, ppm=100.0, name="board")
+    topic = topics.clock_topic("em3", "board")
+    telemetry = publisher(stage, mosquitto, thread=thread, clocks=lambda: {"board": clock})
+    async with telemetry, listening(mosquitto, topic) as ear:
+        first = topics.decode_clock((await ear.hear(lambda *_: True)).payload)
+        assert not first.usable
+        assert first.offset is None
+        now = stage.context.timebase.now()
+        clock.add(Exchange(7, now - 2_000_000, 5_000_000, 5_000_010, now))  # the board has run for 5 s
+        await ear.hear(lambda topic, content: content["exchanges"] == 1)
+        async with listening(mosquitto, topic) as latecomer:
+            message = await latecomer.hear(lambda *_: True)
+        state = topics.decode_clock(message.payload)
+        assert message.retain
+        assert state.session == telemetry.session
+        assert state.offset == pytest.approx(now - 5_000_000_000, abs=3_000_000)
+        assert state.bound >= 990_000
+        assert 0 <= state.age < 60
 
 
 @pytest.mark.real_clock

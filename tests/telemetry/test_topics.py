@@ -1,5 +1,6 @@
 """What goes over MQTT, as pure functions: topics, payloads, and that they are always valid JSON."""
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -10,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hal.capabilities import Thermometer
+from hal.clock.exchange_clock import ExchangeClock
+from hal.clock.health import ClockHealth
 from hal.clock.timebase import Anchor
 from hal.errors import ConfigError, ProtocolError
 from hal.instrument.address import Soft
@@ -185,10 +188,37 @@ def test_the_payloads_of_the_reference_are_what_the_functions_take():
     found = [
         json.loads(line) for line in reference.read_text(encoding="utf-8").splitlines() if line.startswith('{"schema"')
     ]
-    reading, failed, description, state, trip, event = (json.dumps(payload) for payload in found)
+    reading, failed, description, state, trip, clock, event = (json.dumps(payload) for payload in found)
     assert topics.decode_reading(reading).value == 21.5
     assert topics.decode_reading(failed).quality is Quality.BAD
     assert topics.decode_description(description).limits == (-196.0, 600.0)
     assert topics.decode_state(state).online
     assert topics.decode_trip(trip).tripped
+    assert topics.decode_clock(clock).offset == 1763999955031273104
     assert topics.decode_event(event)[1] == 17
+
+
+known = st.floats(allow_nan=False, allow_infinity=False)
+healths = st.builds(
+    ClockHealth, usable=st.booleans(), reason=st.text(st.characters(codec="utf-8")), age=known,
+    offset=st.integers(-(2**63), 2**63), rate_ppm=known, bound=st.integers(0, 2**63), sigma=known, residual=known,
+    epoch=st.integers(0, 1000), exchanges=st.integers(0, 2**53),
+)  # fmt: skip
+
+
+@given(healths)
+def test_the_state_of_a_clock_survives_the_way_there_and_back(health):
+    state = topics.clock_state("board", health, "5e55", TIME)
+    payload = topics.encode_clock(state)
+    assert isinstance(strict(payload)["offset"], str)  # JavaScript would round it
+    assert topics.decode_clock(payload) == state
+    assert all(getattr(state, f.name) == getattr(health, f.name) for f in dataclasses.fields(health))
+
+
+def test_what_is_not_known_of_a_clock_is_null():
+    never = ExchangeClock(frequency=1e6, ppm=100.0, name="board").health(TIME)
+    found = strict(topics.encode_clock(topics.clock_state("board", never, "5e55", TIME)))
+    assert topics.clock_topic("em3", "board") == "insitu-meta/em3/clocks/board"
+    assert not found["usable"]
+    assert "board" in found["reason"]
+    assert [found[name] for name in ("offset", "rate_ppm", "bound", "sigma", "residual", "age", "epoch")] == [None] * 7

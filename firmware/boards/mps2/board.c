@@ -47,7 +47,7 @@ static uint8_t why_reset(bool power_on)
     if (startup_record.watchdog != 0u) {
         return RESET_CAUSE_WATCHDOG;
     }
-    return startup_record.vector != 0u ? RESET_CAUSE_SOFTWARE : RESET_CAUSE_PIN;
+    return startup_record.vector != 0u ? RESET_CAUSE_CRASH : RESET_CAUSE_PIN;
 }
 
 void board_start(void)

@@ -12,7 +12,7 @@ static volatile enum { PULSE_NONE, PULSE_WAITING, PULSE_HIGH } pulse;
 
 int16_t board_adc(uint8_t channel)
 {
-    return channel < WORLD_ADC_CHANNELS ? (int16_t)WORLD->adc[channel] : (int16_t)0;
+    return channel < WORLD_ADC_CHANNELS ? (int16_t)WORLD->adc[channel] : (int16_t)-1;
 }
 
 void board_heater(uint16_t value)

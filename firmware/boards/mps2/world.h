@@ -1,4 +1,4 @@
-/* The world beside an emulated board: a page of memory that the emulator's owner maps too. hal/runtime and the tests
+/* The world beside an emulated board: a page of memory that the emulator's owner maps too. devices/insitu_mcu and the tests
  * mirror the offsets; all words are little-endian and 32 bits wide.
  *
  * The board has no analogue inputs of its own. Its pseudo-static RAM is given to QEMU as a shared file, and this page

@@ -52,9 +52,9 @@ void world_outputs_off(void)
 
 int16_t board_adc(uint8_t channel)
 {
-    uint32_t counts = channel < WORLD_ADC_CHANNELS ? page->adc[channel] : 0u;
-    uint32_t full = board_facts()->adc_full_counts;
-    return (int16_t)(counts < full ? counts : full);
+    int32_t counts = channel < WORLD_ADC_CHANNELS ? (int32_t)page->adc[channel] : -1;
+    int32_t full = board_facts()->adc_full_counts;
+    return (int16_t)(counts < 0 ? -1 : counts < full ? counts : full);
 }
 
 void board_heater(uint16_t value)

@@ -42,12 +42,14 @@ uint32_t board_ticks(void)
 static uint8_t why_reset(void)
 {
     uint32_t flags = RCC_CSR;
+    bool crashed = startup_record.vector != 0u;
+    startup_record.vector = 0;
     RCC_CSR = flags | (1u << 24);
     if ((flags & (3u << 29)) != 0u) {
         return RESET_CAUSE_WATCHDOG;
     }
     if ((flags & (1u << 28)) != 0u) {
-        return RESET_CAUSE_SOFTWARE;
+        return crashed ? RESET_CAUSE_CRASH : RESET_CAUSE_SOFTWARE;
     }
     if ((flags & ((1u << 25) | (1u << 27))) != 0u) {
         return RESET_CAUSE_POWER;

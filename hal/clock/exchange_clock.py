@@ -1,0 +1,298 @@
+"""A clock that answers questions about its time: a microcontroller's, a detector's, an instrument's.
+
+Every exchange says that the tick of reception fell after the question was sent, and that of sending before the answer
+was here. `span.py` and `tube.py` make of many such limits an estimate and two bounds; this is the clock around them:
+epochs, roll-overs, and what to answer if nothing is known. Derivations: `docs/explanation/clocks.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ClockError
+from .exchange import Exchange, Exchanges
+from .health import ClockHealth
+from .lab_times import LabTimes
+from .span import Span
+from .unwrap import Counter, Linker, Reading
+
+Int64 = NDArray[np.int64]
+Float64 = NDArray[np.float64]
+
+LATE = 10.0
+"""s: nothing arrives later after its tick; a larger difference means another epoch or a corrupted tick."""
+EARLY = 1e6
+"""ns by which a tick may lie after its arrival beyond the bound: an arrival is often stamped a little early."""
+SPANS = 256
+"""Epochs kept; the oldest are forgotten."""
+RUN = 8
+"""Exchanges in a row that are worth taking in at once."""
+MOST = 4e18
+"""ns, bounds beyond which are not told apart."""
+PIECE = 1 << 15
+"""Ticks mapped at a time, so that they stay in the processor's cache."""
+
+
+class ExchangeClock:
+    """Two-way clock model, online (`add`) and offline (`fit`) alike; ticks become lab time with `to_lab`.
+
+    frequency    ticks per second, nominal
+    ppm          the datasheet's limit on the rate error; the hard bound rests on it
+    bits         of the counter, 16 to 64; ticks are taken modulo 2^bits
+    delay_out    s, calibrated smallest delay from the host's stamp to the device's; 0 if it was not measured
+    delay_back   s, the same from the device's stamp to the host's
+    delay_sigma  s, standard uncertainty of half their difference
+
+    Without calibration the estimate lies midway between what the quickest messages of either way allow: how unequal
+    the two ways are can't be seen, and both bounds include it. No exchange, no lab time: ticks are then invalid.
+    The result does not depend on how exchanges were cut into calls nor on when it was asked for.
+    """
+
+    def __init__(
+        self,
+        *,
+        frequency: float,
+        ppm: float,
+        bits: int = 64,
+        name: str = "clock",
+        delay_out: float = 0.0,
+        delay_back: float = 0.0,
+        delay_sigma: float = 0.0,
+    ) -> None:
+        """Raises `ClockError` for a declaration that can't be."""
+        if not (0 < frequency < np.inf and 0 < ppm <= 1e5 and 16 <= bits <= 64):
+            raise ClockError(
+                f"{name}: frequency {frequency} Hz, {ppm} ppm, {bits} bits; declare a frequency above 0, at most "
+                "100,000 ppm and 16 to 64 bits"
+            )
+        if not (0 <= delay_out < np.inf and 0 <= delay_back < np.inf and 0 <= delay_sigma < np.inf):
+            raise ClockError(f"{name}: a delay or its uncertainty is negative or not finite; calibrate it again")
+        self.frequency, self.ppm, self.bits, self.name = frequency, ppm, bits, name
+        self.delay_out, self.delay_back, self.delay_sigma = delay_out, delay_back, delay_sigma
+        self._counter = Counter(frequency, ppm * 1e-6, bits)
+        self._linker = Linker(self._counter)
+        self._spans: list[Span] = []
+        self._forgotten = 0
+        self._whole = False
+
+    @classmethod
+    def fit(
+        cls,
+        exchanges: Sequence[Exchange] | Exchanges,
+        *,
+        frequency: float,
+        ppm: float,
+        bits: int = 64,
+        name: str = "clock",
+        delay_out: float = 0.0,
+        delay_back: float = 0.0,
+        delay_sigma: float = 0.0,
+    ) -> ExchangeClock:
+        """The clock of a whole run: every tick is mapped by what came before it and after it.
+
+        `add` and `add_one_way` may follow; all is kept, so memory grows with it.
+        """
+        clock = cls(
+            frequency=frequency, ppm=ppm, bits=bits, name=name,
+            delay_out=delay_out, delay_back=delay_back, delay_sigma=delay_sigma,
+        )  # fmt: skip
+        clock._whole = True
+        clock._add_many(Exchanges.of(exchanges))
+        return clock
+
+    # ------------------------------------------------------------------ what comes in
+
+    def add(self, exchange: Exchange) -> None:
+        """Take in an exchange, in order of reception. Never raises for what is in it: a corrupted one is left out."""
+        begins, readings, forget = self._linker.add(exchange)
+        if begins:
+            self._spans.append(
+                Span(
+                    readings[0],
+                    frequency=self.frequency,
+                    rho=self.ppm * 1e-6,
+                    delays=(self.delay_out * 1e9, self.delay_back * 1e9),
+                    whole=self._whole,
+                )
+            )
+            if len(self._spans) > SPANS:
+                del self._spans[0]
+                self._forgotten += 1
+        if forget:
+            self._spans[-1].forget_last()
+        for reading in readings:
+            self._spans[-1].add(reading)
+
+    def add_one_way(self, ticks: Int64, arrivals: Int64, boot: int | None = None) -> None:
+        """Take in ticks (int64, shape (n,)) and when they arrived (lab time, ns): nothing arrives before its tick.
+
+        They sharpen what exchanges tell; those that come before an epoch's first exchange tell nothing. Online they
+        are given in order of arrival, and before exchanges that were received later.
+        """
+        c, a = self._pairs(ticks, arrivals)
+        for number, span in enumerate(self._spans):
+            if boot is not None and span.boot != boot:
+                continue
+            here = a >= span.first.exchange.sent
+            if number + 1 < len(self._spans):
+                here &= a < self._spans[number + 1].first.exchange.sent
+            if here.any():
+                span.add_one_way(self._counts(span, c[here], span.near_streamed(a[here])), a[here])
+
+    # ------------------------------------------------------------------ what is asked
+
+    def to_lab(self, ticks: Int64, arrivals: Int64 | None = None, boot: int | None = None) -> LabTimes:
+        """Lab time of raw ticks (int64, shape (n,)).
+
+        With their arrivals (lab time, ns) each tick is mapped by the epoch it can belong to, and in the latest turn
+        of the counter before its arrival; one that can't have arrived when it did is invalid. Without, by the newest
+        epoch and in the turn next to its newest exchange. `boot`: only epochs of that boot are thought of.
+        """
+        spans = [(k, s) for k, s in enumerate(self._spans) if boot is None or s.boot == boot]
+        if arrivals is None:
+            c = np.asarray(ticks, np.int64)
+            answer = _Answer(c.size)
+            for k, span in spans[-1:]:
+                near = np.full(c.size, float(span.last.sent))
+                self._map(answer, np.arange(c.size), k, self._counts(span, c, near, before=0.5))
+            return answer.times()
+        c, a = self._pairs(ticks, arrivals)
+        answer, late = _Answer(c.size), np.full(c.size, np.inf)
+        for k, span in spans:
+            begin, end = self._life(k)
+            here = np.flatnonzero((a >= begin) & (a <= end + LATE * 1e9))
+            if not here.size:
+                continue
+            one = _Answer(here.size)
+            self._map(one, np.arange(here.size), k, self._counts(span, c[here], span.near(a[here])))
+            after = (a[here] - one.time).astype(np.float64)
+            good = (after >= -one.bound - EARLY) & (after <= LATE * 1e9 + one.bound) & (np.abs(after) < late[here])
+            good &= (one.time >= begin - one.bound) & (one.time <= end + one.bound)
+            late[here[good]] = np.abs(after[good])
+            answer.take(one, here, good)
+        return answer.times()
+
+    @property
+    def running(self) -> bool:
+        """An exchange was made, so that ticks have a lab time."""
+        return bool(self._spans)
+
+    @property
+    def rejected(self) -> int:
+        """Exchanges left out, because their ticks contradict the others or themselves."""
+        return self._linker.rejected
+
+    def health(self, now: int) -> ClockHealth:
+        """The clock's state at lab time `now` (ns). Never raises."""
+        if not self._spans:
+            reason = f"{self.name}: no exchange yet, so its ticks have no lab time; is it connected?"
+            return ClockHealth(False, reason, np.inf, 0, 0.0, 0, np.inf, np.inf, -1, 0)
+        span = self._spans[-1]
+        count = np.rint(span.near(np.array([now], np.int64))).astype(np.int64)
+        answer = _Answer(1)
+        self._map(answer, np.zeros(1, np.int64), len(self._spans) - 1, count)
+        raw = self._counter.ahead(span.first.exchange.ticks_received, 0)
+        reason = ""
+        if self._linker.waiting:
+            reason = f"{self.name}: its last answers don't follow the earlier ones; it seems to have started anew, wait"
+        elif span.widened > 1:
+            reason = (
+                f"{self.name}: its rate is off by more than the {self.ppm:g} ppm it is declared with, so the bound "
+                "does not hold; correct the ppm"
+            )
+        return ClockHealth(
+            usable=not reason,
+            reason=reason,
+            age=(now - span.last.exchange.received) * 1e-9,
+            offset=int(answer.time[0]) - round((raw + int(count[0])) * 1e9 / self.frequency),
+            rate_ppm=span.model().table.rates[1] * 1e6,
+            bound=int(answer.bound[0]),
+            sigma=float(answer.sigma[0]),
+            residual=span.residual(),
+            epoch=self._forgotten + len(self._spans) - 1,
+            exchanges=span.total,
+        )
+
+    # ------------------------------------------------------------------ private
+
+    def _add_many(self, e: Exchanges) -> None:
+        """`add` for each; runs that follow without a break go in at once."""
+        follows, step, took = self._counter.steps(e)
+        breaks = np.append(np.flatnonzero(~follows), len(e) - 1)
+        i = 0
+        while i < len(e):
+            exchange = e.one(i)
+            self.add(exchange)
+            end = int(breaks[np.searchsorted(breaks, i)])  # the last one of the run
+            if end - i < RUN or not self._linker.follows(exchange):
+                i += 1
+                continue
+            span = self._spans[-1]
+            ahead = span.last.sent + np.cumsum(step[i:end] + took[i:end]) - took[i]
+            sent = ahead + took[i + 1 : end + 1]
+            newest = [Reading(e.one(i + 1 + k), int(ahead[k]), int(sent[k])) for k in range(end - i - 3, end - i)]
+            part = slice(i + 1, end + 1)
+            span.add_many(e.sent[part], e.received[part], ahead, sent, newest[-1])
+            self._linker.resume(newest)
+            i = end + 1
+
+    def _pairs(self, ticks: Int64, arrivals: Int64) -> tuple[Int64, Int64]:
+        c, a = np.asarray(ticks, np.int64), np.asarray(arrivals, np.int64)
+        if c.ndim != 1 or a.shape not in (c.shape, ()):
+            raise ClockError(f"{self.name}: {c.size} ticks came with {a.size} arrivals; give one arrival per tick")
+        return c, np.broadcast_to(a, c.shape)
+
+    def _counts(self, span: Span, ticks: Int64, near: Float64, before: float = 0.9) -> Int64:
+        """Counts since the epoch's first reading, of all turns the latest not beyond `near` + (1 - before) turns."""
+        first = span.first.exchange.ticks_received
+        ahead = self._counter.nearest(ticks, first)
+        if self.bits > 62:
+            return ahead
+        turn = 1 << self.bits
+        turns = np.floor((near - ahead) / turn + (1.0 - before))
+        return np.asarray(ahead + turns.astype(np.int64) * turn)
+
+    def _life(self, k: int) -> tuple[float, float]:
+        """Lab times between which ticks may belong to the k-th epoch."""
+        begin = float(self._spans[k - 1].last.exchange.sent) if k else -np.inf
+        return begin, float(self._spans[k + 1].first.exchange.received) if k + 1 < len(self._spans) else np.inf
+
+    def _map(self, answer: _Answer, at: Int64, k: int, counts: Int64) -> None:
+        span, scale = self._spans[k], 1e9 / self.frequency
+        for i in range(0, at.size, PIECE):
+            c, where = counts[i : i + PIECE], at[i : i + PIECE]
+            x = np.asarray(c * scale, np.float64)
+            theta, hard_low, hard_up, low, up = span.at(x)
+            whole = np.rint(x)
+            rest = np.rint(theta + (x - whole))
+            answer.time[where] = span.first.exchange.sent + whole.astype(np.int64) + rest.astype(np.int64)
+            # The event fell anywhere within its tick; and the estimate was rounded.
+            wide = scale / 2 + 1.0
+            hard = np.minimum(np.maximum(hard_up - theta, theta - hard_low) + wide, MOST)
+            tight = np.maximum(np.maximum(up - theta, theta - low), 0.0) + wide
+            answer.bound[where] = np.ceil(hard)
+            answer.tight[where] = np.ceil(np.minimum(tight + 3e9 * self.delay_sigma, hard))
+            # Anywhere in the band alike: a rectangular distribution.
+            answer.sigma[where] = np.hypot(tight / np.sqrt(3.0), 1e9 * self.delay_sigma)
+            answer.epoch[where] = self._forgotten + k
+
+
+class _Answer:
+    """LabTimes being made: all invalid at first."""
+
+    def __init__(self, n: int) -> None:
+        self.time, self.bound, self.tight = (np.zeros(n, np.int64) for _ in range(3))
+        self.sigma, self.epoch = np.full(n, np.inf), np.full(n, -1, np.int32)
+
+    def take(self, other: _Answer, at: Int64, good: NDArray[np.bool_]) -> None:
+        for mine, theirs in zip(self._columns(), other._columns(), strict=True):
+            mine[at[good]] = theirs[good]
+
+    def times(self) -> LabTimes:
+        return LabTimes(self.time, self.bound, self.tight, self.sigma, self.epoch >= 0, self.epoch)
+
+    def _columns(self) -> tuple[NDArray[np.generic], ...]:
+        return self.time, self.bound, self.tight, self.sigma, self.epoch

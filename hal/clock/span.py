@@ -1,0 +1,235 @@
+"""One epoch of a clock that answers questions: limits from its exchanges, as they come or all at once."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .bounds import above, below
+from .suspects import doubtful, impossible
+from .table import Places, Table
+from .tube import Carried, Tube, tube
+from .unwrap import Reading
+from .windows import Limits
+
+Int64 = NDArray[np.int64]
+Float64 = NDArray[np.float64]
+
+STEP = 256
+"""Exchanges by which the live stretch moves on, ..."""
+LIVE = 512
+"""... and its length when it has: older ones are condensed into a table, and go on to count by what they still say."""
+MEMORY = 1 << 16
+"""Nodes kept of what was condensed; beyond it the older half loses every second one."""
+SECOND = 1e9
+"""One-way arrivals: the earliest of so many ns of device time is kept."""
+STREAM = 4096
+"""Of them at most so many while live; beyond, the older half loses every second one."""
+
+
+class Span:
+    """x is nominal device time since the epoch's first reading, ns; y lab time since its question, less x."""
+
+    __slots__ = (
+        "_calibrated", "_carried", "_columns", "_count", "_dirty", "_model", "_old", "_open", "_rho", "_scale",
+        "_stream", "_whole", "boot", "first", "last", "total", "widened",
+    )  # fmt: skip
+
+    def __init__(
+        self, first: Reading, *, frequency: float, rho: float, delays: tuple[float, float], whole: bool = False
+    ) -> None:
+        self.first = self.last = first
+        self.boot = first.exchange.boot
+        self._scale, self._rho, self._calibrated, self._whole = 1e9 / frequency, rho, delays, whole
+        self._columns = np.zeros((6, 64))  # x and y lower, x and y upper, lab mid, count at sending
+        self._count = self.total = 0
+        self.widened = 1.0
+        """By how much the rate's limit had to be widened for all exchanges to be possible."""
+        self._stream: dict[int, tuple[float, float]] = {}
+        self._open: int = -1
+        self._carried: Carried | None = None
+        self._old: Table | None = None
+        self._model: Tube | None = None
+        self._dirty = True
+
+    # ------------------------------------------------------------------ what comes in
+
+    def add(self, reading: Reading) -> None:
+        """Take in an exchange that was found to be of this epoch."""
+        if self._count == self._columns.shape[1]:
+            self._columns = np.concatenate([self._columns, np.zeros_like(self._columns)], axis=1)
+        e, half = reading.exchange, self._scale / 2
+        x, z = reading.received * self._scale, reading.sent * self._scale
+        begin = self.first.exchange.sent
+        self._columns[:, self._count] = (
+            x, e.sent - begin - x - half, z, e.received - begin - z + half,
+            (e.sent + e.received) / 2 - begin, (reading.received + reading.sent) / 2,
+        )  # fmt: skip
+        self._count += 1
+        self.total += 1
+        self.last = reading
+        self._dirty = True
+        if not self._whole and self._count >= LIVE + STEP:
+            self._condense()
+
+    def add_many(self, sent: Int64, received: Int64, count_received: Int64, count_sent: Int64, last: Reading) -> None:
+        """The same for many that follow one another, when the whole run is kept; `last` is the last of them."""
+        n = self._count + sent.size
+        if n > self._columns.shape[1]:
+            self._columns = np.concatenate([self._columns, np.zeros((6, n))], axis=1)
+        begin, half = self.first.exchange.sent, self._scale / 2
+        x, z, a, b = count_received * self._scale, count_sent * self._scale, sent - begin, received - begin
+        self._columns[:, self._count : n] = (
+            x, a - x - half, z, b - z + half, (a + b) / 2, (count_received + count_sent) / 2
+        )  # fmt: skip
+        self._count, self.total, self.last, self._dirty = n, self.total + sent.size, last, True
+
+    def forget_last(self) -> None:
+        """The last one was corrupted, as the next one shows."""
+        if self._count > 1:
+            self._count -= 1
+            self.total -= 1
+            self._dirty = True
+
+    def add_one_way(self, counts: Int64, arrivals: Int64) -> None:
+        """Take in counts (since the first reading) that arrived at lab time (ns)."""
+        x = counts * self._scale
+        y = (arrivals - self.first.exchange.sent) - x + self._scale / 2
+        seconds = np.floor(x / SECOND).astype(np.int64)
+        order = np.lexsort((y, seconds))
+        firsts = order[np.flatnonzero(np.diff(seconds[order], prepend=seconds[order[:1]] - 1))]
+        for i in firsts.tolist():
+            second, kept = int(seconds[i]), self._stream.get(int(seconds[i]))
+            if kept is None or y[i] < kept[1]:
+                self._stream[second] = (float(x[i]), float(y[i]))
+                self._dirty |= self._whole or second < self._open
+        # A second counts when it is over, so that how blocks were cut changes nothing.
+        if x.size and int(seconds.max()) > self._open:
+            self._open, self._dirty = int(seconds.max()), True
+        if len(self._stream) > STREAM and not self._whole:
+            older = sorted(self._stream)[: STREAM // 2]
+            for second in older[::2]:
+                del self._stream[second]
+
+    # ------------------------------------------------------------------ what is asked
+
+    def near(self, arrivals: Int64) -> Float64:
+        """What the device counted at lab times, nearly."""
+        live = self.model().table
+        tables = [live] if self._old is None else [self._old, live]
+        x = np.concatenate([t.x for t in tables])
+        lab = np.maximum.accumulate(np.concatenate([t.x + t.theta for t in tables]))
+        came = np.asarray(arrivals - self.first.exchange.sent, np.float64)
+        beyond = np.minimum(came - lab[0], 0.0) + np.maximum(came - lab[-1], 0.0)
+        return np.asarray((np.interp(came, lab, x) + beyond) / self._scale)
+
+    def near_streamed(self, arrivals: Int64) -> Float64:
+        """The same by the nearest exchange alone, without an estimate."""
+        mid, count = self._columns[4, : self._count], self._columns[5, : self._count]
+        came = np.asarray(arrivals - self.first.exchange.sent, np.float64)
+        i = np.clip(np.searchsorted(mid, came, side="right") - 1, 0, self._count - 1)
+        return np.asarray(count[i] + (came - mid[i]) / self._scale)
+
+    def at(self, x: Float64) -> Places:
+        """theta and its limits, see `Table.at`."""
+        live = self.model().table
+        if self._old is None or not x.size or float(x.min()) >= live.x[0]:
+            return live.at(x)
+        now, then = live.at(x), self._old.at(x)
+        after = x >= live.x[0]
+        return tuple(np.where(after, a, b) for a, b in zip(now, then, strict=True))  # type: ignore[return-value]
+
+    def model(self) -> Tube:
+        """Of the live stretch; made anew when something came in."""
+        if self._model is None or self._dirty:
+            self._model, self._dirty = self._fit(), False
+        return self._model
+
+    def residual(self) -> float:
+        """Median distance of the last exchanges' middles from the estimate, ns."""
+        part = slice(max(self._count - 64, 0), self._count)
+        x, lower, z, upper, *_ = self._columns[:, part]
+        middle = self.at((x + z) / 2)[0]
+        return float(np.median(np.abs((lower + upper) / 2 - middle)))
+
+    # ------------------------------------------------------------------ private
+
+    def _limits(self) -> Limits:
+        x, lower, z, upper, *_ = self._columns[:, : self._count]
+        order = np.argsort(x, kind="stable")
+        # Both limits are half a tick wide of the stamps, and the device's own time is in x and z.
+        trip = upper - lower - self._scale
+        return Limits(x[order], lower[order], z[order], upper[order], trip[order], self._scale)
+
+    def _fit(self) -> Tube:
+        limits = self._limits()
+        rho, self.widened = self._rho, 1.0
+        keep = ~impossible(limits, rho)
+        if np.count_nonzero(~keep) > max(2, 0.05 * keep.size):
+            # So many can't be corrupted: the datasheet's ppm is wrong.
+            keep[:] = True
+            self.widened = 1.5
+            while self.widened < 100 and impossible(limits, rho * self.widened).any():
+                self.widened *= 1.5
+            rho *= self.widened
+        limits = _some(limits, keep)
+        model = self._tube(limits, rho)
+        for _ in range(3):
+            shape = model.shape
+            odd = doubtful(limits.trip, limits.lower - shape(limits.xl), limits.upper - shape(limits.xu))
+            if not odd.any() or np.count_nonzero(odd) > 0.2 * odd.size:
+                break
+            limits = _some(limits, ~odd)
+            model = self._tube(limits, rho)
+        return model
+
+    def _tube(self, limits: Limits, rho: float) -> Tube:
+        out, back = self._calibrated
+        known = self._model.found if self._model is not None else None
+        return tube(self._streamed(limits, rho), rho, out=out, back=back, carried=self._carried, known=known)
+
+    def _streamed(self, limits: Limits, rho: float) -> Limits:
+        """With what came one way: upper limits only."""
+        closed = [point for second, point in self._stream.items() if self._whole or second < self._open]
+        if not closed:
+            return _sorted(limits, np.zeros(0), np.zeros(0))
+        x, y = np.array(closed).T
+        order = np.argsort(x)
+        x, y = x[order], y[order]
+        # A tick later than its arrival, or a second from anything two-way, was corrupted.
+        least = below(rho * limits.xl, limits.lower, rho * x)
+        most = above(rho * np.sort(limits.xu), limits.upper[np.argsort(limits.xu)], rho * x)
+        good = (y >= least) & (y <= most + 10e9)
+        return _sorted(limits, x[good], y[good])
+
+    def _condense(self) -> None:
+        """Put the oldest exchanges of the live stretch into the table, with what they say about the later ones."""
+        model = self.model()
+        kept = self._columns[:, STEP : self._count]
+        cut = float(kept[0].min())
+        _, hard_low, hard_up, low, up = (float(v[0]) for v in model.table.at(np.array([cut])))
+        self._carried = Carried(cut, hard_low, hard_up, low, up)
+        part = model.table.before(cut)
+        self._old = part if self._old is None else self._old.then(part)
+        if self._old.x.size > MEMORY:
+            self._old = self._old.thinned()
+        self._columns = np.concatenate([kept, np.zeros((6, 2 * STEP))], axis=1)
+        self._count = kept.shape[1]
+        self._stream = {k: point for k, point in self._stream.items() if point[0] >= cut}
+        self._dirty = True
+
+
+def _some(limits: Limits, keep: NDArray[np.bool_]) -> Limits:
+    """Of an exchange both limits or none."""
+    if keep.all():
+        return limits
+    return Limits(
+        limits.xl[keep], limits.lower[keep], limits.xu[keep], limits.upper[keep], limits.trip[keep], limits.tick
+    )
+
+
+def _sorted(limits: Limits, x: Float64, y: Float64) -> Limits:
+    """Upper limits in order, with more of them."""
+    xu, upper = np.concatenate([limits.xu, x]), np.concatenate([limits.upper, y])
+    order = np.argsort(xu, kind="stable")
+    return Limits(limits.xl, limits.lower, xu[order], upper[order], limits.trip, limits.tick)

@@ -1,0 +1,268 @@
+"""Stretches of exchanges that a straight line describes, and how well each tells the clock's rate.
+
+Delays keep their kind for a while and a crystal its rate, nobody knows for how long: what is too long shows in that
+parts of a window stay away from its line. Derivations: `docs/explanation/clocks.md`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .lines import Band, Margin
+
+Float64 = NDArray[np.float64]
+
+BLOCK = 4
+"""Exchanges in the smallest window."""
+HANDFUL = 8
+"""Of fewer a line touches so many that the rest tells nothing of the delays."""
+SAG = 0.05
+"""Share of the smallest round trip that a straight line may leave out."""
+DOUBT = 2.5
+"""The smallest of n round trips scatters; so many times that may be missing from the gap."""
+FEW = 4
+"""The fifth-lowest wait tells how densely waits lie near zero."""
+FINEST = 20.0
+"""ns; no link's waits are known finer."""
+EIGHTH = 8
+"""A part of a window stays away from its line if its lowest wait exceeds the whole's lowest by more than ..."""
+FAR_OFF = 1.0
+"""... so many times what lies between the part's lowest and its ninth-lowest."""
+NATS = 2.0
+"""Slopes that are less likely than the best by no more than exp(-2), some two sigma, are nearly as good."""
+UNEVEN = 8.0
+"""A window passes as even though its finer side may be off by so many times that side's density of waits."""
+ROOM = 8.0
+"""Slopes are possible that narrow the gap by no more than so many times the spacing of waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """A clock's offset theta (ns, lab time less nominal device time) over nominal device time x (ns), as exchanges
+    limit it: lower[i] <= theta(xl[i]), theta(xu[k]) <= upper[k]. Either x ascends."""
+
+    xl: Float64
+    lower: Float64
+    xu: Float64
+    upper: Float64
+    trip: Float64
+    """Round trips without the device's own time, ns, one per lower limit."""
+    tick: float
+    """ns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A straight line through the exchanges i to j."""
+
+    i: int
+    j: int
+    begin: float
+    end: float
+    margin: Margin
+    """The likeliest line."""
+    possible: Margin
+    """The line with the widest gap, whatever the delays did."""
+    low: float
+    """1/ns, density of the waits near zero, outward ..."""
+    up: float
+    """... and back; its inverse is how finely the margin is known."""
+    noise: float
+    """sqrt(2 S_f S_r / n), ns: by so much the smallest of n round trips exceeds the sum of the smallest delays, if
+    those wait exponentially, S_f and S_r long."""
+    trip: float
+
+    @property
+    def gap(self) -> float:
+        return self.possible.gap
+
+    @property
+    def grain(self) -> float:
+        """ns, by how much the gap of so many exchanges exceeds the smallest delays, of the order of."""
+        return FEW / self.low + FEW / self.up
+
+    @property
+    def level(self) -> float:
+        """ns, how well both sides together tell the line's height but for the smallest delays."""
+        return 1.0 / (self.low + self.up)
+
+    @property
+    def doubt(self) -> float:
+        """Of the slope. The likeliest line rests on delays that keep their kind, which `even` sees no finer than
+        UNEVEN times the finer side's waits; whatever the delays do, the slope is among the possible ones."""
+        line, slope = self.possible, self.margin.slope
+        unseen = UNEVEN * FEW / max(self.low, self.up) / self.length
+        return min(max(self.margin.doubt, unseen), max(line.high - slope, slope - line.low, self.margin.doubt))
+
+    @property
+    def length(self) -> float:
+        return max(self.end - self.begin, 1.0)
+
+    @property
+    def middle(self) -> float:
+        return (self.begin + self.end) / 2
+
+
+class Windows:
+    """Straight lines over parts of the exchanges, each fitted once."""
+
+    def __init__(self, limits: Limits, steepest: float, known: Windows | None = None) -> None:
+        """`known`: windows of the same epoch as it was before more exchanges came; what still holds is taken over."""
+        self.limits, self.steepest = limits, steepest
+        self.count = limits.xl.size
+        self.blocks = -(-self.count // BLOCK)
+        edges = np.arange(0, self.count, BLOCK)
+        # Upper limits that came one way belong to the block of exchanges they fell between.
+        self._of_upper = np.append(np.searchsorted(limits.xu, limits.xl[edges] - 1.0), limits.xu.size)
+        self._of_upper[0] = 0
+        self._evens: dict[tuple[int, int], bool] = {}
+        self._fitted: dict[tuple[int, int], Window] = {}
+        if known is not None and known._begins(limits) and known.steepest == steepest:
+            whole = known.count // BLOCK
+            self._evens = {key: even for key, even in known._evens.items() if key[1] <= whole}
+            self._fitted = {key: window for key, window in known._fitted.items() if key[1] <= whole}
+
+    def _begins(self, later: Limits) -> bool:
+        """`later` has these limits and others after them."""
+        mine, n, m = self.limits, self.count, self.limits.xu.size
+        if later.xl.size < n or later.xu.size < m or (later.xu.size > m and later.xu[m] < later.xl[n - 1]):
+            return False
+        return (
+            np.array_equal(mine.xl, later.xl[:n])
+            and np.array_equal(mine.lower, later.lower[:n])
+            and np.array_equal(mine.xu, later.xu[:m])
+            and np.array_equal(mine.upper, later.upper[:m])
+        )
+
+    def leaves(self) -> list[Window]:
+        """Windows that a straight line describes, one after the other."""
+        return self._leaves(0, self.blocks)
+
+    def _leaves(self, i: int, j: int) -> list[Window]:
+        if j - i < 2 or self.even(i, j):
+            # A quarter on either side steadies the slope.
+            margin = max(1, (j - i) // 4)
+            wide = self.even(i - margin, j + margin)
+            return [self._over(self.window(i - margin, j + margin) if wide else self.window(i, j), i, j)]
+        half = (i + j) // 2
+        parts = self._leaves(i, half) + self._leaves(half, j)
+        if self.straight(i, j):
+            whole = self.window(i, j).possible
+            if whole.doubt < _typical(parts):
+                return [self._over(replace(self.window(i, j), margin=whole), i, j)]
+        return parts
+
+    def _over(self, window: Window, i: int, j: int) -> Window:
+        """The same line, for blocks i to j only."""
+        x, end = self.limits.xl, min(j * BLOCK, self.count - 1)
+        return replace(window, begin=float(x[i * BLOCK]), end=float(x[end]))
+
+    def latest(self) -> Window:
+        """The longest window up to now that a straight line describes."""
+        size = 2
+        while size < self.blocks:
+            size *= 2
+        while size > 2 and not self.even(self.blocks - size, self.blocks):
+            size //= 2
+        best = self.window(self.blocks - size, self.blocks)
+        while size < self.blocks:
+            size *= 2
+            if not self.straight(self.blocks - size, self.blocks):
+                break
+            window = self.window(self.blocks - size, self.blocks)
+            if window.possible.doubt < best.doubt:
+                best = replace(window, margin=window.possible)
+        return best
+
+    def straight(self, i: int, j: int) -> bool:
+        """Blocks i to j leave room for a straight line, as much as any part of them leaves."""
+        i, j = max(i, 0), min(j, self.blocks)
+        w = self.window(i, j)
+        if not self._wide_enough(w):
+            return False
+        for parts in (2, 4):
+            if j - i < 2 * parts:
+                break
+            edges = [i + (j - i) * k // parts for k in range(parts + 1)]
+            least = min((self.window(a, b) for a, b in pairwise(edges)), key=lambda part: part.gap)
+            if w.gap < least.gap - least.grain:
+                return False
+        return True
+
+    def even(self, i: int, j: int) -> bool:
+        """A line through blocks i to j leaves no more out than chance may, in any part of them."""
+        i, j = max(i, 0), min(j, self.blocks)
+        if (i, j) not in self._evens:
+            w = self.window(i, j)
+            self._evens[i, j] = self._wide_enough(w) and self._even(w)
+        return self._evens[i, j]
+
+    def _wide_enough(self, w: Window) -> bool:
+        """A straight clock leaves a gap of the sum of the smallest delays, which the smallest round trip exceeds by
+        about `noise`."""
+        return w.gap >= w.trip - SAG * max(w.trip, self.limits.tick) - DOUBT * w.noise
+
+    def _even(self, w: Window) -> bool:
+        """Every part of the window comes as near to its line as the whole does, within the scatter of its own waits.
+
+        Of n exponential waits the smallest is S/n on average, and the next ones follow S/n apart: that the smallest
+        of a part exceeds that of the whole by more than FAR_OFF times the way to the EIGHTH is rarer than
+        (1 + FAR_OFF)^-EIGHTH.
+        """
+        m, line = self.limits, w.margin
+        p, q = w.i, w.j
+        r, s = (int(self._of_upper[k]) for k in (p // BLOCK, -(-q // BLOCK)))
+        out = -m.lower[p:q] + line.slope * (m.xl[p:q] - line.middle)
+        back = m.upper[r:s] - line.slope * (m.xu[r:s] - line.middle)
+        for waits in (out, back):
+            least = float(waits.min())
+            for parts in (2, 4):
+                if waits.size < 4 * parts:
+                    break
+                edges = [waits.size * k // parts for k in range(parts + 1)]
+                for a, b in pairwise(edges):
+                    part = waits[a:b]
+                    k = min(EIGHTH, part.size - 1)
+                    near = np.partition(part, (0, k))
+                    if near[0] - least > FAR_OFF * (near[k] - near[0]) * EIGHTH / k + FINEST:
+                        return False
+        return True
+
+    def window(self, i: int, j: int) -> Window:
+        """Of blocks i to j."""
+        i, j = max(i, 0), min(j, self.blocks)
+        if (i, j) not in self._fitted:
+            self._fitted[i, j] = self._fit(i, j)
+        return self._fitted[i, j]
+
+    def _fit(self, i: int, j: int) -> Window:
+        m = self.limits
+        p, q = i * BLOCK, min(j * BLOCK, self.count)
+        r, s = int(self._of_upper[i]), int(self._of_upper[j])
+        band = Band(m.xl[p:q], m.lower[p:q], m.xu[r:s], m.upper[r:s], self.steepest)
+        widest = band.best()
+        out = widest.floor + widest.slope * (m.xl[p:q] - widest.middle) - m.lower[p:q]
+        back = m.upper[r:s] - widest.slope * (m.xu[r:s] - widest.middle) - widest.ceiling
+        k, n = min(FEW, out.size - 1), min(FEW, back.size - 1)
+        out.partition((k, out.size // 2))
+        back.partition((n, back.size // 2))
+        noise = float(np.sqrt(2 * max(out[out.size // 2], 0.0) * max(back[back.size // 2], 0.0) / (q - p)))
+        low, up = max(k, 1) / max(float(out[k]), FINEST), max(n, 1) / max(float(back[n]), FINEST)
+        trip = m.trip[p:q]
+        second = min(1, trip.size - 1)
+        least = float(np.partition(trip, second)[second])
+        # Two of the points touch the line by construction: of a handful, waits tell nothing.
+        likely = band.best(low, up, NATS) if q - p >= HANDFUL else None
+        widest = band.best(1.0, 1.0, ROOM * (1.0 / low + 1.0 / up))
+        return Window(p, q, float(m.xl[p]), float(m.xl[q - 1]), likely or widest, widest, low, up, noise, least)
+
+
+def _typical(parts: list[Window]) -> float:
+    """The doubt that half the time is not exceeded."""
+    doubt, length = np.array([w.doubt for w in parts]), np.array([w.length for w in parts])
+    order = np.argsort(doubt)
+    return float(doubt[order][np.searchsorted(np.cumsum(length[order]), length.sum() / 2)])
