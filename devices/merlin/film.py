@@ -53,7 +53,7 @@ class Film:
         return Truth(series, *(np.concatenate([row[i] for row in self._truth]) for i in (1, 2, 3)))
 
     def exposed(
-        self, series: int, number: NDArray[np.int64], start: NDArray[np.float64], stop: NDArray[np.float64]
+        self, series: int, number: NDArray[np.int64], start: NDArray[Any], stop: NDArray[Any]
     ) -> NDArray[np.bool_]:
         """Exposures were made (seconds lived); returns which of them are sent."""
         sent = self._rng.random(len(number)) >= self.drop

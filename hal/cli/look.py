@@ -195,11 +195,12 @@ def work_devices(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(rows, indent=2))
     else:
-        for row in rows:
-            print(
-                f"{row['driver']:<18}{row['instrument']:<34}{'/'.join(row['wires']):<16}"
-                f"{', '.join(row['capabilities']):<24}{row['verified']}"
-            )
+        cells = [
+            (row["driver"], row["instrument"], "/".join(row["wires"]), ", ".join(row["capabilities"])) for row in rows
+        ]
+        widths = [max(map(len, column)) + 2 for column in zip(*cells, strict=True)]
+        for row, four in zip(rows, cells, strict=True):
+            print("".join(f"{cell:<{width}}" for cell, width in zip(four, widths, strict=True)) + row["verified"])
     return 0
 
 

@@ -1,0 +1,1 @@
+"""Alicat mass flow controllers (MC series and kin) with firmware 9v00 or newer."""

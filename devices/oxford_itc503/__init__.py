@@ -1,0 +1,1 @@
+"""Oxford Instruments ITC503 temperature controller (text commands, ISOBUS)."""
