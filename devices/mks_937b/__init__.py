@@ -1,0 +1,1 @@
+"""The MKS 937B vacuum gauge controller."""

@@ -1,0 +1,100 @@
+"""Pfeiffer digital gauge on RS-485: total pressure; several share one line, each with an address."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hal.capabilities import Gauge
+from hal.errors import ConfigError, Refused, WrongInstrument
+from hal.instrument.address import Calls
+from hal.instrument.instrument import Instrument
+from hal.model.reading import Answer, Noise, Quality, Sample
+from hal.model.signal import Kind, SignalR
+from hal.protocols.framing import Lines
+from hal.transport.link import SerialSettings
+from hal.transport.session import Exchange
+
+from . import codec
+from .codec import Telegram
+
+
+class PfeifferTelegram(Instrument):
+    """One gauge: `unit` is its address, 1 to 255 (none: 1). The driver sets nothing in it.
+
+    Its error is asked after every pressure; with an error there is no value. What a gauge says at the
+    ends of its range is unverified: a pressure of 0 is taken for none.
+    """
+
+    model = "CPT/RPT/PPT/HPT/MPT"
+    vendor = "Pfeiffer Vacuum"
+    provides = (Gauge,)
+    wires = ("serial", "tcp")
+    line = SerialSettings(9600)  # 8N1 (unverified: as the makers' gauges are delivered)
+    timeout = 0.5
+    emulator = "devices.pfeiffer_telegram.emulator:PfeifferTelegramEmulator"
+    verified = (
+        "the open driver pfeiffer-vacuum-protocol 1.0, read and run against the emulator; "
+        "unverified: no manual was read, noise and rate, what it says out of range"
+    )
+
+    pressure = SignalR(
+        float, "Pa", at=Calls("read_pressure"), kind=Kind.HINTED, poll=0.2,
+        max_age=0.1,  # unverified
+        noise=Noise(relative=0.01),  # unverified
+    )  # fmt: skip
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        address = 1 if self.unit is None else self.unit
+        if not (isinstance(address, int) and 1 <= address <= 255):
+            raise ConfigError(f"{self.name}: unit = {self.unit!r} is no address; give 1 to 255")
+        self._address = address
+
+    @classmethod
+    def framing(cls, scheme: str) -> Lines:
+        return codec.framing()
+
+    async def identify(self) -> str:
+        kind = (await self._fetch(codec.NAME))[0].strip()
+        try:
+            await self._fetch(codec.PRESSURE)
+        except Refused:
+            raise WrongInstrument(
+                self.name, f"expected a gauge, found {kind!r}, which has no pressure; check `unit` and `link`"
+            ) from None
+        firmware = (await self._fetch(codec.FIRMWARE))[0].strip()
+        return f"Pfeiffer {codec.GAUGES.get(kind, kind)}, firmware {firmware}"
+
+    async def make_safe(self) -> None:
+        """A gauge has nothing to make safe."""
+
+    async def read_pressure(self) -> Answer:
+        """The pressure, with what its error says of it."""
+        data, exchange = await self._fetch(codec.PRESSURE)
+        try:
+            pressure = codec.decode_pressure(data)
+        except ValueError as error:
+            raise self.protocol_error(exchange.reply, f"a pressure ({error})") from None
+        error_code, _ = await self._fetch(codec.ERROR)
+        sample = Sample(pressure)
+        if error_code != codec.NO_ERROR:
+            sample = Sample(None, Quality.BAD, f"{error_code}: {codec.FAULTS.get(error_code, 'see its manual')}")
+        elif pressure == 0.0:
+            sample = Sample(None, Quality.BAD, "it says 0, which no gauge can see; is it below its range?")
+        return Answer(sample, exchange.sent, exchange.received)
+
+    async def _fetch(self, parameter: int) -> tuple[str, Exchange]:
+        question = Telegram(self._address, codec.READ, parameter, codec.QUESTION)
+
+        def matches(message: bytes) -> bool:
+            try:
+                said = Telegram.decode(message)
+            except ValueError:
+                return False
+            return (said.address, said.action, said.parameter) == (self._address, codec.CONTROL, parameter)
+
+        exchange = await self.ask(question.encode(), matches=matches)
+        data = Telegram.decode(exchange.reply).data
+        if data in codec.REFUSALS:
+            raise Refused(self.name, f"parameter {parameter} was refused ({data}): {codec.REFUSALS[data]}")
+        return data, exchange

@@ -1,0 +1,76 @@
+"""An emulated Pfeiffer gauge on RS-485: silent to damaged telegrams and to other addresses."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from hal.protocols.framing import Lines
+
+from . import codec
+from .codec import Telegram
+
+SAMPLING = 0.05  # s between two measurements, unverified
+
+
+class PfeifferTelegramEmulator:
+    """One gauge. Settings: see `__init__`."""
+
+    def __init__(
+        self,
+        world: Any,
+        *,
+        unit: int | str | None = None,
+        channel: int | str | None = None,
+        sees: str = "pressure",
+        kind: str = "    A5",
+        noise: float = 0.01,
+        seed: int = 1,
+    ) -> None:
+        """`sees`: what of the world it measures. `kind`: as parameter 349 says. `noise`: relative, one sigma."""
+        self.reply_delay = 0.005
+        self.world, self.sees, self.noise = world, sees, noise
+        self.address = int(unit) if unit is not None else 1
+        self.error = codec.NO_ERROR
+        self.values = {codec.FIRMWARE: "010500", codec.NAME: kind}
+        self.settings = {codec.VACUUM_SETPOINT: "000", codec.CORRECTION: "000100"}
+        self._random = random.Random(f"{seed} {self.address}")
+        self._age = 0.0
+        self._measure()
+
+    def framing(self, scheme: str) -> Lines:
+        return codec.framing()
+
+    def respond(self, message: bytes) -> bytes | None:
+        try:
+            said = Telegram.decode(message)
+        except ValueError:
+            return None
+        if said.address != self.address:
+            return None
+        data = self._read(said) if said.action == codec.READ else self._set(said)
+        return Telegram(self.address, codec.CONTROL, said.parameter, data).encode()
+
+    def advance(self, dt: float) -> None:
+        self._age += dt
+        if self._age >= SAMPLING - 1e-9:
+            self._measure()
+
+    def _measure(self) -> None:
+        self._age = 0.0
+        self.measured = getattr(self.world, self.sees) * (1 + self._random.gauss(0.0, self.noise))
+
+    def _known(self) -> dict[int, str]:
+        shown = codec.encode_pressure(self.measured * int(self.settings[codec.CORRECTION]) / 100)
+        return self.values | self.settings | {codec.PRESSURE: shown, codec.ERROR: self.error}
+
+    def _read(self, said: Telegram) -> str:
+        return self._known().get(said.parameter, "NO_DEF") if said.data == codec.QUESTION else "_LOGIC"
+
+    def _set(self, said: Telegram) -> str:
+        if said.parameter not in self.settings:
+            return "_LOGIC" if said.parameter in self._known() else "NO_DEF"
+        if not said.data.isdecimal() or len(said.data) != len(self.settings[said.parameter]):
+            return "_RANGE"
+        self.settings[said.parameter] = said.data
+        return said.data

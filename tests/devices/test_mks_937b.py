@@ -1,0 +1,169 @@
+"""The MKS 937B: messages of its manual, units that change, and words that are no pressure."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from devices.mks_937b import codec
+from devices.mks_937b.codec import Pressure, Reply, Request
+from devices.mks_937b.driver import Mks937b
+from devices.mks_937b.emulator import Mks937bEmulator
+from devices.physics import World
+from hal.capabilities import Gauge
+from hal.errors import ConfigError, NoReply, ProtocolError, Refused, WrongInstrument
+from hal.instrument.bench import Bench
+from hal.instrument.serving import PtyPort
+from hal.model.capabilities import lacking
+from hal.model.context import Context
+from hal.model.reading import Quality
+from hal.testing import wired
+from hal.transport.serial import SerialLink
+from hal.transport.session import Session
+
+
+def talk(emulator: Mks937bEmulator, said: bytes) -> bytes:
+    framing = emulator.framing("serial")
+    replies = (emulator.respond(message) for message in framing.feed(said))
+    return b"".join(framing.encode(reply) for reply in replies if reply is not None)
+
+
+@pytest.fixture
+def far():
+    return Mks937bEmulator(World(pressure=101325 / 760), noise=0.0)
+
+
+@pytest.fixture
+async def bench():
+    async with wired(Mks937b, name="gauge") as (gauge, wire):
+        yield gauge, wire
+
+
+def test_the_manuals_examples():
+    """Section 9.1, page 86."""
+    assert codec.framing().encode(Request(3, "PR", 1).encode()) == b"@003PR1?;FF"
+    assert codec.decode_pressure(Reply.decode(b"@003ACK7.602E+2").data) == Pressure(760.2)
+    assert codec.encode_pressure(760.2) == "7.602E+2"
+    assert Request.decode(b"@001BR!19200") == Request(1, "BR", None, "19200")
+
+
+@given(st.floats(1e-12, 1e6))
+def test_pressures_survive_the_wire_to_four_digits(pressure):
+    assert codec.decode_pressure(codec.encode_pressure(pressure)).value == pytest.approx(pressure, rel=5.1e-4)
+
+
+@given(st.binary(max_size=60))
+def test_no_bytes_whatever_upset_the_controller(noise):
+    talk(Mks937bEmulator(World()), noise + b";FF@253" + noise + b";FF")
+
+
+@pytest.mark.parametrize(
+    ("said", "answered"),
+    [
+        # what pymeasure 0.16 sends
+        (b"@253PR1?;FF", b"@253ACK1.000E+0;FF"), (b"@253PR2?;FF", b"@253ACKNOGAUGE;FF"),
+        (b"@253U!mBAR;FF", b"@253ACKmBAR;FF"), (b"@253T1?;FF", b"@253ACKG;FF"), (b"@253T2?;FF", b"@253NAK152;FF"),
+        (b"@253CP1!OFF;FF@253PR1?;FF@253T1?;FF", b"@253ACKOFF;FF@253ACKOFF;FF@253ACKO;FF"),
+        (b"@253SP1!0.02;FF@253SP1?;FF", b"@253ACK2.000E-2;FF@253ACK2.000E-2;FF"),
+        (b"@253EN1!SET;FF@253SS1?;FF", b"@253ACKSET;FF@253ACKSET;FF"), (b"@253SN?;FF", b"@253ACK1234567890;FF"),
+        # what PyExpLabSys sends, and what strangers do
+        (b"@254PR1?;FF", b"@253ACK1.000E+0;FF"), (b"@253pr1?;FF", b"@253ACK1.000E+0;FF"), (b"@001PR1?;FF", b""),
+        (b"rubbish@253PR1?;FF", b"@253ACK1.000E+0;FF"), (b"@253XYZ?;FF", b"@253NAK160;FF"),
+        (b"@253PR7?;FF", b"@253NAK160;FF"), (b"@253PR1!5;FF", b"@253NAK175;FF"), (b"@253U!BAR;FF", b"@253NAK169;FF"),
+        (b"@253BR!19200;FF", b"@253ACK19200;FF"),
+    ],
+)  # fmt: skip
+def test_it_answers_open_drivers_and_refuses_by_code(far, said, answered):
+    assert talk(far, said) == answered
+
+
+@pytest.mark.real_clock
+async def test_two_gauges_over_a_serial_line():
+    world = World(pressure=50.0)
+    port = await PtyPort(Bench(world).wire([Mks937bEmulator(world)], "serial")).open()
+    context = Context()
+    link = SerialLink(port.path, Mks937b.line)
+    session = Session(link, Mks937b.framing("serial"), timebase=context.timebase, gate=context.gate, timeout=0.5)
+    cell, column = (Mks937b(session, f"g{n}", channel=n, context=context) for n in (1, 3))
+    try:
+        await cell.connect()
+        await column.connect()
+        assert await cell.pressure.get() > 1.0
+        assert await column.pressure.get() < 1e-3
+    finally:
+        await cell.disconnect()
+        await column.disconnect()
+        await port.close()
+
+
+def test_it_is_a_gauge():
+    assert lacking(Mks937b, Gauge) == []
+
+
+@pytest.mark.parametrize("shown", list(codec.UNITS))
+async def test_pascals_come_whatever_unit_is_shown(shown):
+    async with wired(Mks937b, world=World(pressure=100.0), shown=shown, noise=0.0) as (gauge, wire):
+        pressure = await gauge.pressure.get()
+        assert pressure == pytest.approx(wire.emulator._measured[0], rel=1e-3)
+        assert gauge.identity == "MKS 937B, 1234567890"
+
+
+async def test_a_unit_changed_at_the_panel_costs_one_reading_and_no_factor(bench):
+    gauge, wire = bench
+    before = await gauge.pressure.get()
+    wire.emulator.shown = "PASCAL"
+    with pytest.raises(ProtocolError, match=r"gauge: the unit was changed from TORR to PASCAL"):
+        await gauge.pressure.get()
+    assert await gauge.pressure.get() == pytest.approx(before, rel=0.1)
+
+
+@pytest.mark.parametrize("word", ["PROT_OFF", "ATM", "WAIT", "MISCONN", "HI_SOMETHING", ">1.1E3"])
+async def test_a_word_is_no_value_and_says_why(bench, word):
+    gauge, wire = bench
+    wire.emulator.words[1] = word
+    reading = await gauge.pressure.read()
+    assert (reading.value, reading.quality) == (None, Quality.BAD)
+    assert reading.reason == codec.WORDS.get(word, f"the controller says {word}")
+
+
+async def test_below_its_range_it_is_no_more_than_that(bench):
+    gauge, wire = bench
+    wire.emulator.words[1] = "LO<E-11"
+    reading = await gauge.pressure.read()
+    assert reading.quality is Quality.UNCERTAIN
+    assert reading.value == pytest.approx(1e-11 * 101325 / 760)
+    assert reading.uncertainty == reading.value
+
+
+async def test_a_refusal_is_told_with_its_code(bench):
+    gauge, wire = bench
+    wire.emulator._answer = lambda request: codec.UNKNOWN
+    with pytest.raises(Refused, match=r"gauge: PR was refused \(NAK160\): it does not know that command"):
+        await gauge.pressure.get()
+
+
+async def test_the_driver_sets_nothing(bench):
+    gauge, wire = bench
+    await gauge.safe_state()
+    await gauge.pressure.get()
+    await asyncio.sleep(1)
+    assert not any(b"!" in message for message in wire.sent)
+
+
+async def test_another_model_or_address_is_found_out():
+    with pytest.raises(WrongInstrument, match="expected a 937B, found '946'"):
+        async with wired(Mks937b, model="946"):
+            pass
+    with pytest.raises(NoReply):
+        async with wired(Mks937b, emulator=Mks937bEmulator(World(), unit=12)):
+            pass
+
+
+@pytest.mark.parametrize("settings", [{"channel": 7}, {"channel": "A"}, {"unit": 254}, {"unit": "A"}])
+async def test_a_wrong_place_is_a_mistake_in_the_lab_file(settings):
+    with pytest.raises(ConfigError):
+        async with wired(Mks937b, emulator=Mks937bEmulator(World()), **settings):
+            pass
