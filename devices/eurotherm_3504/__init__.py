@@ -1,1 +1,1 @@
-"""Eurotherm 3504 and 3508 temperature controllers (Modbus)."""
+"""Eurotherm 3504, 3508 and 3216 temperature controllers (Modbus)."""

@@ -1,12 +1,15 @@
-"""The 3504's parameters: register numbers, decimals and meanings, shared by driver and emulator.
+"""The parameters of 3504 and 3216: register numbers, decimals and meanings, shared by driver and emulator.
 
 Sources: M = Eurotherm 3216 manual HA028651 and 2000 series communications handbook HA026230, whose
 numbers the 3500's first loop shares; D = open drivers that need exactly this: `eurotherm3500` of
 MinimalModbus (35, 78, 85, 273, 289), the EDM suite's 3504 driver at 19200 baud (1 to 4, 273). What
 neither says is marked unverified: check it on the instrument before relying on it.
 
+The 3216's own are from HA028651, section 15.5 (Modbus addresses), and from open drivers: `Eurotherm3200`
+on MinimalModbus (float writes, 276, 531), `QModBus` (199, 273).
+
 The instrument must be configured for degC, with the setpoint rate in units per minute (its default;
-per second or per hour can be chosen and can't be seen on this wire).
+per second or per hour can be chosen, and only the 3216 tells).
 """
 
 from __future__ import annotations
@@ -51,9 +54,20 @@ IDENTIFIER = 122  # M: digits of the model in hexadecimal; 0x3504 unverified for
 MANUAL = 273  # D: 0 automatic, 1 manual
 PV_AGAIN = 289  # D
 
+# Of the 3216 only.
+BAND, INTEGRAL, DERIVATIVE = 6, 8, 9  # M: of the loop, display units and s
+DEVIATION = 39  # D: temperature less setpoint
+MODE = 199  # M: 0 operating, 1 standby (outputs off), 2 being configured; D differs: 2 standby
+LOCAL = 276  # M, D: 0 own setpoints, 1 the remote one in 26
+RATE_UNIT = 531  # D: 0 per minute, 1 per hour, 2 per second
+SECONDS = (60.0, 3600.0, 1.0)
+"""Of the unit of time of the setpoint rate, by number."""
+
 RATE_STEP = 0.1  # K/min: resolution of 35 on the display and as an integer (D)
 RATE_MIN, RATE_MAX = 0.1, 9999.9  # K/min, 0 = off; HA027988 setpoint parameters, unverified
+RATE_MAX_3216 = 3000.0  # K/min; HA028651 setpoint parameters, unverified
 CYCLE = 0.110  # s: control cycle, in which readings are refreshed (HA027988 technical specification)
+CYCLE_3216 = 0.250  # s, unverified (HA028651 technical specification)
 
 PARAMETERS = (
     Parameter(PV, "pv"),
@@ -75,6 +89,19 @@ PARAMETERS = (
     Parameter(IDENTIFIER, "identifier", 0),
     Parameter(MANUAL, "manual", 0, 0, 1),
     Parameter(PV_AGAIN, "pv"),
+)
+
+_NOT_3216 = (RATE_DISABLE, OUTPUT_AGAIN, PV_AGAIN, RATE)
+PARAMETERS_3216 = (
+    *(parameter for parameter in PARAMETERS if parameter.number not in _NOT_3216),
+    Parameter(RATE, "rate", 1, 0.0, RATE_MAX_3216),
+    Parameter(BAND, "band", 1, 0.1, 999.9),
+    Parameter(INTEGRAL, "integral", 0, 0, 9999),
+    Parameter(DERIVATIVE, "derivative", 0, 0, 9999),
+    Parameter(DEVIATION, "deviation"),
+    Parameter(MODE, "mode", 0, 0, 2),
+    Parameter(LOCAL, "local", 0, 0, 1),
+    Parameter(RATE_UNIT, "rate_unit", 0, 0, 2),
 )
 
 STATUS_BITS = {  # D, of the 2000 and 3200 series' register 75; unverified for the 3500

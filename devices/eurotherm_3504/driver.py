@@ -1,4 +1,4 @@
-"""Eurotherm 3504 (or 3508): heats the specimen by its own loop and its own setpoint ramp."""
+"""Eurotherm 3504, 3508 and 3216: heat the specimen by their own loop and their own setpoint ramp."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Eurotherm3504(Instrument):
     async def identify(self) -> str:
         try:
             found = codec.model(await self._word(codec.IDENTIFIER))
-            # Only the 3500 has these; a 2000 or 3200 keeps its rate and mode elsewhere (MinimalModbus).
+            # Only the 3500 has both (MinimalModbus); a 3200 has no 78.
             await self._word(codec.RATE_DISABLE)
             await self._word(codec.MANUAL)
         except Refused as error:
@@ -126,7 +126,7 @@ class Eurotherm3504(Instrument):
         if await self.manual.get() or abs(await self.working_setpoint.get() - here) > self.NEAR:
             await self._begin_here(here)
         await self.ramp_rate.put(rate)
-        await self._set_word(codec.RATE_DISABLE, 0)
+        await self._let_ramp()
         await self._set_word(codec.MANUAL, 0)
         await self.setpoint.put(to)
         async for _ in self.until(self.working_setpoint, lambda now: abs(now - to) < 0.05):
@@ -137,11 +137,20 @@ class Eurotherm3504(Instrument):
     async def _begin_here(self, here: float) -> None:
         """Let the working setpoint step to the temperature, so that a ramp neither jumps nor lags."""
         start = min(max(here, self.setpoint.limits.low), self.setpoint.limits.high)
-        await self._set_word(codec.RATE_DISABLE, 1)
+        # Not the other way round: it would step to wherever it was going.
         await self.setpoint.put(start)
+        await self._let_step()
         await self._until_seen(
             self.working_setpoint, lambda now: abs(now - start) < 0.05, "the working setpoint does not follow"
         )
+
+    async def _let_step(self) -> None:
+        """Have the working setpoint follow at once."""
+        await self._set_word(codec.RATE_DISABLE, 1)
+
+    async def _let_ramp(self) -> None:
+        """Have it follow at the ramp rate."""
+        await self._set_word(codec.RATE_DISABLE, 0)
 
     async def _hold(self) -> None:
         limits = self.setpoint.limits
@@ -176,6 +185,65 @@ class Eurotherm3504(Instrument):
         exchange = await registers.command(self, modbus.write_register(registers.unit_of(self), number, word))
         if (echo := exchange.reply[-2:]) != word.to_bytes(2, "big"):
             raise Refused(self.name, f"register {number} was set to {word} and became {echo.hex()}; check its limits")
+
+
+AGE_3216 = codec.CYCLE_3216 + 0.01  # s
+
+
+class Eurotherm3216(Eurotherm3504):
+    """A 3216 (or 3208, 3204, 32h8), the smaller controller: one loop, ramped by its setpoint rate.
+
+    Its target setpoint too is kept in a memory good for 100,000 writes (HA028651).
+    """
+
+    model = "3216"
+    emulator = "devices.eurotherm_3504.emulator:Eurotherm3216Emulator"
+    verified = (
+        "register numbers by HA028651 and open drivers; never on a real 3216: "
+        "identifier, highest rate, control cycle (see codec)"
+    )
+
+    temperature = SignalR(
+        float, "degC", at=Register(codec.PV, float32=True, block=LOOP), kind=Kind.HINTED,
+        poll=0.2, max_age=AGE_3216, noise=Noise(absolute=0.5),
+    )  # fmt: skip
+    output = SignalR(float, "%", at=Register(codec.OUTPUT, float32=True, block=LOOP), poll=0.2, max_age=AGE_3216)
+    working_setpoint = SignalR(
+        float, "degC", at=Register(codec.WORKING_SETPOINT, float32=True, block=LOOP), poll=0.2, max_age=AGE_3216
+    )
+    ramp_rate = SignalRW(
+        float, "K/s",
+        at=Register(codec.RATE, scale=codec.PER_MINUTE, float32=True, step=codec.RATE_STEP, verify=True),
+        limits=(codec.RATE_MIN * codec.PER_MINUTE, codec.RATE_MAX_3216 * codec.PER_MINUTE),
+    )  # fmt: skip
+
+    async def identify(self) -> str:
+        try:
+            found = codec.model(await self._word(codec.IDENTIFIER))
+            version = await self._word(codec.VERSION)
+        except Refused as error:
+            raise WrongInstrument(
+                self.name, f"expected a {self.vendor} 3200, found something else ({error}); {_CHECK}"
+            ) from None
+        if not found.startswith("32"):
+            raise WrongInstrument(self.name, f"expected a {self.vendor} 3200, found '{found}'; {_CHECK}")
+        return f"{self.vendor} {found} V{version:04X}"
+
+    async def _ramp(self, to: float, rate: float) -> None:
+        for number, what in (
+            (codec.RATE_UNIT, "its setpoint rate is not per minute; set its ramp units to minutes"),
+            (codec.LOCAL, "its setpoint comes from elsewhere (remote); choose the local one"),
+            (codec.MODE, "it is in standby or being configured; bring it back to operation"),
+        ):
+            if value := await self._word(number):
+                raise Refused(self.name, f"{what} at its keys (parameter {number} is {value})")
+        await super()._ramp(to, rate)
+
+    async def _let_step(self) -> None:
+        await self._set_word(codec.RATE, 0)  # off
+
+    async def _let_ramp(self) -> None:
+        """The rate has been set: that is all it takes."""
 
 
 _CHECK = "check `link`, `unit` and `driver` in the lab file"

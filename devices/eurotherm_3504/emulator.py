@@ -1,4 +1,4 @@
-"""An emulated Eurotherm 3504 that heats the world's specimen, or the body of its holder."""
+"""Emulated Eurotherm 3504 and 3216 that heat the world's specimen, or the body of its holder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from devices.physics import BODY_FULL_POWER, FULL_POWER, World
 from hal.instrument.registers import FLOATS, Illegal, RegisterMap
@@ -41,6 +41,9 @@ LOADS = {
 class Eurotherm3504Emulator:
     """A controller that wakes up in automatic mode with its setpoint at 25 degC. `heats`: "chip" or "body"."""
 
+    parameters: ClassVar[Sequence[Parameter]] = codec.PARAMETERS
+    cycle: ClassVar[float] = codec.CYCLE
+
     def __init__(
         self,
         world: World,
@@ -57,7 +60,8 @@ class Eurotherm3504Emulator:
         self.reply_delay = reply_delay
         if heats not in LOADS:
             raise ValueError(f'heats = {heats!r}: write "chip" or "body"')
-        self._load, self._on_body = LOADS[heats], heats == "body"
+        load, self._on_body = LOADS[heats], heats == "body"
+        self._full_power, self.band, self.integral = load.full_power, load.band, load.integral
         if temperature is not None and self._on_body:
             world.body = temperature
         elif temperature is not None:
@@ -84,8 +88,8 @@ class Eurotherm3504Emulator:
 
     def advance(self, dt: float) -> None:
         self._elapsed += dt
-        while self._elapsed >= codec.CYCLE - 1e-9:
-            self._elapsed -= codec.CYCLE
+        while self._elapsed >= self.cycle - 1e-9:
+            self._elapsed -= self.cycle
             self._cycle()
 
     @property
@@ -106,6 +110,15 @@ class Eurotherm3504Emulator:
             texts.append("ramping")
         return codec.encode_status(*texts)
 
+    @property
+    def _rate_seconds(self) -> float:
+        """Of the unit of time of the setpoint rate."""
+        return codec.SECONDS[0]
+
+    @property
+    def _standby(self) -> bool:
+        return False
+
     def _measured(self) -> float:
         return self._sensed + self._random.gauss(0.0, NOISE)
 
@@ -117,18 +130,20 @@ class Eurotherm3504Emulator:
         """One control cycle: measure, move the setpoint, work out the output."""
         self.pv = self._measured()
         felt = self._sensed + self._random.gauss(0.0, LOOP_NOISE)
-        step = self.rate / 60 * codec.CYCLE
+        step = self.rate / self._rate_seconds * self.cycle
         away = self.target - self.working_setpoint
         if self.rate == 0 or self.rate_disable or abs(away) <= step:
             self.working_setpoint = self.target
         else:
             self.working_setpoint += math.copysign(step, away)
-        proportional = (self.working_setpoint - felt) * 100 / self._load.band
-        if self.manual:
+        proportional = (self.working_setpoint - felt) * 100 / self.band
+        if self._standby:
+            self.output = 0.0
+        elif self.manual:
             self.output = self.manual_output
             self._integral = self.output - proportional  # so that the way back is bumpless
         else:
-            integral = self._integral + proportional * codec.CYCLE / self._load.integral
+            integral = self._integral + (proportional * self.cycle / self.integral if self.integral else 0.0)
             wanted = proportional + integral
             self.output = min(max(wanted, 0.0), 100.0)
             if wanted == self.output:  # no wind-up while the output is at its end
@@ -137,7 +152,48 @@ class Eurotherm3504Emulator:
                 self._integral = min(max(integral, 0.0), 100.0)
             self.manual_output = self.output  # so that manual mode takes over where automatic was
         heaters = self.world.body_heaters if self._on_body else self.world.heaters
-        heaters[self] = self.output / 100 * self._load.full_power
+        heaters[self] = self.output / 100 * self._full_power
+
+
+class Eurotherm3216Emulator(Eurotherm3504Emulator):
+    """A 3216: no rate to disable, but a mode, units of the rate, and a remote setpoint to choose."""
+
+    parameters = codec.PARAMETERS_3216
+    cycle = codec.CYCLE_3216
+
+    def __init__(
+        self, world: World, *, unit: int | str | None = None, channel: int | str | None = None, seed: int = 3216,
+        temperature: float | None = None, heats: Literal["chip", "body"] = "chip", identifier: int = 0x3216,
+        reply_delay: float = 0.02,
+    ) -> None:  # fmt: skip
+        self.mode, self.local, self.rate_unit, self.derivative = 0, 0, 0, 0.0
+        super().__init__(
+            world, unit=unit, channel=channel, seed=seed, temperature=temperature, heats=heats,
+            identifier=identifier, reply_delay=reply_delay,
+        )  # fmt: skip
+
+    @property
+    def target(self) -> float:
+        return self.remote if self.local else super().target
+
+    @target.setter
+    def target(self, value: float) -> None:
+        if self.select:
+            self.sp2 = value
+        else:
+            self.sp1 = value
+
+    @property
+    def deviation(self) -> float:
+        return self.pv - self.working_setpoint
+
+    @property
+    def _rate_seconds(self) -> float:
+        return codec.SECONDS[self.rate_unit]
+
+    @property
+    def _standby(self) -> bool:
+        return self.mode != 0
 
 
 class _Parameters:
@@ -145,7 +201,7 @@ class _Parameters:
 
     def __init__(self, instrument: Eurotherm3504Emulator) -> None:
         self._instrument = instrument
-        self._known = {parameter.number: parameter for parameter in codec.PARAMETERS}
+        self._known = {parameter.number: parameter for parameter in instrument.parameters}
 
     def read(self, start: int, count: int) -> list[int]:
         if start < FLOATS:

@@ -36,6 +36,8 @@ ELSEWHERE = {
     "insitu_mcu": "its far end is the firmware (tests/devices/test_insitu_mcu.py)",
     "mcu_valve": "its far end is the firmware (tests/devices/test_insitu_mcu.py)",
     "mcu_beam": "its far end is the firmware (tests/devices/test_insitu_mcu.py)",
+    "dectris": "its commands are HTTP requests on connections of their own (tests/devices/test_dectris.py)",
+    "replay": "it needs a film (tests/devices/test_replay_camera.py)",
 }
 """Models that memory can't hold."""
 

@@ -1,0 +1,1 @@
+"""Oxford Instruments MercuryiTC temperature controller (its "SCPI" command set)."""

@@ -1,0 +1,1 @@
+"""Detectors with a home-made server: frames as they come over ZeroMQ, in a small documented form."""

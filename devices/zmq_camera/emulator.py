@@ -1,0 +1,103 @@
+"""An emulated home-made frame server: pushes frames over ZeroMQ all the time, whoever looks."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+from devices.merlin.film import Film
+from devices.merlin.scene import Scene
+from devices.physics import World
+from hal.protocols.framing import Framing, Raw
+
+from . import schema, zmtp
+
+BUFFER = 64 << 20  # bytes that wait for somebody to fetch them; beyond it frames are lost
+
+
+class ZmqCamera(Film):
+    """Settings: `fps`, `size` (pixels), `stamped` (frames carry the time), `batch` (frames in a message), `drop`,
+    `delay`, `jitter`, `every`, `late` (see `Film`), `offset` (s) and `ppm` of its clock, `seed`.
+    """
+
+    reply_delay = 0.0
+    streaming = True
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        unit: int | str | None = None,
+        channel: int | str | None = None,
+        fps: float = 100.0,
+        size: int = 64,
+        stamped: bool = True,
+        batch: int = 1,
+        drop: float = 0.0,
+        delay: float = 0.002,
+        jitter: float = 0.001,
+        every: float = 0.0,
+        late: float = 0.5,
+        offset: float = 3.7,
+        ppm: float = 20.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            np.random.default_rng(seed), drop=drop, delay=delay, jitter=jitter, every=every, late=late
+        )  # fmt: skip
+        self.size, self.stamped, self.batch = size, stamped, batch
+        self.offset, self.ppm, self.period = offset, ppm, 1 / fps
+        self._scene = Scene(world, size, self._rng)
+        self._made = 0
+        self._quiet = 0.0  # s lived
+        self._queue: deque[tuple[float, bytes]] = deque()
+        self._queued = 0
+
+    def framing(self, scheme: str) -> Framing:
+        return Raw()
+
+    def respond(self, message: bytes) -> bytes | None:
+        """It takes no commands."""
+        return None
+
+    def greet(self) -> bytes:
+        """Whoever connects is greeted as by a PUSH socket, and gets no frame before it has answered."""
+        self._quiet = self.lived + zmtp.HANDSHAKE
+        return zmtp.hello("PUSH")
+
+    def stream(self) -> list[bytes]:
+        """Everything whose time to be sent has come."""
+        if self.lived < self._quiet:
+            return []
+        out = []
+        while self._queue and self._queue[0][0] <= self.lived:
+            out.append(self._queue.popleft()[1])
+            self._queued -= len(out[-1])
+        return out
+
+    def advance(self, dt: float) -> None:
+        self.lived += dt
+        while (self._made + self.batch) * self.period <= self.lived:
+            self._expose()
+
+    def _expose(self) -> None:
+        """One message's frames, exposed for nine tenths of the period."""
+        number = self._made + np.arange(self.batch)
+        self._made += self.batch
+        start = number * self.period
+        stop = start + 0.9 * self.period
+        sent = self.exposed(0, number, start, stop)
+        if self._queued > BUFFER:
+            sent[:] = False
+        if not sent.any():
+            return
+        images = self._scene.images(int(sent.sum()), 1.0).reshape(-1, self.size, self.size)
+        pace = 1e9 * (1 + self.ppm * 1e-6)
+        time = np.rint((start[sent] + self.offset) * pace).astype(np.int64).tolist()
+        parts = schema.encode(
+            number[sent].tolist(), images, time=time if self.stamped else None, exposure=round(0.9 * self.period * 1e9)
+        )
+        data = zmtp.message(parts)
+        self._queue.append((float(self.due(stop[sent])[-1]), data))
+        self._queued += len(data)

@@ -1,0 +1,226 @@
+"""DECTRIS detectors: packed images, both streams, SIMPLON over HTTP, on real TCP wires."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from devices.dectris import packing, rest
+from devices.dectris.driver import Dectris
+from devices.dectris.emulator import Dectris as Emulator
+from devices.dectris.rest import Http
+from devices.dectris.stream import Reader, SeriesBegins, SeriesEnds, WriterV1, WriterV2
+from devices.physics import World
+from devices.zmq_camera import zmtp
+from hal.errors import Refused, WrongInstrument
+from hal.frames.chunk import FrameChunk
+from hal.transport.session import LinkState, Reconnect
+
+sys.path.insert(0, os.path.dirname(__file__))
+from streams import filmed
+
+pytest.importorskip("lz4")
+pytest.importorskip("cbor2")
+
+ABOUT = {
+    "data_collection_date": "2026-01-01T00:00:00.5Z", "x_pixels_in_detector": 7, "y_pixels_in_detector": 5,
+    "count_time": 0.001, "frame_time": 0.002, "bit_depth_image": 16, "description": "d", "detector_number": "n",
+    "nimages": 3, "ntrigger": 1, "threshold_energy": 4000.0,
+}  # fmt: skip
+
+
+def images(dtype: str, rows: int, columns: int) -> np.ndarray[Any, Any]:
+    return np.random.default_rng(rows * columns).poisson(3, (rows, columns)).astype(dtype)
+
+
+def messages(parts: list[list[bytes]]) -> list[zmtp.Message]:
+    return [zmtp.Message([memoryview(p) for p in each], 1000 + k) for k, each in enumerate(parts)]
+
+
+@pytest.mark.parametrize("how", ["none", "lz4", "lz4<", "bslz4"])
+@given(dtype=st.sampled_from(["u1", "u2", "u4"]), rows=st.integers(1, 90), columns=st.integers(1, 90))
+@settings(max_examples=25, deadline=None)
+def test_a_packed_image_unpacks_to_itself(how: str, dtype: str, rows: int, columns: int) -> None:
+    image = images(dtype, rows, columns)
+    found = packing.unpack(packing.pack(image, how), how, image.dtype, image.shape)
+    assert (found == image).all()
+    assert found.dtype == image.dtype
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (37, 41), (1, 7)])
+@pytest.mark.parametrize("dtype", ["u1", "u2", "u4"])
+def test_dectris_own_decompressor_reads_what_the_emulator_packs(dtype: str, shape: tuple[int, int]) -> None:
+    vendor = pytest.importorskip("dectris.compression")
+    image = images(dtype, *shape)
+    for how in ("lz4", "bslz4"):
+        assert vendor.decompress(packing.pack(image, how), how, elem_size=image.itemsize) == image.tobytes()
+    assert packing.unbslz4(packing.pack(image, "bslz4"), image.itemsize) == image.tobytes()
+
+
+def test_a_header_of_zeros_as_libertem_live_sends_it_is_understood() -> None:
+    image = images("u2", 64, 64)
+    packed = bytes(12) + packing.pack(image, "bslz4")[12:]
+    assert (packing.unpack(packed, "bs16-lz4<", image.dtype, (64, 64)) == image).all()
+
+
+@given(st.binary(max_size=300), st.sampled_from(["lz4", "lz4<", "bslz4", "bs16-lz4<", "<", "zstd"]))
+@settings(deadline=None)
+def test_rubbish_for_an_image_is_an_error_and_never_a_crash(data: bytes, how: str) -> None:
+    if len(data) != 128:
+        with pytest.raises(ValueError):
+            packing.unpack(data, how, np.dtype("u2"), (8, 8))
+
+
+@pytest.mark.parametrize("make", [WriterV1, WriterV2])
+@pytest.mark.parametrize("compression", ["none", "lz4", "bslz4"])
+def test_a_series_reads_back_as_it_was_written(make: Any, compression: str) -> None:
+    writer, image = make(compression, "basic"), images("u2", 5, 7)
+    sent = writer.begin(4, ABOUT)
+    sent += [writer.image(4, n, 10_000 * n, 10_000 * n + 9_000, image + n) for n in range(3)]
+    reader = Reader()
+    found = reader.take(messages([*sent, writer.end(4)]))
+    frames = FrameChunk.concatenate([part for part in found if isinstance(part, FrameChunk)])
+    assert isinstance(found[0], SeriesBegins)
+    assert found[-1] == SeriesEnds(4)
+    assert reader.broken == 0
+    assert frames.number.tolist() == [0, 1, 2]
+    assert frames.ticks.tolist() == [0, 10_000, 20_000]
+    assert frames.exposure_ns.tolist() == [9_000] * 3
+    assert (frames.images == image + np.arange(3, dtype="u2")[:, None, None]).all()
+
+
+@pytest.mark.parametrize("make", [WriterV1, WriterV2])
+def test_without_images_the_pixels_are_left_packed(make: Any) -> None:
+    writer = make("bslz4", "basic")
+    writer.begin(1, ABOUT)
+    (chunk,) = [
+        part for part in Reader(images=False).take(messages([writer.image(1, 9, 0, 5, images("u2", 5, 7))]))
+        if isinstance(part, FrameChunk)
+    ]  # fmt: skip
+    assert chunk.images.shape == (1, 0, 0)
+    assert chunk.number.tolist() == [9]
+
+
+@given(st.lists(st.lists(st.binary(max_size=40), min_size=1, max_size=4), max_size=5))
+def test_rubbish_on_the_stream_is_counted_and_never_a_frame(parts: list[list[bytes]]) -> None:
+    found = Reader().take(messages(parts))
+    assert not [part for part in found if isinstance(part, FrameChunk)]
+
+
+@given(st.lists(st.binary(max_size=600), max_size=4), st.integers(1, 50))
+def test_zeromq_messages_survive_being_cut_anywhere(parts: list[bytes], cut: int) -> None:
+    parts = parts or [b""]
+    wire, receiver = zmtp.hello("PUSH") + zmtp.message(parts) * 2, zmtp.Receiver("PULL")
+    found = []
+    for k in range(0, len(wire), cut):
+        receiver.feed(wire[k : k + cut], k)
+        found += [[bytes(p) for p in m.parts] for m in receiver.take()]
+    assert found == [parts, parts]
+
+
+@given(st.binary(max_size=200))
+def test_rubbish_over_http_is_answered_with_an_error_or_not_at_all(data: bytes) -> None:
+    emulator, framing = Emulator(World()), Http()  # type: ignore[arg-type]
+    for message in framing.feed(
+        data + b"PUT /detector/api/1.8.0/config/nimages HTTP/1.1\r\nContent-Length: 2\r\n\r\n[]"
+    ):
+        reply = emulator.respond(message)
+        assert reply is None or rest.parse_response(reply).status >= 400
+    assert json.loads(emulator.respond(rest.request("GET", "/detector/api/1.8.0/config/nimages", "h")).partition(
+        b"\r\n\r\n")[2])["value"] == 1  # type: ignore[union-attr]  # fmt: skip
+
+
+# -------------------------------------------------------------------------------------- real wires
+
+
+@pytest.mark.real_clock
+@pytest.mark.parametrize("stream", [1, 2])
+async def test_every_exposure_is_where_it_was_within_its_bound(stream: int) -> None:
+    async with filmed(Dectris, options={"stream": stream}, fps=200, drop=0.02, every=0.0, ppm=-40.0) as film:
+        camera = film.camera
+        loop, timebase = asyncio.get_running_loop(), camera.context.timebase
+        offset = timebase.now() - loop.time() * 1e9
+        for _ in range(2):
+            async with camera.filming(), asyncio.timeout(20):
+                async for frame in camera.frames():
+                    if frame.number >= 150:
+                        break
+            await camera.drain()
+        frames, truth = film.frames, film.emulator.truth()
+        bench_now, loop_now = film.emulator.lived, film.data.bench.now
+        assert frames.number.tolist() == truth.number[truth.sent].tolist()[: len(frames)]
+        assert frames.images.shape[1:] == camera.shape == (64, 64)
+        assert set(frames.series.tolist()) == {0, 1}
+        assert frames.valid.all()
+        lab = offset + (truth.middle[truth.sent][: len(frames)] - bench_now + loop_now) * 1e9
+        off = (frames.start + frames.stop) / 2 - lab
+        assert (np.abs(off) <= frames.bound).all()
+        assert await camera.dropped.get() > 0
+
+
+@pytest.mark.real_clock
+async def test_a_pulled_stream_is_noticed_and_taken_up_again() -> None:
+    async with filmed(Dectris, fps=200, drop=0.0, every=0.0, reconnect=Reconnect(10.0)) as film:
+        camera = film.camera
+        async with camera.filming(), asyncio.timeout(20):
+            async for frame in camera.frames():
+                if frame.number >= 50:
+                    break
+            film.data.unplug()
+            while camera.session.state is LinkState.OPEN:
+                await asyncio.sleep(0.01)
+            await film.data.plug()
+            before = film.frames.number[-1]
+            async for frame in camera.frames():
+                if frame.number > before + 50:
+                    break
+        assert set(film.frames.series.tolist()) == {0}
+
+
+@pytest.mark.real_clock
+async def test_the_exposure_is_set_with_the_period_and_refused_while_it_films() -> None:
+    async with filmed(Dectris, fps=100) as film:
+        await film.camera.exposure.set(0.005)
+        assert await film.camera.exposure.get() == pytest.approx(0.005, rel=1e-3)
+        assert await film.camera.frame_period.get() == pytest.approx(0.005, rel=1e-3)
+        async with film.camera.filming():
+            with pytest.raises(Refused, match="armed"):
+                await film.camera.exposure.set(0.01)
+
+
+@pytest.mark.real_clock
+async def test_a_detector_after_power_up_is_initialised() -> None:
+    async with filmed(Dectris, fps=100, initialized=False) as film:
+        assert await film.camera.state.get() == "idle"
+
+
+@pytest.mark.real_clock
+async def test_another_server_is_found_out() -> None:
+    class Other(Dectris):
+        emulator = "test_dectris:WebServer"
+
+    with pytest.raises(WrongInstrument, match="check `link`"):
+        async with filmed(Other):
+            pass
+
+
+class WebServer(Emulator):
+    """Something else that speaks HTTP."""
+
+    def respond(self, message: bytes) -> bytes | None:
+        return rest.response(404, "nothing here")
+
+
+@pytest.fixture(autouse=True)
+def _here() -> Iterator[None]:
+    sys.modules.setdefault("test_dectris", sys.modules[__name__])
+    yield
