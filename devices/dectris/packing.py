@@ -30,7 +30,7 @@ LARGEST = 1 << 30
 @cache
 def _lz4() -> ModuleType:
     try:
-        import lz4.block  # type: ignore[import-untyped]
+        import lz4.block
     except ImportError:
         raise ConfigError(
             "dectris: compressed images need the package lz4; install insitu-hal[detectors], "
@@ -44,7 +44,7 @@ def _lz4() -> ModuleType:
 def _vendor() -> Any:
     """DECTRIS's own decompressor, where somebody has built it: several times faster than numpy."""
     try:
-        from dectris.compression import decompress  # type: ignore[import-untyped]
+        from dectris.compression import decompress
     except ImportError:
         return None
     return decompress
