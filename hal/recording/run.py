@@ -304,6 +304,7 @@ class Run:
         for event in batch.events:
             data = json.dumps(event.data, default=str) if event.data else ""
             writer.append_event(event.time, event.kind, event.device, event.text, data)
+        writer.flush_if_due()  # what was measured first; what is worked out from it may take a while
         for camera, rows in self._laid(batch):
             writer.append_aligned(camera, rows.first, {p: (a.value, a.sigma, a.valid) for p, a in rows.values.items()})
         writer.flush_if_due()
