@@ -42,7 +42,7 @@ class Replay(StreamCamera):
     provides = (Camera,)
     wires = ("tcp",)
     emulator = "devices.replay.emulator:Replay"
-    verified = "MIB headers of real detectors (software 0.65.8 to 0.77), own runs"
+    verified = "MIB headers of real detectors (software 0.65.8 to 0.77)"
     options: Options
 
     exposure = SignalRW(
