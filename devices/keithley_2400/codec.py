@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from devices.keithley_scpi import Mode
+from devices.source_meter import Mode
 from hal.model.reading import Quality, Sample
 
 TERMINATOR = b"\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from devices.keithley_scpi import Checked, ErrorQueue, Mode, SourceMeterUnit, close
+from devices.source_meter import Checked, ErrorQueue, Mode, SourceMeterUnit, close
 from hal.errors import ProtocolError, Refused, WrongInstrument
 from hal.instrument.address import Field
 from hal.model.capabilities import SourceMeter
@@ -123,7 +123,7 @@ class Keithley2400(ErrorQueue, SourceMeterUnit):
     async def step(self, mode: Mode, level: float) -> None:
         await self.tell(f":SOUR:{codec.function(mode)} {level:.7g}".encode(), idempotent=True)
 
-    async def begin(self, mode: Mode, level: float, compliance: float, largest: float) -> None:
+    async def begin(self, mode: Mode, level: float, compliance: float) -> None:
         function, limit = codec.function(mode), codec.limit(mode)
         await self.tell(b":ABOR", idempotent=True)
         await self.drain()

@@ -8,11 +8,10 @@ LF both ways; a raw socket is at port 5025.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
+from devices.source_meter import Mode
 from hal.model.reading import Quality, Sample
 
-Mode = Literal["voltage", "current"]
 TERMINATOR = b"\n"
 IDENTITY = "KEITHLEY INSTRUMENTS,MODEL 2450"
 """How ``*IDN?`` begins; serial number and firmware follow (verified against PyMeasure's users' logs)."""

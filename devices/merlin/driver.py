@@ -6,27 +6,24 @@ import asyncio
 from collections.abc import Callable, Hashable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from hal.capabilities import Camera
-from hal.errors import HalError, LinkLost, NoReply, ProtocolError, Refused, WrongInstrument
+from hal.errors import HalError, NoReply, ProtocolError, Refused, WrongInstrument
 from hal.frames.chunk import FrameChunk
 from hal.instrument.address import ReadOnly
-from hal.instrument.camera import CameraInstrument
+from hal.instrument.streaming import StreamingCamera
 from hal.model.reading import Answer
 from hal.model.signal import Kind, SignalR, SignalRW
 from hal.protocols.framing import Framing
 from hal.transport.link import Link, beside
-from hal.transport.session import LinkState
 
 from . import codec
 from .codec import Code, Mpx, Reply, State, TriggerStart
 from .stream import PIXELS, TYPES, AcquisitionBegins, FrameStream
 
-HAND_OVER = 1 / 30
-"""Seconds between two chunks."""
 FOR_EVER = 1_000_000_000
 """Frames asked for when nobody says how many: eleven days at 1,000 1/s."""
 
@@ -59,7 +56,7 @@ class Written(Parameter):
         await getattr(device, self.write)(value)
 
 
-class Merlin(CameraInstrument):
+class Merlin(StreamingCamera):
     """One detector; frames are numbered from 1 in each acquisition and stamped by its own clock, in ns."""
 
     @dataclass(frozen=True, slots=True)
@@ -85,7 +82,8 @@ class Merlin(CameraInstrument):
     wires = ("tcp",)
     timeout = 3.0  # a LabVIEW program answers
     emulator = "devices.merlin.emulator:Merlin"
-    stream_option: ClassVar[str] = "data_port"
+    stream_word = "data port"
+    stream_advice = "check `data_port`, and that no other program holds it"
     verified = "protocol against ADMerlin, libertem-live and tickit-devices; emulator with libertem-live; no hardware"
     options: Options
 
@@ -114,10 +112,7 @@ class Merlin(CameraInstrument):
 
     def __init__(self, *args: Any, **given: Any) -> None:
         super().__init__(*args, **given)
-        self._data: Link | None = None
-        self._reader: asyncio.Task[None] | None = None
         self._stream = FrameStream()
-        self._due: asyncio.TimerHandle | None = None
         self._unreadable = ""
 
     @classmethod
@@ -137,13 +132,10 @@ class Merlin(CameraInstrument):
     async def connected(self) -> None:
         self.shape = (int(await self._number("IMAGEY")), int(await self._number("IMAGEX")))
         await self._read_settings()
-        await self._open_data()
+        await self.open_stream()
         # After a reconnection: a detector that was switched off meanwhile films on.
         if self.armed and await self._number("DETECTORSTATUS") == State.IDLE:
             await self.begin()
-
-    async def disconnecting(self) -> None:
-        await self._close_data()
 
     # ------------------------------------------------------------------ filming
 
@@ -234,47 +226,16 @@ class Merlin(CameraInstrument):
 
     # ------------------------------------------------------------------ data port
 
-    async def _open_data(self) -> None:
-        await self._close_data()
-        link = beside(self.session.link, self.options.data_port, self.options.data_host)
-        try:
-            await link.open()
-        except OSError as error:
-            raise LinkLost(
-                self.name, f"data port {link.url}: {error}; check `data_port`, and that no other program holds it"
-            ) from None
-        self._data, self._stream = link, FrameStream()
-        self._reader = asyncio.get_running_loop().create_task(self._receive(link), name=f"{self.name} frames")
+    def stream_link(self) -> Link:
+        return beside(self.session.link, self.options.data_port, self.options.data_host)
 
-    async def _close_data(self) -> None:
-        reader, self._reader = self._reader, None
-        if reader is not None and reader is not asyncio.current_task():
-            reader.cancel()
-            with suppress(asyncio.CancelledError):
-                await reader
-        if self._data is not None:
-            await self._data.close()
-            self._data = None
+    async def greet(self, link: Link) -> None:
+        self._stream = FrameStream()
 
-    async def _receive(self, link: Link) -> None:
-        loop, now = asyncio.get_running_loop(), self.context.timebase.now
-        try:
-            while True:
-                self._stream.feed(await link.receive(), now())
-                if self._due is None:
-                    self._due = loop.call_later(HAND_OVER, self._hand_over)
-        except OSError as error:
-            # The control port may still answer, but a camera without frames is lost all the same.
-            if self.session.state is LinkState.OPEN:
-                self.session.lose(self.name, ConnectionError(f"data port {link.url}: {error}"))
-        finally:
-            self._hand_over()
+    def feed(self, data: bytes, now: int) -> None:
+        self._stream.feed(data, now)
 
-    def _hand_over(self) -> None:
-        """Parse what has come and pass it on."""
-        if self._due is not None:
-            self._due.cancel()
-            self._due = None
+    def hand_over(self) -> None:
         garbage, garbled = self._stream.garbage, self._stream.garbled
         try:
             parts: list[AcquisitionBegins | FrameChunk] = self._stream.take()

@@ -86,7 +86,7 @@ class ZmqCamera(StreamCamera):
         return self.options.socket
 
     async def begin(self) -> None:
-        if self._data is None:
+        if self.stream is None:
             raise LinkLost(self.name, f"stream {self._stream.url} is closed; open the lab first")
 
     async def cease(self) -> None:

@@ -48,17 +48,17 @@ class SourceMeterUnit(Instrument):
     voltage_limit: SignalRW[float]
     current_limit: SignalRW[float]
 
+    advice = "see what the front panel says"
+    """Where to look when it refuses."""
+
     # ------------------------------------------------------------------ drivers override
 
     async def measure(self) -> Answer:
         """Measure both quantities; the payload is a `Measured`."""
         raise NotImplementedError
 
-    async def begin(self, mode: Mode, level: float, compliance: float, largest: float) -> None:
-        """Source from any state the instrument may be in, output on, and read back. Raises `Refused`.
-
-        `largest` is the largest magnitude that `step` will be asked for: one range should hold them all.
-        """
+    async def begin(self, mode: Mode, level: float, compliance: float) -> None:
+        """Source from any state the instrument may be in, output on, and read back. Raises `Refused`."""
         raise NotImplementedError
 
     async def step(self, mode: Mode, level: float) -> None:
@@ -81,7 +81,7 @@ class SourceMeterUnit(Instrument):
         Raises `LimitError` before anything is sent.
         """
         self.check_all(mode, [level], compliance)
-        return self.start(f"source {mode} {level:g}", self.begin(mode, level, compliance, abs(level)))
+        return self.start(f"source {mode} {level:g}", self.begin(mode, level, compliance))
 
     def sweep(self, mode: Mode, levels: Sequence[float], compliance: float, dwell: float) -> Status[Sweep]:
         """Source each level for `dwell` s, then measure; the output stays on at the last one.
@@ -131,7 +131,7 @@ class SourceMeterUnit(Instrument):
         rows: list[tuple[float, float, bool, int, int]] = []
         for index, level in enumerate(levels):
             if index == 0:
-                await self.begin(mode, level, compliance, max(map(abs, levels)))
+                await self.begin(mode, level, compliance)
             else:
                 await self.step(mode, level)
                 self.note(self.set_by(mode)[0], level)
@@ -139,7 +139,7 @@ class SourceMeterUnit(Instrument):
             answer = await self.measure()
             found: Measured = answer.payload
             if not found.output:
-                raise Refused(self.name, f"the output went off at {mode} {level:g}; see what the front panel says")
+                raise Refused(self.name, f"the output went off at {mode} {level:g}; {self.advice}")
             voltage, current = self.voltage.reading(answer), self.current.reading(answer)
             self.voltage.publish(voltage)
             self.current.publish(current)
@@ -161,6 +161,8 @@ class ErrorQueue(Instrument):
 
     entries = 100
     """How many errors its queue holds at most."""
+    meaning = "its manual lists the codes"
+    """Where to learn what an error means."""
 
     async def order(self, *commands: str) -> None:
         """Send commands, one message each, then look whether one was refused. Raises `Refused`."""
@@ -173,7 +175,7 @@ class ErrorQueue(Instrument):
         code, text = await self._next_error()
         if code:
             await self.drain()
-            raise Refused(self.name, f"{during}: refused with error {code}, {text!r}; its manual lists the codes")
+            raise Refused(self.name, f"{during}: refused with error {code}, {text!r}; {self.meaning}")
 
     async def drain(self) -> None:
         """Read what others left in the error queue, so that the next error is ours."""
@@ -191,12 +193,19 @@ class ErrorQueue(Instrument):
             raise self.protocol_error(reply, "an entry of the error queue") from None
 
 
-class Checked(Scpi[float]):
-    """A number that is sent, and read back after a look at the error queue."""
+class Ordered(Scpi[float]):
+    """A number that is sent, with a look at the error queue afterwards."""
 
     async def put(self, device: Any, value: float) -> None:
         await device.drain()
         await device.order(self.command.format(value=self.shape(value)))
+
+
+class Checked(Ordered):
+    """A number that is sent, and read back after a look at the error queue."""
+
+    async def put(self, device: Any, value: float) -> None:
+        await super().put(device, value)
         took = self.value(device, (await self.ask(device)).payload)
         if not isinstance(took, float) or not close(took, value):
             raise Refused(device.name, f"{self.command.format(value=value)}: it took {took:g}; choose what it can do")
