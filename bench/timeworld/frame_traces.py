@@ -50,7 +50,6 @@ class Regime:
     stalls: float = 0.15  # per second: nothing arrives for up to 2 s, then all at once
     jitter: float = 1.5e-4  # s
     pause: float = 0.6  # s, mean between series
-    telling: bool = True  # what the trace holds does determine every frame's exposure
 
 
 REGIMES: dict[str, Regime] = {

@@ -93,11 +93,6 @@ def polled(period: float, phase: float, jitter: float) -> Queue:
     return lambda t, rng: (phase - t) % period + rng.exponential(jitter, t.size)
 
 
-def summed(*queues: Queue) -> Queue:
-    """One wait after another."""
-    return lambda t, rng: np.sum([queue(t, rng) for queue in queues], axis=0)
-
-
 def episodes(calm: Queue, busy: Queue, spans: Sequence[tuple[float, float]]) -> Queue:
     """Busy within the spans (begin, end in s), calm otherwise."""
     edges = np.array(spans, float).reshape(-1, 2)

@@ -7,7 +7,6 @@ than "basic", and its stream, where several listen, tells everybody everything (
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,6 +18,7 @@ from devices.merlin.film import Film
 from devices.merlin.scene import Scene
 from devices.physics import World
 from devices.zmq_camera import zmtp
+from devices.zmq_camera.outbox import Outbox
 from hal.protocols.framing import Framing
 
 from . import rest
@@ -27,7 +27,6 @@ from .rest import Http
 from .stream import WriterV1, WriterV2
 
 SWITCHED_ON = datetime(2026, 1, 1, tzinfo=UTC)  # what the control unit's clock says then, less `offset`
-BUFFER = 64 << 20  # bytes that wait for somebody to fetch them; beyond it frames are lost
 MODULES = ("detector", "stream", "filewriter", "monitor", "system")
 SET_OFF = 1e-3  # s from a trigger to the first exposure
 
@@ -77,9 +76,7 @@ class Dectris(Film):
         self._begun, self._period, self._exposure = 0.0, 0.0, 0.0  # s lived, true s
         self._zero = 0.0  # when the series began, s lived
         self._next = self._until = self._made = self._all = 0
-        self._quiet = 0.0  # s lived
-        self._queue: deque[tuple[float, bytes]] = deque()
-        self._queued = 0
+        self._outbox = Outbox()
 
     # ------------------------------------------------------------------ REST
 
@@ -115,22 +112,14 @@ class Dectris(Film):
     @property
     def streaming(self) -> bool:
         """Whether more is to be sent."""
-        return self._state in ("ready", "acquire") or bool(self._queue)
+        return self._state in ("ready", "acquire") or bool(self._outbox)
 
     def greet(self) -> bytes:
-        """Whoever connects is greeted as by a PUSH socket, and gets no frame before it has answered."""
-        self._quiet = self.lived + zmtp.HANDSHAKE
-        return zmtp.hello("PUSH")
+        return self._outbox.greet(self.lived)
 
     def stream(self) -> list[bytes]:
         """Everything whose time to be sent has come."""
-        if self.lived < self._quiet:
-            return []
-        out = []
-        while self._queue and self._queue[0][0] <= self.lived:
-            out.append(self._queue.popleft()[1])
-            self._queued -= len(out[-1])
-        return out
+        return self._outbox.take(self.lived)
 
     # ------------------------------------------------------------------ time
 
@@ -194,8 +183,7 @@ class Dectris(Film):
 
     def _command(self, module: str, name: str, body: bytes) -> bytes:
         if module == "stream" and name == "initialize":
-            self._queue.clear()
-            self._queued = 0
+            self._outbox.clear()
             self._table.stream["mode"].value = "disabled"
             return rest.response(200)
         if module != "detector":
@@ -269,7 +257,7 @@ class Dectris(Film):
         number = self._made + np.arange(len(k))
         self._made += len(k)
         sent = self.exposed(self._series - 1, number, start, stop)
-        if self._queued > BUFFER or self._writer is None:
+        if self._outbox.full or self._writer is None:
             sent[:] = False
         number, start, stop = number[sent], start[sent], stop[sent]
         if not number.size:
@@ -295,9 +283,7 @@ class Dectris(Film):
             self._writer = None
 
     def _send(self, due: float, parts: list[bytes]) -> None:
-        data = zmtp.message(parts)
-        self._queue.append((due, data))
-        self._queued += len(data)
+        self._outbox.put(due, zmtp.message(parts))
 
     def _date(self) -> str:
         now = SWITCHED_ON + timedelta(seconds=self.lived + self.offset)

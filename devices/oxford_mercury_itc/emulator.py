@@ -18,7 +18,6 @@ from . import codec
 
 CYCLE = 0.1  # s
 NOISE = 0.01  # K, one sigma
-PREFIXES = ("SYS", "DEV")
 
 Get = Callable[[], str]
 Set = Callable[[str], bool]

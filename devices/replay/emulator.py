@@ -6,12 +6,12 @@ Its control port takes lines: ``INFO?`` (JSON about the film), ``PLAY``, ``STOP`
 from __future__ import annotations
 
 import json
-from collections import deque
 
 import numpy as np
 
 from devices.physics import World
 from devices.zmq_camera import schema, zmtp
+from devices.zmq_camera.outbox import Outbox
 from hal.protocols.framing import AnyLines, Framing
 
 from .files import open_film
@@ -58,8 +58,7 @@ class Replay:
         self.lived = 0.0
         self._begun: float | None = None
         self._next = self._showing = self._series = 0
-        self._quiet = 0.0  # s lived
-        self._queue: deque[bytes] = deque()
+        self._outbox = Outbox()
 
     # ------------------------------------------------------------------ control port
 
@@ -89,20 +88,14 @@ class Replay:
     @property
     def streaming(self) -> bool:
         """Whether more is to be sent."""
-        return self._begun is not None or bool(self._queue)
+        return self._begun is not None or bool(self._outbox)
 
     def greet(self) -> bytes:
-        """Whoever connects is greeted as by a PUSH socket, and gets no frame before it has answered."""
-        self._quiet = self.lived + zmtp.HANDSHAKE
-        return zmtp.hello("PUSH")
+        return self._outbox.greet(self.lived)
 
     def stream(self) -> list[bytes]:
         """Everything whose time has come."""
-        if self.lived < self._quiet:
-            return []
-        out = list(self._queue)
-        self._queue.clear()
-        return out
+        return self._outbox.take(self.lived)
 
     def advance(self, dt: float) -> None:
         self.lived += dt
@@ -128,5 +121,5 @@ class Replay:
             number.tolist(), self.film.images(first, last), time=time, series=self._series,
             exposure=int(np.median(self._exposure[first:last])),
         )  # fmt: skip
-        self._queue.append(zmtp.message(parts))
+        self._outbox.put(self.lived, zmtp.message(parts))
         self._next = last

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 import numpy as np
 
 from devices.merlin.film import Film
@@ -12,8 +10,7 @@ from devices.physics import World
 from hal.protocols.framing import Framing, Raw
 
 from . import schema, zmtp
-
-BUFFER = 64 << 20  # bytes that wait for somebody to fetch them; beyond it frames are lost
+from .outbox import Outbox
 
 
 class ZmqCamera(Film):
@@ -50,9 +47,7 @@ class ZmqCamera(Film):
         self.offset, self.ppm, self.period = offset, ppm, 1 / fps
         self._scene = Scene(world, size, self._rng)
         self._made = 0
-        self._quiet = 0.0  # s lived
-        self._queue: deque[tuple[float, bytes]] = deque()
-        self._queued = 0
+        self._outbox = Outbox()
 
     def framing(self, scheme: str) -> Framing:
         return Raw()
@@ -62,19 +57,11 @@ class ZmqCamera(Film):
         return None
 
     def greet(self) -> bytes:
-        """Whoever connects is greeted as by a PUSH socket, and gets no frame before it has answered."""
-        self._quiet = self.lived + zmtp.HANDSHAKE
-        return zmtp.hello("PUSH")
+        return self._outbox.greet(self.lived)
 
     def stream(self) -> list[bytes]:
         """Everything whose time to be sent has come."""
-        if self.lived < self._quiet:
-            return []
-        out = []
-        while self._queue and self._queue[0][0] <= self.lived:
-            out.append(self._queue.popleft()[1])
-            self._queued -= len(out[-1])
-        return out
+        return self._outbox.take(self.lived)
 
     def advance(self, dt: float) -> None:
         self.lived += dt
@@ -88,7 +75,7 @@ class ZmqCamera(Film):
         start = number * self.period
         stop = start + 0.9 * self.period
         sent = self.exposed(0, number, start, stop)
-        if self._queued > BUFFER:
+        if self._outbox.full:
             sent[:] = False
         if not sent.any():
             return
@@ -98,6 +85,4 @@ class ZmqCamera(Film):
         parts = schema.encode(
             number[sent].tolist(), images, time=time if self.stamped else None, exposure=round(0.9 * self.period * 1e9)
         )
-        data = zmtp.message(parts)
-        self._queue.append((float(self.due(stop[sent])[-1]), data))
-        self._queued += len(data)
+        self._outbox.put(float(self.due(stop[sent])[-1]), zmtp.message(parts))
