@@ -1,4 +1,5 @@
 """Calibration: from what an instrument says to what was, with its uncertainty. Needs numpy, nothing of ours.
 
-Nothing is here yet. Certificates that a lab file names are kept in the record; none is applied to readings.
+So far only certificates are here. One that a lab file names is kept in the record, and applied to no reading;
+`hal align --certificate` applies one of a delay.
 """

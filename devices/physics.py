@@ -78,10 +78,6 @@ class World:
         """Into the chip, W: what all heaters give together."""
         return sum(self.heaters.values())
 
-    @power.setter
-    def power(self, watt: float) -> None:
-        self.heaters[None] = watt
-
     @property
     def body_power(self) -> float:
         """Into the holder's body, W."""

@@ -84,7 +84,6 @@ class LakeShore336Emulator:
             for sensor in self.inputs.values():
                 sensor.kind[4] = codec.CELSIUS
         self._since = 0.0
-        self._heated = False
         self._interpreter = Interpreter(f"{codec.IDENTITY},LSA1234/#######,2.9", list(self._table()), scpi=False)
         for sensor in self.inputs.values():
             self._read_sensor(sensor)
@@ -145,12 +144,9 @@ class LakeShore336Emulator:
             output.percent, output.before = max(0.0, min(100.0, wanted)), error
 
     def _heat(self) -> None:
-        heating = any(self.outputs[number].range for number in (1, 2))
-        if heating or self._heated:
-            self.world.power = sum(
-                SHARE[o.range] * o.percent / 100 * FULL_POWER for o in (self.outputs[1], self.outputs[2])
-            )
-        self._heated = heating
+        self.world.heaters[self] = sum(
+            SHARE[o.range] * o.percent / 100 * FULL_POWER for o in (self.outputs[1], self.outputs[2])
+        )
 
     # ------------------------------------------------------------------ commands
 

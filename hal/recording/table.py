@@ -11,7 +11,7 @@ from .columns import growing
 from .finish import put
 from .layout import IMAGE, Array
 
-PATIENCE = 0.3  # s; a chunk that isn't full by then is written in part
+PATIENCE = 0.15  # s since rows were handed over; a chunk that isn't full by then is written in part
 
 
 class Table:

@@ -101,7 +101,7 @@ def test_a_camera_left_filming_by_a_killed_script_is_stopped_and_films_anew(benc
         (bench / "lab.toml").write_text((bench / "emulated.toml").read_text())
         process = start(bench, 60)
         first = bench / process.stdout.readline().strip()
-        time.sleep(3.0)
+        time.sleep(1.0)
         process.kill()
         process.communicate()
         process = start(bench, 1.0)

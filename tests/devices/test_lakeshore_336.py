@@ -105,7 +105,7 @@ async def test_readings_come_ten_times_a_second_and_scatter_as_declared(bench: H
 
 async def test_only_reading_leaves_the_heater_of_another_controller_alone(bench: Holder) -> None:
     controller, wire = bench
-    wire.world.power = 0.01
+    wire.world.heaters["another"] = 0.01
     await controller.temperature.get()
     await asyncio.sleep(5)
     assert wire.world.power == 0.01
