@@ -50,6 +50,7 @@ class ZmqCamera(StreamCamera):
     vendor, model = "any", "ZeroMQ frame source"
     provides = (Camera,)
     wires = ("tcp",)
+    asks_who = False
     emulator = "devices.zmq_camera.emulator:ZmqCamera"
     verified = "with pyzmq 27 as the server; the form of the messages is our own"
     options: Options

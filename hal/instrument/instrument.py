@@ -41,6 +41,8 @@ class Instrument(Device):
     """Least time between two messages, s."""
     emulator: ClassVar[str] = ""
     """Where its emulator is: ``package.module:Class``."""
+    asks_who: ClassVar[bool] = True
+    """Whether `identify` asks the instrument; one that can't be asked is taken at the lab file's word."""
     verified: ClassVar[str] = ""
     """How far the driver is known to be right: manual, third-party driver, real instrument."""
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 from contextlib import suppress
 from typing import Protocol
 
 from .bench import Bench, EmulatedWire
 
 TICK = 0.005
-"""How often streaming emulators are asked for more, s."""
+"""How often streaming emulators are asked for more on average, s."""
 
 
 class Port(Protocol):
@@ -158,7 +159,7 @@ class StreamPort:
             writer.close()
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop, chance = asyncio.get_running_loop(), random.Random(self.port)
         stream = self.emulator.stream  # type: ignore[attr-defined]
         while True:
             self.bench.advance_to(loop.time())
@@ -169,7 +170,8 @@ class StreamPort:
                         writer.transport.abort()
                     else:
                         writer.write(data)
-            await asyncio.sleep(TICK)
+            # Irregularly: on a beat, frames that keep time with it would all be late by the same, and seem prompt.
+            await asyncio.sleep(chance.uniform(0.0, 2 * TICK))
 
 
 class PtyPort:

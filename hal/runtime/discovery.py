@@ -64,7 +64,7 @@ async def ask(url: str) -> list[dict[str, str]]:
             cls = registry.driver(name)
         except HalError:
             continue
-        if scheme in cls.wires and (identity := await _identity(cls, url)):
+        if scheme in cls.wires and cls.asks_who and (identity := await _identity(cls, url)):
             found.append({"driver": name, "identity": identity})
     return found
 

@@ -61,7 +61,7 @@ def bench(tmp_path: Path) -> Path:
 async def test_a_run_has_its_exposures_by_the_boards_pulses_and_its_inputs_at_every_sample(bench: Path) -> None:
     async with InSitu.open(bench / "lab.toml") as lab:
         async with lab.record(bench / "runs", sample="gold") as run:
-            await run.hold(2.5)
+            await run.hold(6.0)
         assert lab.emulation is not None
         detector = lab.emulation.emulator("camera")
         truth, born = detector.truth(), (lab.emulation.bench.now or 0.0) - detector.lived
