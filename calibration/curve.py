@@ -1,0 +1,142 @@
+"""A calibration curve: from one quantity to another, with what is known of its error and where it holds.
+
+Whatever turns one number into another is a `Curve`: a thermocouple, a platinum resistor, a gas factor, a fit.
+It is evaluated on arrays of any shape; value and standard uncertainty come back together.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .errors import CalibrationError, NotMonotone, OutOfRange
+
+Float64 = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Outside = Literal["refuse", "mark"]
+"""What becomes of values beyond the valid range: an `OutOfRange`, or an estimate marked `uncertain`."""
+
+STEPS = 60
+"""Bisections that bring any range of doubles down to one; Newton's steps need five or so."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Estimate:
+    """Values with their standard uncertainties (k = 1), all arrays of one shape; NaN where nothing is known."""
+
+    value: Float64
+    uncertainty: Float64
+    uncertain: Bools
+    """Where the value is an extrapolation beyond the valid range and its uncertainty says too little."""
+    unit: str
+
+    def expanded(self, k: float = 2.0) -> Float64:
+        """Half-width of the interval of coverage factor `k`."""
+        return k * self.uncertainty
+
+    def __str__(self) -> str:
+        if self.value.ndim:
+            return f"{self.value.size} values in {self.unit}"
+        doubt = " (uncertain: beyond the valid range)" if self.uncertain else ""
+        return f"{float(self.value):.6g} +/- {float(self.uncertainty):.2g} {self.unit}{doubt}"
+
+
+class Curve(ABC):
+    """y = f(x) on a range. A subclass gives `values` and `slopes`, and `own` if the curve itself is not exact."""
+
+    name: str
+    """What it is, for messages: ``type K``."""
+    unit_in: str
+    unit_out: str
+    valid: tuple[float, float]
+    """Least and greatest x, in `unit_in`, both included."""
+
+    @property
+    def invertible(self) -> tuple[float, float]:
+        """Where f rises or falls throughout and so has an inverse: the valid range unless a subclass narrows it."""
+        return self.valid
+
+    @abstractmethod
+    def values(self, x: ArrayLike) -> Float64:
+        """f(x), whether x is in range or not; the shape of x."""
+
+    @abstractmethod
+    def slopes(self, x: ArrayLike) -> Float64:
+        """df/dx."""
+
+    def own(self, x: ArrayLike) -> Float64:
+        """Standard uncertainty of f itself at x, in `unit_out`: 0 unless a subclass knows better."""
+        return np.zeros(np.shape(x))
+
+    def __call__(self, x: ArrayLike, uncertainty: ArrayLike = 0.0, *, outside: Outside = "refuse") -> Estimate:
+        """f(x) for x with a standard uncertainty, in `unit_in`.
+
+        To first order (GUM 5.1.2) u(y)^2 = (f'(x) u(x))^2 + own(x)^2: x and the curve are independent.
+        Raises `OutOfRange` unless `outside` is "mark".
+        """
+        x = np.asarray(x, np.float64)
+        beyond = self._beyond(x, self.valid, self.unit_in, outside)
+        spread = np.hypot(self.slopes(x) * self._sigma(uncertainty), self.own(x))
+        return Estimate(self.values(x), spread, beyond, self.unit_out)
+
+    def inverse(self, y: ArrayLike, uncertainty: ArrayLike = 0.0, *, outside: Outside = "refuse") -> Estimate:
+        """The x in the invertible range at which f(x) = y; u(x) = sqrt(u(y)^2 + own(x)^2) / |f'(x)|.
+
+        A y beyond the curve's ends is `OutOfRange`; with "mark" the curve is prolonged by its tangent there.
+        Raises `NotMonotone` where f is not.
+        """
+        y = np.asarray(y, np.float64)
+        low, high = self.invertible
+        ends = self.values(np.array([low, high]))
+        reach = (float(ends.min()), float(ends.max()))
+        beyond = self._beyond(y, reach, self.unit_out, outside)
+        inside = np.clip(y, *reach)
+        x = self.solve(inside)
+        slope = self.slopes(x)
+        if np.any(slope * (ends[1] - ends[0]) <= 0.0):
+            raise NotMonotone(
+                f"{self.name}: it can't be inverted, it turns back between {low:g} and {high:g} {self.unit_in}"
+            )
+        spread = np.hypot(self._sigma(uncertainty), self.own(x)) / np.abs(slope)
+        return Estimate(x + (y - inside) / slope, spread, beyond, self.unit_in)
+
+    def solve(self, y: Float64) -> Float64:
+        """x with f(x) = y for y within the curve's reach: Newton's steps, halving wherever they leave the bracket."""
+        low, high = (np.full(np.shape(y), end) for end in self.invertible)
+        rising = float(np.diff(self.values(np.array(self.invertible)))[0]) > 0.0
+        x: Float64 = 0.5 * (low + high)
+        for _ in range(STEPS):
+            miss = self.values(x) - y
+            above = (miss > 0.0) if rising else (miss < 0.0)
+            high, low = np.where(above, x, high), np.where(above, low, x)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                step = x - miss / self.slopes(x)
+            new = np.where((step >= low) & (step <= high), step, 0.5 * (low + high))
+            moved = np.abs(new - x)
+            x = np.where(np.isnan(y), np.nan, new)
+            if not np.any(moved > 4.0 * np.spacing(np.abs(new)) + 1e-300):
+                break
+        return x
+
+    def _beyond(self, x: Float64, ends: tuple[float, float], unit: str, outside: Outside) -> Bools:
+        if outside not in ("refuse", "mark"):
+            raise CalibrationError(f'outside is "refuse" or "mark", not {outside!r}')
+        low, high = ends
+        beyond = (x < low) | (x > high)
+        if outside == "refuse" and np.any(beyond):
+            worst = x[beyond][np.argmax(np.maximum(low - x[beyond], x[beyond] - high))]
+            raise OutOfRange(
+                f"{self.name}: {int(beyond.sum())} of {x.size} values lie outside {low:g} to {high:g} {unit} (the "
+                f'furthest is {worst:g}); leave them out, or say outside="mark" to have them marked uncertain'
+            )
+        return np.asarray(beyond)
+
+    def _sigma(self, uncertainty: ArrayLike) -> Float64:
+        sigma = np.asarray(uncertainty, np.float64)
+        if np.any(sigma < 0.0):
+            raise CalibrationError(f"{self.name}: a standard uncertainty can't be negative")
+        return sigma
