@@ -5,8 +5,8 @@ PY := $(VENV)/bin/python
 UV := $(shell command -v uv 2>/dev/null)
 PYTHON ?= python3
 # Debian packages behind the tests that need a real tool.
-APT := mosquitto mosquitto-clients openssl make gcc libc6-dev gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm cppcheck clang libclang-rt-dev
-TOOLS := mosquitto mosquitto_sub openssl cc arm-none-eabi-gcc qemu-system-arm cppcheck clang
+APT := mosquitto mosquitto-clients openssl make gcc libc6-dev gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm cppcheck clang clang-tidy libclang-rt-dev
+TOOLS := mosquitto mosquitto_sub openssl cc arm-none-eabi-gcc qemu-system-arm cppcheck clang clang-tidy
 
 .PHONY: demo test lint soak bench docs tools clean
 
