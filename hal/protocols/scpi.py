@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from math import isinf
 from typing import Any, Protocol
 
 NAN = 9.91e37
@@ -26,7 +27,7 @@ NAN = 9.91e37
 TEXTS = {
     0: "No error", -101: "Invalid character", -102: "Syntax error", -103: "Invalid separator", -104: "Data type error",
     -108: "Parameter not allowed", -109: "Missing parameter", -113: "Undefined header",
-    -114: "Header suffix out of range", -131: "Invalid suffix", -151: "Invalid string data",
+    -114: "Header suffix out of range", -123: "Exponent too large", -131: "Invalid suffix", -151: "Invalid string data",
     -200: "Execution error", -221: "Settings conflict", -222: "Data out of range",
     -224: "Illegal parameter value", -230: "Data corrupt or stale", -310: "System error", -350: "Queue overflow",
     -410: "Query INTERRUPTED", -420: "Query UNTERMINATED",
@@ -100,12 +101,14 @@ class Numeric:
         if text[:1] == "#" and text[1:2].upper() in _BASES:
             try:
                 return float(int(text[2:], _BASES[text[1:2].upper()]))
+            except OverflowError:
+                raise ScpiError(-123) from None
             except ValueError:
                 raise ScpiError(-101) from None
         match = _NUMBER.match(text)
         if match is None:
             raise ScpiError(-104)
-        number, suffix = float(match[1]), match[2].upper()
+        number, suffix = _finite(match[1]), match[2].upper()
         return number * self._scale(suffix) if suffix else number
 
     def _scale(self, suffix: str) -> float:
@@ -132,7 +135,7 @@ class Boolean:
         match = _NUMBER.match(text)
         if match is None or match[2]:
             raise ScpiError(-104)
-        return round(float(match[1])) != 0
+        return round(_finite(match[1])) != 0
 
     def show(self, value: bool) -> str:
         return "1" if value else "0"
@@ -177,6 +180,13 @@ class Text:
 
     def show(self, value: str) -> str:
         return value if self.bare else '"' + value.replace('"', '""') + '"'
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if isinf(number):
+        raise ScpiError(-123)
+    return number
 
 
 def unquoted(text: str) -> str | None:

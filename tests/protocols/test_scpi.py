@@ -107,6 +107,9 @@ def test_a_query_with_a_bound_answers_the_bound_not_the_value(supply: Supply) ->
     ("message", "code", "event"),
     [
         ("SOUR:VOLT 21", -222, 16),
+        ("SOUR:VOLT 1e400", -123, 32),
+        ("SOUR:VOLT #H" + 300 * "F", -123, 32),
+        ("*SRE 1e400", -123, 32),
         ("SOUR:VOLT", -109, 32),
         ("SOUR:VOLT 1,2", -108, 32),
         ("SOUR:VOLT 'x'", -104, 32),
