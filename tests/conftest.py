@@ -2,6 +2,9 @@
 
 A test marked `needs_tool("qemu", ...)` fails without the tool where CI=true; elsewhere it is not
 run and the end of the run says so.
+
+With pytest-xdist (`-n 2 --dist loadgroup`, as `make test` does) the tests of the real clock run one after
+another in one process, while another one, at the lowest priority, does those that only need to be computed.
 """
 
 from __future__ import annotations
@@ -21,6 +24,22 @@ _not_run: dict[str, list[str]] = {}
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "real_clock: runs on the real clock and real wires")
     config.addinivalue_line("markers", "needs_tool(*names): needs programs on the PATH")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("real_clock"):
+            item.add_marker(pytest.mark.xdist_group("real clock"))
+
+
+@pytest.fixture(autouse=True)
+def _steps_back(request: pytest.FixtureRequest) -> None:
+    if (
+        hasattr(os, "setpriority")
+        and "PYTEST_XDIST_WORKER" in os.environ
+        and not request.node.get_closest_marker("real_clock")
+    ):
+        os.setpriority(os.PRIO_PROCESS, 0, 19)  # there is no way back, but the real clock's group comes first
 
 
 def pytest_asyncio_loop_factories(
