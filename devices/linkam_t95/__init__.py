@@ -1,0 +1,1 @@
+"""Linkam T95 temperature controller of heating and cooling stages (serial)."""
