@@ -1,0 +1,224 @@
+"""The trigger model of an emulated multimeter: blocks that it goes through by itself (`:TRIGger`, `:INITiate`).
+
+As in the 2450's Reference Manual, 2450-901-01 Rev. B, pp. 6-137 on, and as fixate's and QCoDeS's drivers use it:
+blocks that measure, clear, delay, count, branch and wait; ready-made models "Empty", "SimpleLoop" and
+"DurationLoop". Events are ``*TRG`` (COMM) only; timers are stored and do nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from hal.protocols.scpi import Choice, Entry, Numeric, ScpiError, Text
+
+STEP = 1e-5  # s that a block takes
+LONGEST = 3600.0  # s that somebody waits for its end
+BLOCKS = 63
+STIMULI = Choice(
+    (
+        "NONE",
+        "ATRigger",
+        "BLENder#",
+        "COMMand",
+        "DIGio#",
+        "DISPlay",
+        "EXTernal",
+        "LAN#",
+        "NOTify#",
+        "TIMer#",
+        "TSPLink#",
+    )
+)
+Steps = Iterator[float | None]
+"""Seconds that a step takes; None while it waits for an event."""
+
+
+class Stimulus:
+    """An event by name, its number kept: ``TIM2``."""
+
+    def parse(self, text: str) -> str:
+        digits = text[len(text.rstrip("0123456789")) :]
+        return STIMULI.parse(text).rstrip("#") + digits
+
+    def show(self, value: str) -> str:
+        return value
+
+
+class TriggerModel:
+    """Blocks, and whatever goes on by itself: a model, or a scan."""
+
+    def __init__(self, measure: Callable[[str], float], clear: Callable[[str], None]) -> None:
+        self.measure, self.clear = measure, clear
+        self.now = 0.0
+        self.ended: Callable[[], None] = lambda: None
+        self.fault: Callable[[ScpiError], None] = lambda error: None
+        self._blocks: dict[int, tuple[str, Any, Any]] = {}
+        self._timers: dict[str, Any] = {}
+        self._task: Steps | None = None
+        self._due = 0.0
+        self._at = 0
+        self._waiting = self._event = False
+
+    @property
+    def running(self) -> bool:
+        return self._task is not None
+
+    @property
+    def time(self) -> float:
+        """When what it does now happens."""
+        return max(self.now, self._due) if self.running else self.now
+
+    @property
+    def empty(self) -> bool:
+        return not self._blocks
+
+    def reset(self) -> None:
+        self._task, self._event = None, False
+        self._blocks, self._timers = {}, {}
+
+    def start(self, steps: Steps | None = None) -> None:
+        """Begin these steps, or the model. Raises `ScpiError`."""
+        if self._task is not None:
+            raise ScpiError(-213, "Init ignored")
+        self._task, self._due, self._event = steps or self._model(), self.now, False
+
+    def abort(self) -> None:
+        self._task = None
+
+    def trigger(self) -> None:
+        """``*TRG``."""
+        self._event = True
+
+    def advance(self, dt: float) -> None:
+        self.now += dt
+        while self._task is not None and self._due <= self.now:
+            if not self._step():
+                self._due = self.now + dt  # ask again later
+                break
+
+    def finish(self) -> float:
+        """Go to the end at once; return the seconds it takes (as far as it has an end)."""
+        while self._task is not None and self._due - self.now < LONGEST and self._step():
+            pass
+        return max(0.0, self._due - self.now)
+
+    def _step(self) -> bool:
+        assert self._task is not None
+        try:
+            took = next(self._task)
+        except StopIteration:
+            self._task = None
+            self.ended()
+            return True
+        except ScpiError as error:  # a buffer that is not there
+            self._task = None
+            self.fault(error)
+            return True
+        self._waiting = took is None
+        self._due += took or 0.0
+        return took is not None
+
+    def _model(self) -> Steps:
+        self._at, begun, counts = 1, self._due, dict.fromkeys(self._blocks, 0)
+        while self._at in self._blocks:
+            kind, value, where = self._blocks[self._at]
+            then = self._at + 1
+            if kind == "measure":
+                for _ in range(int(value)):
+                    yield self.measure(where)
+            elif kind == "clear":
+                self.clear(where)
+            elif kind == "delay":
+                yield value
+            elif kind == "count":
+                counts[self._at] += 1
+                then = where if counts[self._at] < value else then
+                counts[self._at] %= value
+            elif kind == "elapsed":
+                then = where if self._due - begun < value else then
+            elif kind == "always" or (kind == "event" and self._event):
+                then = where
+                self._event = False
+            elif kind == "wait":
+                while not self._event:
+                    yield None
+                self._event = False
+            yield STEP
+            self._at = then
+
+    # ------------------------------------------------------------------ the table of headers
+
+    def table(self) -> Iterator[Entry]:
+        block, count = Numeric(1, BLOCKS, whole=True), Numeric(1, 1e9, 1, whole=True)
+        delay, buffer, event = Numeric(0, 1e4, 0, "s"), Text(bare=True), Stimulus()
+        root = ":TRIGger:BLOCk"
+        yield Entry(":ABORt", write=self.abort)
+        yield Entry("*TRG", write=self.trigger)
+        yield Entry(":TRIGger[:IMMediate]", write=self.trigger)
+        yield Entry(":TRIGger:STATe", read=self._state)
+        yield Entry(":TRIGger:LOAD", self._load, takes=(Text(),), rest=Text(bare=True))
+        yield Entry(
+            f"{root}:MDIGitize", lambda n, b="defbuffer1", c=1.0: self._put(n, "measure", c, b),
+            takes=(block, buffer, count), optional=2,
+        )  # fmt: skip
+        yield Entry(
+            f"{root}:BUFFer:CLEar", lambda n, b="defbuffer1": self._put(n, "clear", 0, b), takes=(block, buffer),
+            optional=1,
+        )  # fmt: skip
+        yield Entry(f"{root}:DELay:CONStant", lambda n, t: self._put(n, "delay", t), takes=(block, delay))
+        yield Entry(
+            f"{root}:BRANch:COUNter", lambda n, c, to: self._put(n, "count", int(c), int(to)),
+            takes=(block, count, block),
+        )  # fmt: skip
+        yield Entry(f"{root}:BRANch:ALWays", lambda n, to: self._put(n, "always", 0, int(to)), takes=(block, block))
+        yield Entry(
+            f"{root}:BRANch:EVENt", lambda n, e, to: self._put(n, "event", e, int(to)), takes=(block, event, block)
+        )
+        yield Entry(f"{root}:WAIT", lambda n, e, *_: self._put(n, "wait", e), takes=(block, event), rest=buffer)
+        yield Entry(f"{root}:NOP", lambda n: self._put(n, "nop", 0), takes=(block,))
+        yield Entry(f"{root}:NOTify", lambda n, _id: self._put(n, "nop", 0), takes=(block, Numeric(1, 8, whole=True)))
+        for name, kind, first in (
+            ("DELay", Numeric(8e-6, 1e5, 1e-5, "s", "{:.6g}"), 1e-5),
+            ("COUNt", Numeric(0, 1048575, 1, whole=True), 1.0),
+            ("STARt:STIMulus", event, "NONE"),
+        ):
+            yield Entry(
+                f":TRIGger:TIMer#:{name}", lambda n, x, name=name: self._timers.update({f"{name} {n}": x}),
+                lambda n, name=name, kind=kind, first=first: kind.show(self._timers.get(f"{name} {n}", first)), (kind,),
+            )  # fmt: skip
+
+    def _put(self, at: float, kind: str, value: Any, where: Any = None) -> None:
+        self._blocks[int(at)] = (kind, value, where)
+
+    def _load(self, name: str, *given: str) -> None:
+        match name.upper():
+            case "EMPTY":
+                self._blocks = {}
+            case "SIMPLELOOP":
+                count = Numeric(1, math.inf, whole=True).parse(given[0]) if given else 1.0
+                delay, buffer = self._rest(given)
+                readings = Numeric(1, 1e9, whole=True).parse(given[3]) if len(given) > 3 else 1.0
+                self._loop(("count", int(count), 2), delay, buffer, readings)
+            case "DURATIONLOOP":
+                duration = Numeric(5e-7, 1e5).parse(given[0]) if given else 1.0
+                delay, buffer = self._rest(given)
+                self._loop(("elapsed", duration, 2), delay, buffer, 1.0)
+            case _:
+                raise ScpiError(-224)
+
+    @staticmethod
+    def _rest(given: tuple[str, ...]) -> tuple[float, str]:
+        delay = Numeric(0, 1e5).parse(given[1]) if len(given) > 1 else 0.0
+        return delay, given[2].strip("\"'") if len(given) > 2 else "defbuffer1"
+
+    def _loop(self, again: tuple[str, Any, int], delay: float, buffer: str, readings: float) -> None:
+        blocks = [("clear", 0, buffer), ("delay", delay, None), ("measure", readings, buffer), again]
+        self._blocks = dict(enumerate(blocks, 1))
+
+    def _state(self) -> str:
+        if not self.running:
+            return "IDLE;IDLE;0"
+        word = "WAITING" if self._waiting else "RUNNING"
+        return f"{word};{word};{self._at}"
