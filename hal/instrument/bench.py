@@ -74,6 +74,22 @@ class EmulatedWire:
         streams = [getattr(emulator, "stream", None) for emulator in self.emulators]
         return b"".join(piece for stream in streams if stream is not None for piece in stream())
 
+    @property
+    def talks(self) -> bool:
+        """Whether one of the instruments may say something by itself, on this wire."""
+        return any(hasattr(emulator, "unasked") for emulator in self.emulators)
+
+    @property
+    def talking(self) -> bool:
+        """Whether one of them is going to."""
+        return any(getattr(emulator, "talking", False) for emulator in self.emulators)
+
+    def unasked(self, now: float) -> bytes:
+        """What the instruments say by themselves by time `now`, on this wire."""
+        self.bench.advance_to(now)
+        mouths = [emulator.unasked for emulator in self.emulators if hasattr(emulator, "unasked")]
+        return b"".join(self._framing.encode(said) for mouth in mouths for said in mouth())
+
     def receive(self, data: bytes, now: float) -> list[tuple[float, bytes]]:
         """Take bytes at time `now`; return what is answered and after how many seconds."""
         self.bench.advance_to(now)

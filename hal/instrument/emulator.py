@@ -42,6 +42,19 @@ class Emulator(Protocol):
         ...
 
 
+class Talking(Protocol):
+    """An emulator that also says things by itself on the line on which it is asked: that a move has ended."""
+
+    @property
+    def talking(self) -> bool:
+        """Whether more is to come."""
+        ...
+
+    def unasked(self) -> list[bytes]:
+        """What it has said by itself since it was last asked this."""
+        ...
+
+
 class Streaming(Protocol):
     """An emulator that also sends unasked, over a port of its own (a detector's frames)."""
 

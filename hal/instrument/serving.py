@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
@@ -35,6 +36,15 @@ class Port(Protocol):
         ...
 
 
+async def _talk(wire: EmulatedWire, write: Callable[[bytes], None]) -> None:
+    """Write what the instruments say by themselves, for ever."""
+    loop = asyncio.get_running_loop()
+    while True:
+        await asyncio.sleep(TICK)
+        if wire.talking and (said := wire.unasked(loop.time())):
+            write(said)
+
+
 class TcpPort:
     """Emulators on a TCP port of the loopback interface."""
 
@@ -44,6 +54,7 @@ class TcpPort:
         """What was received, for tests that ask what reached the wire."""
         self._server: asyncio.Server | None = None
         self._clients: set[_Client] = set()
+        self._talk: asyncio.Task[None] | None = None
 
     @property
     def url(self) -> str:
@@ -56,9 +67,18 @@ class TcpPort:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: _Client(self), self.host, port)
         self.port = self._server.sockets[0].getsockname()[1]
+        if self.wire.talks:
+            self._talk = loop.create_task(_talk(self.wire, self._write), name=f"what {self.url} says by itself")
         return self
 
+    def _write(self, data: bytes) -> None:
+        for client in list(self._clients):
+            client._write(data)
+
     def unplug(self) -> None:
+        if self._talk is not None:
+            self._talk.cancel()
+            self._talk = None
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -183,6 +203,7 @@ class PtyPort:
         self.sent: list[bytes] = []
         self._master: int | None = None
         self._slave: int | None = None
+        self._talk: asyncio.Task[None] | None = None
 
     @property
     def url(self) -> str:
@@ -202,10 +223,17 @@ class PtyPort:
                 os.unlink(path)
             os.symlink(name, path)
         self.path = path or name
-        asyncio.get_running_loop().add_reader(self._master, self._readable)
+        loop, master = asyncio.get_running_loop(), self._master
+        loop.add_reader(master, self._readable)
+        if self.wire.talks:
+            speak = _talk(self.wire, lambda said: self._write(master, said))
+            self._talk = loop.create_task(speak, name=f"what {self.path} says by itself")
         return self
 
     def unplug(self) -> None:
+        if self._talk is not None:
+            self._talk.cancel()
+            self._talk = None
         if self._master is not None:
             asyncio.get_running_loop().remove_reader(self._master)
             os.close(self._master)

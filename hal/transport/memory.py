@@ -27,6 +27,10 @@ class FarEnd(Protocol):
         """What is sent unasked by loop time `now`, over a port of its own."""
         ...
 
+    def unasked(self, now: float) -> bytes:
+        """What is said unasked by loop time `now`, on this wire."""
+        ...
+
     def receive(self, data: bytes, now: float) -> list[tuple[float, bytes]]:
         """Take bytes at loop time `now`; return what is sent back and after how many seconds."""
         ...
@@ -42,6 +46,7 @@ class MemoryLink:
         self.plugged = True
         self.sent: list[bytes] = []
         self._inbox: Inbox | None = None
+        self._listening = False
         self.stirred = asyncio.Event()
         """Set whenever something was said to the instrument: it may stream from now on."""
 
@@ -64,6 +69,9 @@ class MemoryLink:
         for delay, reply in self.far_end.receive(data, loop.time()):
             loop.call_later(delay, self._deliver, self._inbox, reply)
         self.stirred.set()
+        if self._talking and not self._listening:
+            self._listening = True
+            loop.call_later(TICK, self._listen, self._inbox)
 
     async def receive(self) -> bytes:
         if self._inbox is None:
@@ -89,6 +97,19 @@ class MemoryLink:
     def plug(self) -> None:
         """Put it back; an open link stays lost until it is opened again."""
         self.plugged = True
+
+    @property
+    def _talking(self) -> bool:
+        return getattr(self.far_end, "talking", False)  # one that only answers need not say so
+
+    def _listen(self, inbox: Inbox) -> None:
+        """Take what is said unasked while more is to come: an idle far end costs a clock that jumps nothing."""
+        loop = asyncio.get_running_loop()
+        if said := self.far_end.unasked(loop.time()):
+            self._deliver(inbox, said)
+        self._listening = self._talking and self._inbox is inbox and self.plugged
+        if self._listening:
+            loop.call_later(TICK, self._listen, inbox)
 
     def _deliver(self, inbox: Inbox, data: bytes) -> None:
         if self.plugged:

@@ -1,0 +1,1 @@
+"""The Thorlabs KDC101 servo motor controller."""

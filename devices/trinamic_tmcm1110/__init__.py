@@ -1,0 +1,1 @@
+"""The Trinamic TMCM-1110 stepper motor module."""
