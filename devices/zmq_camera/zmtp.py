@@ -21,7 +21,10 @@ LONGEST = 1 << 28
 """Bytes beyond which a frame's size is taken for noise."""
 HANDSHAKE = 0.1
 """Seconds an emulated server leaves to whoever connects: libzmq hangs up on a message that comes with the handshake."""
-PARTNERS = {"PULL": ("PUSH",), "SUB": ("PUB", "XPUB"), "PUSH": ("PULL",), "PUB": ("SUB", "XSUB")}
+PARTNERS = {
+    "PULL": ("PUSH",), "SUB": ("PUB", "XPUB"), "PUSH": ("PULL",), "PUB": ("SUB", "XSUB"),
+    "REQ": ("REP", "ROUTER"), "REP": ("REQ", "DEALER"),
+}  # fmt: skip
 """Which kind of socket each kind talks to."""
 
 
@@ -58,14 +61,24 @@ def hello(kind: str) -> bytes:
 class Receiver:
     """One end of a connection: takes bytes with their arrival as they come, gives whole messages by the batch."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, *, greeted: bool = False) -> None:
+        """`greeted`: the handshake is behind us, or there is none."""
         self.kind = kind
         self.replies: list[bytes] = []
         """What is to be sent back: answers to heartbeats, and a SUB's wish for everything."""
-        self._greeted = self._ready = False
+        self._greeted = self._ready = greeted
         self._pieces: list[bytes] = []
         self._arrivals: list[int] = []
         self._parts: list[memoryview] = []
+
+    @property
+    def ready(self) -> bool:
+        """Whether both ends have greeted."""
+        return self._ready
+
+    def forget(self) -> None:
+        """Forget a message begun."""
+        self._pieces, self._arrivals, self._parts = [], [], []
 
     def feed(self, data: bytes, arrival: int) -> None:
         """Bytes that were here at `arrival` (lab time, ns)."""
