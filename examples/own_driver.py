@@ -1,7 +1,4 @@
-"""A driver of one's own in one file: a bath thermostat that speaks a line protocol.
-
-Name it in a lab file as ``driver = "own_driver:Bath"``. The emulator below makes it testable.
-"""
+"""A driver of one's own in one file: a bath thermostat that speaks a line protocol."""
 
 import asyncio
 from dataclasses import dataclass
@@ -20,6 +17,7 @@ class Bath(Instrument):
     provides = (Heater,)
     wires, line = ("serial", "tcp"), SerialSettings(9600)
     emulator = f"{__name__}:EmulatedBath"
+    verified = "nothing of it: there is no such instrument"
 
     temperature = SignalR(
         float, "degC", at=Scpi("PV?"), kind=Kind.HINTED, poll=0.5, max_age=0.1, noise=Noise(resolution=0.01)
@@ -92,9 +90,9 @@ class EmulatedBath:
                 return b"%.2f" % self.setpoint
             case [b"RATE?"]:
                 return b"%.3f" % self.rate
-            case [b"SP", value]:
+            case [b"SP", value] if number(value) is not None:
                 self.setpoint, self.on = float(value), True
-            case [b"RATE", value]:
+            case [b"RATE", value] if number(value) is not None:
                 self.rate = float(value)
             case [b"OFF"]:
                 self.on = False
@@ -103,6 +101,14 @@ class EmulatedBath:
     def advance(self, dt: float) -> None:
         target, step = (self.setpoint, self.rate * dt) if self.on else (25.0, 0.01 * dt)
         self.temperature += max(-step, min(step, target - self.temperature))
+
+
+def number(text: bytes) -> float | None:
+    """A number in the bath's form, or None: on a bad line anything may come."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 async def main() -> None:
