@@ -1,0 +1,1 @@
+"""Keithley 2602B source-meter: two channels, each biases and measures; programmed in TSP."""
