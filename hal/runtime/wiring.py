@@ -102,8 +102,11 @@ def make_link(url: str, cls: type[Instrument]) -> Link:
 
             return SerialLink(address.path, settings_from(address, cls.line))
         case "visa":
-            from ..transport.visa import VisaLink
+            from ..transport.tcp import TcpLink
+            from ..transport.visa import VisaLink, socket_of
 
+            if place := socket_of(address.path):
+                return TcpLink(*place, url=url)
             return VisaLink(address.path, settings=cls.line)
         case scheme:
             raise ConfigError(f"link {url!r}: nothing serves {scheme} here")

@@ -11,9 +11,10 @@ from .link import Inbox
 class TcpLink:
     """One connection to ``host:port``."""
 
-    def __init__(self, host: str, port: int, *, connect_timeout: float = 3.0) -> None:
+    def __init__(self, host: str, port: int, *, url: str = "", connect_timeout: float = 3.0) -> None:
+        """`url`: what the user calls it, if not ``tcp://host:port``."""
         self.host, self.port = host, port
-        self.url = f"tcp://{host}:{port}"
+        self.url = url or f"tcp://{host}:{port}"
         self._connect_timeout = connect_timeout
         self._wire: _Wire | None = None
 

@@ -10,12 +10,16 @@ had: a socket is read with "suppress end" off, when it returns what there is as 
 quiet, with LF as the termination character, when it returns at once; a serial port is read by one
 byte and then by what waits. A socket refused or hung up looks to it like one that is silent: the
 socket itself is asked. It leaves Nagle's algorithm on: that is set on the socket.
+
+Two changes of thread per question cost more than the question. A lab's ``TCPIP::host::port::SOCKET``, which is
+a TCP connection and nothing else, therefore never comes here (`socket_of`, decision 11).
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 import threading
 from collections import deque
@@ -31,6 +35,12 @@ SLICES = (0.01, 0.02, 0.05)
 PATIENCE = 1.0
 """Seconds the thread is given to close the resource in good order."""
 CHUNK = 65536
+
+
+def socket_of(resource: str) -> tuple[str, int] | None:
+    """Host and port of a raw socket resource (VPP-4.3, table 4.3.1); None if it is something else."""
+    found = re.fullmatch(r"TCPIP\d*::(.+)::(\d+)::SOCKET", resource, re.IGNORECASE)
+    return (found[1], int(found[2])) if found else None
 
 
 class VisaLink:

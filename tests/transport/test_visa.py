@@ -2,12 +2,15 @@
 
 import asyncio
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import pytest
 
+from devices.keithley_2450.driver import Keithley2450
+from hal.runtime.wiring import make_link
 from hal.transport.link import SerialSettings
 from hal.transport.visa import VisaLink
 
@@ -198,3 +201,31 @@ async def test_a_serial_resource_goes_through_the_same_code() -> None:
         await link.close()
         os.close(master)
         os.close(slave)
+
+
+async def test_a_lab_s_visa_socket_is_a_connection_of_our_own_under_the_name_the_user_gave_it() -> None:
+    peer = Peer()
+    peer.echo = True
+    server = await peer.serve()
+    name = f"visa://TCPIP0::127.0.0.1::{server.sockets[0].getsockname()[1]}::socket"
+    link = make_link(name, Keithley2450)
+    await link.open()
+    await link.send(b"*IDN?\n")
+    assert await asyncio.wait_for(link.receive(), 5) == b"*IDN?\n"
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("visa:")]  # as pyvisa needs
+    peer.writer.transport.abort()
+    server.close()
+    with pytest.raises(ConnectionError):
+        await asyncio.wait_for(link.receive(), 5)
+    with pytest.raises(ConnectionError, match=f"{name}: connection refused"):
+        await link.open()
+
+
+def test_other_visa_resources_go_through_pyvisa() -> None:
+    for name in (
+        "ASRL/dev/ttyUSB0::INSTR",
+        "TCPIP0::10.0.0.1::inst0::INSTR",
+        "USB0::1::2::3::INSTR",
+        "GPIB0::5::INSTR",
+    ):
+        assert isinstance(make_link(f"visa://{name}", Keithley2450), VisaLink)
