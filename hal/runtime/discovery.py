@@ -7,7 +7,7 @@ stranger's instrument may still take a question for noise, hence only on request
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +16,15 @@ from ..errors import HalError
 from ..gate import Gate
 from ..instrument.instrument import Instrument
 from ..model.context import Context
-from ..transport.link import parse_url
+from ..transport.link import Link, parse_url
 from ..transport.session import Session
 from . import registry
 from .wiring import make_link
 
 PATIENCE = 0.5
 """Seconds a driver waits for each answer here."""
+SILENCE = 1.1 * PATIENCE
+"""Seconds after which what has not said anything is not asked again in the same language."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +71,34 @@ async def ask(url: str) -> list[dict[str, str]]:
     return found
 
 
+class _Overheard:
+    """A link that says when something comes."""
+
+    def __init__(self, link: Link) -> None:
+        self.link, self.url = link, link.url
+        self.open, self.send, self.discard, self.close = link.open, link.send, link.discard, link.close
+        self.on_data: Callable[[], None] = lambda: None
+
+    async def receive(self) -> bytes:
+        data = await self.link.receive()
+        self.on_data()
+        return data
+
+
 async def _identity(cls: type[Instrument], url: str) -> str:
     context = Context(gate=Gate())
     context.gate.close(lambda: HalError("looking only; nothing is set"))
     scheme = parse_url(url).scheme
-    session = Session(
-        make_link(url, cls), cls.framing(scheme), timebase=context.timebase, gate=context.gate, timeout=PATIENCE
-    )
+    link = _Overheard(make_link(url, cls))
+    session = Session(link, cls.framing(scheme), timebase=context.timebase, gate=context.gate, timeout=PATIENCE)
     device: Any = cls(session, "who", context=context)
     # An instance's own: the class keeps the timeout its manual asks for.
     device.__dict__["timeout"] = PATIENCE
     try:
         await session.open()
-        async with asyncio.timeout(6 * PATIENCE):
+        async with asyncio.timeout(SILENCE) as limit:
+            link.on_data = lambda: limit.reschedule(begun + 6 * PATIENCE)
+            begun = asyncio.get_running_loop().time()
             return str(await device.identify())
     except (HalError, OSError, TimeoutError, ValueError):
         return ""
