@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from hal.capabilities import Motor
 from hal.errors import ConfigError, NoReply, Refused, WrongInstrument
@@ -67,6 +67,7 @@ class ThorlabsKdc101(Instrument):
     line = SerialSettings(115200, rtscts=True)  # 8N1 (protocol, "Serial port settings" of the introduction)
     timeout = 0.5
     emulator = "devices.thorlabs_kdc101.emulator:Kdc101Emulator"
+    asks_with: ClassVar = {"stage": "MTS25-Z8"}
     verified = (
         "layout of messages as in thorlabs-apt-protocol 29 and pylablib 1.4; its emulator by pylablib and "
         "thorlabs-apt-device 0.3. Not by an instrument. Unverified: counts per mm of the stages (measure one move)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any
+from typing import Any, ClassVar
 
 from hal.capabilities import Motor
 from hal.errors import ConfigError, NoReply, Refused, WrongInstrument
@@ -58,6 +58,7 @@ class TrinamicTmcm1110(Instrument):
     line = SerialSettings(9600)  # 8N1, as delivered (manual, section 5.1, parameter 65); USB takes any
     timeout = 0.5
     emulator = "devices.trinamic_tmcm1110.emulator:Tmcm1110Emulator"
+    asks_with: ClassVar = {"pitch": 1.0, "travel": (-1.0, 1.0)}
     verified = (
         "TMCL firmware manual V1.09 in parts, manuals of modules with the same motion controller; its emulator by "
         "Trinamic's own PyTrinamic 0.2. Not by an instrument. Unverified: factory settings, modes of the search"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -43,6 +43,8 @@ class Instrument(Device):
     """Where its emulator is: ``package.module:Class``."""
     asks_who: ClassVar[bool] = True
     """Whether `identify` asks the instrument; one that can't be asked is taken at the lab file's word."""
+    asks_with: ClassVar[Mapping[str, Any]] = {}
+    """Values of the options that a lab file must give, good enough to ask who is there."""
     verified: ClassVar[str] = ""
     """How far the driver is known to be right: manual, third-party driver, real instrument."""
 

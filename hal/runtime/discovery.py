@@ -91,7 +91,7 @@ async def _identity(cls: type[Instrument], url: str) -> str:
     scheme = parse_url(url).scheme
     link = _Overheard(make_link(url, cls))
     session = Session(link, cls.framing(scheme), timebase=context.timebase, gate=context.gate, timeout=PATIENCE)
-    device: Any = cls(session, "who", context=context)
+    device: Any = cls(session, "who", context=context, options=cls.Options(**cls.asks_with))
     # An instance's own: the class keeps the timeout its manual asks for.
     device.__dict__["timeout"] = PATIENCE
     try:
