@@ -16,6 +16,7 @@ from .model.capabilities import (
     Sweep,
     Teds,
     Thermometer,
+    VacuumPump,
     Valve,
     lacking,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "Sweep",
     "Teds",
     "Thermometer",
+    "VacuumPump",
     "Valve",
     "lacking",
 ]

@@ -1,9 +1,11 @@
 """ProPar, the language of Bronkhorst's flow controllers: packets and the parameters in them.
 
-Source: Bronkhorst 9.17.027 "RS232 interface with FLOW-BUS protocol" as the vendor's own package
-bronkhorst-propar 1.3.0 puts it into practice: framing, chaining, commands, status codes, and the
+Source: Bronkhorst 9.17.027 "RS232 interface with FLOW-BUS protocol", sections 3.3 to 3.10, and the vendor's own
+package bronkhorst-propar 1.3.0: framing, chaining, commands, status codes, and the
 process, parameter and type numbers of its table (there by "DDE" number). A packet is
-``sequence node length data``; in binary mode it travels between ``10 02`` and ``10 03`` with every 0x10 doubled.
+``sequence node length data``; in binary mode it travels between ``10 02`` and ``10 03`` with every 0x10 doubled
+(section 3.3.4). In ASCII mode it is ``:``, length, node and data in hexadecimal digits, and CR LF (section 3.3.3): an
+instrument understands either at any time and answers in kind, so that the driver needs the binary mode only.
 """
 
 from __future__ import annotations
@@ -34,6 +36,15 @@ MEANINGS = {
     BROKEN: "the packet did not make sense to it; check the line",
 }
 
+# Error messages, which take the place of an answer (9.17.027, sections 3.3.3 and 3.3.4).
+BAD_LENGTH, BAD_MESSAGE, NO_NODE, NO_ANSWER = 3, 4, 5, 9
+ERRORS = {
+    BAD_LENGTH: "the packet did not make sense to it; check the line",
+    BAD_MESSAGE: "the packet did not make sense to it; check the line",
+    NO_NODE: "there is no such node on the bus; check `unit`",
+    NO_ANSWER: "the node did not answer on the bus; is it powered?",
+}
+
 Kind = Literal["byte", "word", "signed", "long", "float", "text"]
 _CODE: dict[Kind, int] = {"byte": 0x00, "word": 0x20, "signed": 0x20, "long": 0x40, "float": 0x40, "text": 0x60}
 _FORMAT: dict[int, str] = {0x00: ">B", 0x20: ">H", 0x40: ">I"}
@@ -61,6 +72,7 @@ NEXT_ADDRESS = Parameter(0, 3, "byte")  # DDE 4
 WINK = Parameter(0, 0, "text")  # DDE 1, written: blinks for that many seconds (9.17.023 "wink")
 MEASURE = Parameter(1, 0, "signed")  # DDE 8
 SETPOINT = Parameter(1, 1, "word")  # DDE 9
+SLOPE = Parameter(1, 2, "word")  # DDE 10: 0.1 s from 0 to 100 %
 CONTROL_MODE = Parameter(1, 4, "byte")  # DDE 12
 CAPACITY = Parameter(1, 13, "float")  # DDE 21: flow at 100 %, in CAPACITY_UNIT
 FLUID = Parameter(1, 17, "text", 10)  # DDE 25
@@ -259,6 +271,11 @@ def status_reply(status: int, position: int) -> bytes:
     return bytes((STATUS, status, min(position, 255)))
 
 
+def error_of(message: bytes) -> int | None:
+    """The number of an error message: a packet of length 0 with one byte more (section 3.3.4)."""
+    return message[3] if len(message) == 4 and message[2] == 0 else None
+
+
 def status_of(data: bytes) -> tuple[int, int] | None:
     """Status and position if `data` is a status reply."""
     return (data[1], data[2] if len(data) > 2 else 0) if len(data) >= 2 and data[0] == STATUS else None
@@ -297,7 +314,10 @@ class Binary:
 
 
 class BinaryOrAscii:
-    """What an instrument understands: either mode, answered in kind. Messages begin with their mode's letter."""
+    """What an instrument understands: either mode, answered in kind. Messages begin with their mode's letter.
+
+    ``e`` and a number is an error message of the ASCII mode, and a line that calls for it.
+    """
 
     def __init__(self) -> None:
         self._binary = Binary()
@@ -306,6 +326,8 @@ class BinaryOrAscii:
     def encode(self, message: bytes) -> bytes:
         if message[:1] == b"b":
             return self._binary.encode(message[1:])
+        if message[:1] == b"e":
+            return f":01{message[1]:02X}\r\n".encode("ascii")
         # ``:`` length of what follows, node, data; no sequence number.
         return f":{message[3] + 1:02X}{message[2]:02X}{message[4:].hex().upper()}\r\n".encode("ascii")
 
@@ -404,7 +426,7 @@ def _from_ascii(line: bytes) -> list[bytes]:
     try:
         raw = bytes.fromhex(line.decode("ascii"))
     except ValueError:
-        return []
+        return [b"e" + bytes((BAD_MESSAGE,))]
     if len(raw) < 3 or raw[0] != len(raw) - 1:
-        return []
+        return [b"e" + bytes((BAD_LENGTH,))]
     return [b"a\0" + bytes((raw[1], len(raw) - 2)) + raw[2:]]

@@ -47,7 +47,8 @@ class Bronkhorst(Instrument):
     """One controller: `unit` is its node address on the bus; none asks whichever is alone on the line.
 
     Flows are mL/min at 0 degC and 101.325 kPa whatever unit the instrument was made for. Setpoints
-    are rounded by the instrument to 1/32000 of full scale.
+    are rounded by the instrument to 1/32000 of full scale. A setpoint slope that was set at the instrument
+    delays what is asked for, closing too: it is told when the lab opens.
     """
 
     model = "EL-FLOW / IQ+FLOW"
@@ -57,7 +58,10 @@ class Bronkhorst(Instrument):
     line = SerialSettings(38400)  # 8N1 (9.17.027; bronkhorst-propar)
     timeout = 0.5
     emulator = "devices.bronkhorst.emulator:BronkhorstEmulator"
-    verified = "examples of manual 9.17.027; the vendor's package bronkhorst-propar 1.3.0 against the emulator"
+    verified = (
+        "examples of manual 9.17.027; the vendor's package bronkhorst-propar 1.3.0, binary and ASCII, "
+        "against the emulator"
+    )
 
     flow = SignalR(
         float, "sccm", at=Field("flow"), kind=Kind.HINTED, poll=0.2, max_age=REFRESH, noise=Noise(absolute=0.02)
@@ -103,6 +107,14 @@ class Bronkhorst(Instrument):
         limits = Limits(0.0, self._full)
         if not self.setpoint.limits.within(limits):
             self.setpoint.narrow(limits, "the instrument's full scale")
+        try:
+            (slope,) = (await self._fetch(codec.SLOPE)).payload
+        except Refused:  # one that has none
+            slope = 0
+        if slope:
+            self.context.journal.note(
+                "note", self.name, f"its setpoint slope is {slope / 10:g} s for full scale: closing takes as long"
+            )
         self.flow.noise = Noise(absolute=SCATTER * self._full)
         self.setpoint.noise = Noise(resolution=self._full / codec.FULL)
 
@@ -189,15 +201,18 @@ class Bronkhorst(Instrument):
     async def _send(self, *values: tuple[Parameter, float | int | str]) -> None:
         packet = self._packet(codec.write_request(values))
         exchange = await self.command(packet.encode(), idempotent=True, matches=packet.answered_by)
+        self._refuse(exchange.reply, "setting")
         if codec.status_of(exchange.reply[3:]) is None:
             raise self.protocol_error(exchange.reply, "a status")
-        self._refuse(exchange.reply, "setting")
 
     def _packet(self, data: bytes) -> Packet:
         self._sequence = (self._sequence + 1) % 256
         return Packet(self._sequence, self._node, data)
 
     def _refuse(self, reply: bytes, what: str) -> None:
+        if (error := codec.error_of(reply)) is not None:
+            meaning = codec.ERRORS.get(error, "a general error, see manual 9.17.027, section 3.3.4")
+            raise Refused(self.name, f"{what} failed with error {error}: {meaning}")
         status = codec.status_of(reply[3:])
         if status is not None and status[0] != codec.OK:
             code, position = status

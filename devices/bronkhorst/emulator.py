@@ -7,8 +7,9 @@ from math import exp
 from typing import Any
 
 from ..physics import Line
-from . import codec
+from . import codec, parameters
 from .codec import Packet
+from .parameters import KEPT, Kept
 
 SETTLING = 0.3  # s, of flow and valve
 SAMPLING = 0.04  # s between two measurements
@@ -54,7 +55,11 @@ class BronkhorstEmulator:
             codec.FLUID: NAMES.get(gas, gas),
             codec.CAPACITY_UNIT: capacity_unit,
         }
-        self._known = {(p.process, p.code): p for p in (*_PARAMETERS, *self._texts)}
+        self._kept = {kept.parameter: kept for kept in KEPT}
+        self.values = {kept.parameter: kept.initial for kept in KEPT}
+        """Of further parameters."""
+        self._known = {(p.process, p.code): p for p in (*_PARAMETERS, *self._texts, *self.values)}
+        self._sloped = 0.0  # counts: where the setpoint has come by its slope
         self._age = 0.0
         self.measured = 0.0
         """sccm, as of the latest measurement."""
@@ -65,6 +70,8 @@ class BronkhorstEmulator:
 
     def respond(self, message: bytes) -> bytes | None:
         mode = message[:1]
+        if mode == b"e":
+            return message if self.local else None
         try:
             packet = Packet.decode(message[1:])
         except ValueError:
@@ -75,6 +82,7 @@ class BronkhorstEmulator:
         return None if data is None else mode + Packet(packet.sequence, packet.node, data).encode()
 
     def advance(self, dt: float) -> None:
+        self._slope(dt)
         share = 1 - exp(-dt / SETTLING)
         self.line.flow += (self._target() - self.line.flow) * share
         if abs(self.line.flow) < 1e-6 * self.full_scale and self._target() == 0.0:
@@ -90,11 +98,16 @@ class BronkhorstEmulator:
         self._age = 0.0
         self.measured = self.line.flow + self._random.gauss(0.0, self.noise * self.full_scale)
 
+    def _slope(self, dt: float) -> None:
+        full = float(self.values[codec.SLOPE]) / 10  # s
+        most = codec.FULL * dt / full if full else codec.FULL
+        self._sloped += max(-most, min(most, self.setpoint - self._sloped))
+
     def _target(self) -> float:
         """sccm that the controller goes for."""
         match self.control_mode:
             case codec.BUS | codec.RS232:
-                return self.setpoint / codec.FULL * self.full_scale
+                return self._sloped / codec.FULL * self.full_scale
             case 7:
                 return self.full_scale
             case codec.FULLY_OPEN:
@@ -153,9 +166,24 @@ class BronkhorstEmulator:
                 if value not in codec.MODES:
                     return codec.WRONG_VALUE, position
                 self.control_mode = value
+            elif parameter in self._kept:
+                if (status := self._keep(self._kept[parameter], value)) != codec.OK:
+                    return status, position
             else:
                 return codec.READ_ONLY, position
         return codec.OK, 0
+
+    def _keep(self, kept: Kept, value: float | int | str) -> int:
+        if kept.access == "read" or (
+            kept.access == "locked" and self.values[parameters.INIT_RESET] != parameters.UNLOCK
+        ):
+            return codec.READ_ONLY
+        if isinstance(value, int | float) and not (kept.high is None or 0 <= value <= kept.high):
+            return codec.WRONG_VALUE
+        if kept.parameter == parameters.INIT_RESET and value not in (parameters.UNLOCK, parameters.LOCK):
+            return codec.WRONG_VALUE
+        self.values[kept.parameter] = value
+        return codec.OK
 
     def _status(self, process: int, code: int) -> int:
         if (process, code) in self._known:
@@ -168,6 +196,8 @@ class BronkhorstEmulator:
     def _value(self, parameter: codec.Parameter) -> float | int | str:
         if parameter in self._texts:
             return self._texts[parameter]
+        if parameter in self.values:
+            return self.values[parameter]
         match parameter:
             case codec.MEASURE:
                 return max(-23593, min(41942, round(self.measured / self.full_scale * codec.FULL)))

@@ -1,1 +1,1 @@
-"""Pfeiffer's digital gauges on RS-485 (CPT, RPT, PPT, HPT, MPT): telegrams with a checksum."""
+"""Pfeiffer on RS-485: digital gauges (CPT, RPT, PPT, HPT, MPT) and drives of turbo pumps (TC 110, TC 400)."""

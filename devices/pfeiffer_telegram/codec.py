@@ -1,8 +1,9 @@
 """Pfeiffer's telegrams: address, action, parameter, length, data, checksum, CR, all in printable digits.
 
-Sources: the open driver pfeiffer-vacuum-protocol 1.0 (D), written after the operating instructions of
-the gauges ("Pfeiffer Vacuum protocol for RS-485"), whose pages were not read for this driver. Pumps
-and their drives speak the same telegrams.
+Sources: Pfeiffer TC 400 operating instructions, page 25, and TC 110 PB, PT 0245 BEN/J, pages 31 and 32 ("Pfeiffer
+Vacuum protocol", sections 8.1 to 8.3: frame, refusals, data types, examples: M); the open driver
+pfeiffer-vacuum-protocol 1.0 (D), written after the operating instructions of the gauges, which were not read.
+Parameters of drives are in `turbo`.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ from hal.protocols.framing import Lines
 
 READ, CONTROL = 0, 1
 QUESTION = "=?"
+EVERYBODY = 0
+"""The address that all obey and none answers (M: section 8.1)."""
 REFUSALS = {
     "NO_DEF": "it has no such parameter",
     "_RANGE": "the value is out of range",
     "_LOGIC": "it can't be read, or not be set, at present",
 }
+"""M: section 8.2."""
 
 # Parameters of gauges (D).
 ERROR, FIRMWARE, NAME, PRESSURE, VACUUM_SETPOINT, CORRECTION = 303, 312, 349, 740, 741, 742
@@ -35,7 +39,7 @@ def framing() -> Lines:
 
 
 def checksum(text: str) -> int:
-    """Sum of the characters' codes, modulo 256 (D)."""
+    """Sum of the characters' codes, modulo 256 (M: section 8.1)."""
     return sum(text.encode("latin-1")) % 256
 
 
@@ -62,6 +66,58 @@ class Telegram:
         if int(found[6]) != checksum(text[:-3]):
             raise ValueError(f"{message!r} has a wrong checksum")
         return cls(int(found[1]), int(found[2]), int(found[3]), found[5])
+
+
+# ---------------------------------------------------------------------- data
+
+Value = bool | int | float | str
+
+BOOLEAN_OLD, U_INTEGER, U_REAL, STRING, BOOLEAN_NEW, U_SHORT_INT, U_EXPO_NEW, STRING_LONG = 0, 1, 2, 4, 6, 7, 10, 11
+SIZES = {
+    BOOLEAN_OLD: 6, U_INTEGER: 6, U_REAL: 6, STRING: 6, BOOLEAN_NEW: 1, U_SHORT_INT: 3, U_EXPO_NEW: 6, STRING_LONG: 16,
+}  # fmt: skip
+"""Characters by data type (M: section 8.3)."""
+
+
+def encode_data(kind: int, value: Value) -> str:
+    """A value as its data type (section 8.3) writes it; raises ValueError if it doesn't fit."""
+    size = SIZES[kind]
+    match kind:
+        case 0 | 6:
+            data = ("1" if value else "0") * size
+        case 1 | 7:
+            data = f"{int(value):0{size}d}"
+        case 2:  # two of the six digits are decimals
+            data = f"{round(float(value) * 100):0{size}d}"
+        case 10:
+            data = encode_pressure(float(value) * HECTOPASCAL)
+        case _:
+            data = str(value).ljust(size)
+    if len(data) != size or (kind not in (4, 11) and not data.isdecimal()):
+        raise ValueError(f"{value!r} does not fit data type {kind}")
+    return data
+
+
+def decode_data(kind: int, data: str) -> Value:
+    """A value of a data type (section 8.3), pressures in hPa; raises ValueError."""
+    if len(data) != SIZES[kind] or (kind not in (4, 11) and not (data.isascii() and data.isdecimal())):
+        raise ValueError(f"{data!r} is not of data type {kind}")
+    match kind:
+        case 0 | 6:
+            if data.strip("0") and data.strip("1"):
+                raise ValueError(f"{data!r} is neither true nor false")
+            return data[0] == "1"
+        case 1 | 7:
+            return int(data)
+        case 2:
+            return int(data) / 100
+        case 10:
+            return decode_pressure(data) / HECTOPASCAL
+        case _:
+            return data.strip()
+
+
+HECTOPASCAL = 100.0  # Pa
 
 
 def encode_pressure(pascal: float) -> str:

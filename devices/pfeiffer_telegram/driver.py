@@ -12,36 +12,19 @@ from hal.model.reading import Answer, Noise, Quality, Sample
 from hal.model.signal import Kind, SignalR
 from hal.protocols.framing import Lines
 from hal.transport.link import SerialSettings
-from hal.transport.session import Exchange
+from hal.transport.session import Exchange, Matches
 
 from . import codec
 from .codec import Telegram
 
 
-class PfeifferTelegram(Instrument):
-    """One gauge: `unit` is its address, 1 to 255 (none: 1). The driver sets nothing in it.
+class Telegraph(Instrument):
+    """Whoever speaks telegrams: `unit` is its address, 1 to 255 (none: 1)."""
 
-    Its error is asked after every pressure; with an error there is no value. What a gauge says at the
-    ends of its range is unverified: a pressure of 0 is taken for none.
-    """
-
-    model = "CPT/RPT/PPT/HPT/MPT"
     vendor = "Pfeiffer Vacuum"
-    provides = (Gauge,)
     wires = ("serial", "tcp")
-    line = SerialSettings(9600)  # 8N1 (unverified: as the makers' gauges are delivered)
+    line = SerialSettings(9600)  # 8N1 (unverified: as the maker's gauges and drives are delivered)
     timeout = 0.5
-    emulator = "devices.pfeiffer_telegram.emulator:PfeifferTelegramEmulator"
-    verified = (
-        "the open driver pfeiffer-vacuum-protocol 1.0, read and run against the emulator; "
-        "unverified: no manual was read, noise and rate, what it says out of range"
-    )
-
-    pressure = SignalR(
-        float, "Pa", at=Calls("read_pressure"), kind=Kind.HINTED, poll=0.2,
-        max_age=0.1,  # unverified
-        noise=Noise(relative=0.01),  # unverified
-    )  # fmt: skip
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -54,38 +37,23 @@ class PfeifferTelegram(Instrument):
     def framing(cls, scheme: str) -> Lines:
         return codec.framing()
 
-    async def identify(self) -> str:
-        kind = (await self._fetch(codec.NAME))[0].strip()
-        try:
-            await self._fetch(codec.PRESSURE)
-        except Refused:
-            raise WrongInstrument(
-                self.name, f"expected a gauge, found {kind!r}, which has no pressure; check `unit` and `link`"
-            ) from None
-        firmware = (await self._fetch(codec.FIRMWARE))[0].strip()
-        return f"Pfeiffer {codec.GAUGES.get(kind, kind)}, firmware {firmware}"
-
-    async def make_safe(self) -> None:
-        """A gauge has nothing to make safe."""
-
-    async def read_pressure(self) -> Answer:
-        """The pressure, with what its error says of it."""
-        data, exchange = await self._fetch(codec.PRESSURE)
-        try:
-            pressure = codec.decode_pressure(data)
-        except ValueError as error:
-            raise self.protocol_error(exchange.reply, f"a pressure ({error})") from None
-        error_code, _ = await self._fetch(codec.ERROR)
-        sample = Sample(pressure)
-        if error_code != codec.NO_ERROR:
-            sample = Sample(None, Quality.BAD, f"{error_code}: {codec.FAULTS.get(error_code, 'see its manual')}")
-        elif pressure == 0.0:
-            sample = Sample(None, Quality.BAD, "it says 0, which no gauge can see; is it below its range?")
-        return Answer(sample, exchange.sent, exchange.received)
-
-    async def _fetch(self, parameter: int) -> tuple[str, Exchange]:
+    async def fetch(self, parameter: int) -> tuple[str, Exchange]:
+        """The data of a parameter. Raises `Refused`."""
         question = Telegram(self._address, codec.READ, parameter, codec.QUESTION)
+        exchange = await self.ask(question.encode(), matches=self._answer_to(parameter))
+        return self._content(exchange, parameter), exchange
 
+    async def control(self, parameter: int, data: str) -> None:
+        """Set a parameter, and make sure that it was taken. Raises `Refused`."""
+        message = Telegram(self._address, codec.CONTROL, parameter, data).encode()
+        exchange = await self.command(message, idempotent=True, matches=self._answer_to(parameter))
+        taken = self._content(exchange, parameter)
+        if taken != data:
+            raise Refused(
+                self.name, f"parameter {parameter} was set to {data} and {taken} was confirmed; is it in use?"
+            )
+
+    def _answer_to(self, parameter: int) -> Matches:
         def matches(message: bytes) -> bool:
             try:
                 said = Telegram.decode(message)
@@ -93,8 +61,62 @@ class PfeifferTelegram(Instrument):
                 return False
             return (said.address, said.action, said.parameter) == (self._address, codec.CONTROL, parameter)
 
-        exchange = await self.ask(question.encode(), matches=matches)
+        return matches
+
+    def _content(self, exchange: Exchange, parameter: int) -> str:
         data = Telegram.decode(exchange.reply).data
         if data in codec.REFUSALS:
             raise Refused(self.name, f"parameter {parameter} was refused ({data}): {codec.REFUSALS[data]}")
-        return data, exchange
+        return data
+
+
+class PfeifferTelegram(Telegraph):
+    """One gauge: `unit` is its address, 1 to 255 (none: 1). The driver sets nothing in it.
+
+    Its error is asked after every pressure; with an error there is no value. What a gauge says at the
+    ends of its range is unverified: a pressure of 0 is taken for none.
+    """
+
+    model = "CPT/RPT/PPT/HPT/MPT"
+    provides = (Gauge,)
+    emulator = "devices.pfeiffer_telegram.emulator:PfeifferTelegramEmulator"
+    verified = (
+        "telegrams by the manuals of TC 110 and TC 400, section 8; parameters by the open driver "
+        "pfeiffer-vacuum-protocol 1.0, run against the emulator; "
+        "unverified: the gauges' manuals, noise and rate, what it says out of range"
+    )
+
+    pressure = SignalR(
+        float, "Pa", at=Calls("read_pressure"), kind=Kind.HINTED, poll=0.2,
+        max_age=0.1,  # unverified
+        noise=Noise(relative=0.01),  # unverified
+    )  # fmt: skip
+
+    async def identify(self) -> str:
+        kind = (await self.fetch(codec.NAME))[0].strip()
+        try:
+            await self.fetch(codec.PRESSURE)
+        except Refused:
+            raise WrongInstrument(
+                self.name, f"expected a gauge, found {kind!r}, which has no pressure; check `unit` and `link`"
+            ) from None
+        firmware = (await self.fetch(codec.FIRMWARE))[0].strip()
+        return f"Pfeiffer {codec.GAUGES.get(kind, kind)}, firmware {firmware}"
+
+    async def make_safe(self) -> None:
+        """A gauge has nothing to make safe."""
+
+    async def read_pressure(self) -> Answer:
+        """The pressure, with what its error says of it."""
+        data, exchange = await self.fetch(codec.PRESSURE)
+        try:
+            pressure = codec.decode_pressure(data)
+        except ValueError as error:
+            raise self.protocol_error(exchange.reply, f"a pressure ({error})") from None
+        error_code, _ = await self.fetch(codec.ERROR)
+        sample = Sample(pressure)
+        if error_code != codec.NO_ERROR:
+            sample = Sample(None, Quality.BAD, f"{error_code}: {codec.FAULTS.get(error_code, 'see its manual')}")
+        elif pressure == 0.0:
+            sample = Sample(None, Quality.BAD, "it says 0, which no gauge can see; is it below its range?")
+        return Answer(sample, exchange.sent, exchange.received)

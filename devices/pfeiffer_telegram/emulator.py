@@ -13,7 +13,37 @@ from .codec import Telegram
 SAMPLING = 0.05  # s between two measurements, unverified
 
 
-class PfeifferTelegramEmulator:
+class Telegraph:
+    """The far end of telegrams: silent to damaged ones and to other addresses."""
+
+    address: int
+
+    def framing(self, scheme: str) -> Lines:
+        return codec.framing()
+
+    def respond(self, message: bytes) -> bytes | None:
+        try:
+            said = Telegram.decode(message)
+        except ValueError:
+            return None
+        if said.address == codec.EVERYBODY and said.action == codec.CONTROL:
+            self._set(said.parameter, said.data)
+        if said.address != self.address:
+            return None
+        if said.action == codec.CONTROL:
+            data = self._set(said.parameter, said.data)
+        else:
+            data = self._read(said.parameter) if said.data == codec.QUESTION else "_LOGIC"
+        return Telegram(self.address, codec.CONTROL, said.parameter, data).encode()
+
+    def _read(self, parameter: int) -> str:
+        raise NotImplementedError
+
+    def _set(self, parameter: int, data: str) -> str:
+        raise NotImplementedError
+
+
+class PfeifferTelegramEmulator(Telegraph):
     """One gauge. Settings: see `__init__`."""
 
     def __init__(
@@ -38,19 +68,6 @@ class PfeifferTelegramEmulator:
         self._age = 0.0
         self._measure()
 
-    def framing(self, scheme: str) -> Lines:
-        return codec.framing()
-
-    def respond(self, message: bytes) -> bytes | None:
-        try:
-            said = Telegram.decode(message)
-        except ValueError:
-            return None
-        if said.address != self.address:
-            return None
-        data = self._read(said) if said.action == codec.READ else self._set(said)
-        return Telegram(self.address, codec.CONTROL, said.parameter, data).encode()
-
     def advance(self, dt: float) -> None:
         self._age += dt
         if self._age >= SAMPLING - 1e-9:
@@ -64,13 +81,13 @@ class PfeifferTelegramEmulator:
         shown = codec.encode_pressure(self.measured * int(self.settings[codec.CORRECTION]) / 100)
         return self.values | self.settings | {codec.PRESSURE: shown, codec.ERROR: self.error}
 
-    def _read(self, said: Telegram) -> str:
-        return self._known().get(said.parameter, "NO_DEF") if said.data == codec.QUESTION else "_LOGIC"
+    def _read(self, parameter: int) -> str:
+        return self._known().get(parameter, "NO_DEF")
 
-    def _set(self, said: Telegram) -> str:
-        if said.parameter not in self.settings:
-            return "_LOGIC" if said.parameter in self._known() else "NO_DEF"
-        if not said.data.isdecimal() or len(said.data) != len(self.settings[said.parameter]):
+    def _set(self, parameter: int, data: str) -> str:
+        if parameter not in self.settings:
+            return "_LOGIC" if parameter in self._known() else "NO_DEF"
+        if not data.isdecimal() or len(data) != len(self.settings[parameter]):
             return "_RANGE"
-        self.settings[said.parameter] = said.data
-        return said.data
+        self.settings[parameter] = data
+        return data

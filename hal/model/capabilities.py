@@ -159,6 +159,20 @@ class Pump(Protocol):
         ...
 
 
+class VacuumPump(Protocol):
+    """Pumps a vessel down. Safe state: as declared per pump."""
+
+    speed: Annotated[SignalR[float], "Hz"]
+
+    def on(self) -> Status[None]:
+        """Switch on; done when it has its speed, which takes minutes."""
+        ...
+
+    def off(self) -> Status[None]:
+        """Switch off; done when it stands, which takes longer."""
+        ...
+
+
 class Motor(Protocol):
     """Moves along one axis, or turns. Safe state: stopped."""
 
@@ -263,7 +277,7 @@ class Teds(Protocol):
 
 CAPABILITIES: tuple[type, ...] = (
     Thermometer, Heater, SourceMeter, FlowController, Gauge, Valve, Beam, Pump, Motor, GasAnalyser, Camera, FrameClock,
-    Teds,
+    Teds, VacuumPump,
 )  # fmt: skip
 
 

@@ -62,6 +62,71 @@ def test_the_emulator_answers_the_manuals_ascii_example():
     assert said == [b":0480000005\r\n", b":06800201213E80\r\n"]
 
 
+def say(emulator: BronkhorstEmulator, said: bytes) -> bytes:
+    framing = emulator.framing("serial")
+    replies = (emulator.respond(message) for message in framing.feed(said))
+    return b"".join(framing.encode(reply) for reply in replies if reply is not None)
+
+
+def test_constants_are_unlocked_set_and_locked_by_one_ascii_message_of_the_manual():
+    """9.17.027, section 3.10.2, page 22."""
+    emulator = BronkhorstEmulator(World(), unit=3)
+    whole = b":1D0301800A4081C500000000C63F800000C7000000004800000000000A52\r\n"
+    assert say(emulator, whole) == b":040300001C\r\n"
+    locked = b":08030101453F800000\r\n"  # constant A alone
+    assert say(emulator, locked) == b":0403000D02\r\n"
+
+
+def test_parameters_chained_over_two_processes_are_answered_as_in_the_manual():
+    """9.17.027, section 3.10.4, pages 23 to 25: strings of both kinds, an integer and a float."""
+    emulator = BronkhorstEmulator(World(), unit=3, serial="M6212345A", full_scale=1.0, gas="nitrogen", noise=0.0)
+    emulator.measured = 7384 / 32000
+    asked = b":1A0304F1EC7163006D71660001AE0120CF014DF0017F077101710A\r\n"
+    answered = (
+        b":370302F1EC004D3632313233343541006D00555345525441470001AE1CD8CF3F800000F007"
+        b"6D6C6E2F6D696E710A4E322020202020202020\r\n"
+    )
+    assert say(emulator, asked) == answered
+
+
+def test_binary_and_ascii_are_understood_side_by_side():
+    """9.17.027, section 3.10.5, and the same question in binary; as bronkhorst-propar sends them by either mode."""
+    emulator = BronkhorstEmulator(World(), unit=3, noise=0.0)
+    assert say(emulator, b":06030401210120\r\n" + hexa("10 02 07 03 05 04 01 21 01 20 10 03")) == (
+        b":06030201210000\r\n" + hexa("10 02 07 03 05 02 01 21 00 00 10 03")
+    )
+    assert say(emulator, b":06030401210120\r:06030401210120\r\n").count(b":060302") == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "error"), [(b":0603040121\r\n", 3), (b":0G030401210120\r\n", 4), (b":06030401210120F\r\n", 4)]
+)
+def test_an_ascii_message_that_makes_no_sense_is_met_with_an_error_message(said, error):
+    """9.17.027, section 3.3.3, page 12; only by the instrument whose line it is."""
+    assert say(BronkhorstEmulator(World(), unit=3), said) == b":01%02X\r\n" % error
+    assert say(BronkhorstEmulator(World(), unit=3, local=False), said) == b""
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "status"),
+    [
+        (codec.SLOPE, 30001, codec.WRONG_VALUE), (codec.SLOPE, 300, codec.OK), (codec.CAPACITY, 5.0, codec.READ_ONLY),
+        (Parameter(1, 5, "float"), 1.0, codec.READ_ONLY), (Parameter(113, 6, "text"), "left arm", codec.OK),
+        (Parameter(1, 30, "byte"), 1, codec.NO_PARAMETER), (Parameter(50, 0, "byte"), 1, codec.NO_PROCESS),
+        (Parameter(1, 4, "word"), 1, codec.WRONG_TYPE), (Parameter(0, 10, "byte"), 1, codec.WRONG_VALUE),
+    ],
+)  # fmt: skip
+def test_what_may_be_set_is_kept_and_the_rest_refused(parameter, value, status):
+    emulator = BronkhorstEmulator(World(), unit=3)
+    packet = Packet(1, 3, codec.write_request([(parameter, value)]))
+    (said,) = Binary().feed(say(emulator, Binary().encode(packet.encode())))
+    assert codec.status_of(said[3:])[0] == status
+    if status == codec.OK:
+        asked = Packet(2, 3, codec.read_request([parameter]))
+        (said,) = Binary().feed(say(emulator, Binary().encode(asked.encode())))
+        assert codec.read_reply([parameter], Packet.decode(said).data) == [value]
+
+
 def test_values_chained_over_processes_follow_the_vendors_order_of_bits():
     """As built by bronkhorst-propar 1.3.0 for Fmeasure, Fsetpoint and the control mode."""
     data = codec.read_request([codec.FMEASURE, codec.FSETPOINT, codec.CONTROL_MODE])
@@ -255,6 +320,24 @@ async def test_a_late_reply_to_a_repeated_question_widens_the_time_instead_of_ly
     wire.faults.delay = 0.7
     reading = await controller.flow.read()
     assert reading.time - reading.bound <= begun
+
+
+async def test_an_error_message_in_place_of_an_answer_is_told_with_what_it_means(bench):
+    controller, wire = bench
+    respond = wire.emulator.respond
+    wire.emulator.respond = lambda message: respond(message)[:3] + b"\x00\x05"
+    with pytest.raises(Refused, match=r"argon: reading failed with error 5: there is no such node on the bus"):
+        await controller.flow.get()
+
+
+async def test_a_setpoint_slope_delays_the_flow_and_is_told_when_the_lab_opens():
+    emulator = BronkhorstEmulator(World(), unit=3, noise=0.0)
+    emulator.values[codec.SLOPE] = 200  # 20 s for 20 sccm
+    async with wired(Bronkhorst, name="argon", unit=3, emulator=emulator) as (controller, _):
+        assert any("setpoint slope is 20 s" in event.text for event in controller.context.journal.recent)
+        await controller.set(20.0)
+        await asyncio.sleep(10)
+        assert await controller.flow.get() == pytest.approx(10.0, abs=0.7)
 
 
 async def test_a_reply_that_makes_no_sense_names_the_packet(bench):

@@ -1,0 +1,59 @@
+"""Further parameters of a Bronkhorst flow controller: what its emulator keeps and tells beyond what the driver uses.
+
+Source: the table of the vendor's package bronkhorst-propar 1.3.0 (process, number and type by "DDE" number).
+Unverified: the values it is delivered with, and which of them are locked until 64 is written to ``init reset``
+(9.17.027, page 22, unlocks constants of the polynomial so).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from .codec import SLOPE, Parameter
+
+INIT_RESET = Parameter(0, 10, "byte")  # DDE 7
+UNLOCK, LOCK = 64, 82
+USER_TAG = Parameter(113, 6, "text")  # DDE 115
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One parameter that does nothing else: its value at first, and who may set it."""
+
+    parameter: Parameter
+    initial: float | int | str
+    access: Literal["read", "write", "locked"] = "read"
+    high: float | None = None
+    """Greatest value that is taken."""
+
+
+KEPT = (
+    Kept(Parameter(0, 5, "byte"), 1),  # 6 arbitrage
+    Kept(INIT_RESET, LOCK, "write"),
+    Kept(Parameter(0, 12, "byte"), 1), Kept(Parameter(0, 13, "byte"), 1), Kept(Parameter(0, 14, "byte"), 1),  # 29..31
+    Kept(SLOPE, 0, "write", 30000),
+    Kept(Parameter(1, 3, "word"), 0),  # 11 analog input
+    *(Kept(Parameter(1, n, "float"), 1.0 if n == 6 else 0.0, "locked") for n in range(5, 13)),  # 13..20 polynomial
+    Kept(Parameter(1, 14, "byte"), 3, "locked"),  # 22 sensor type: gas volume
+    Kept(Parameter(1, 15, "byte"), 0, "locked"),  # 23 capacity unit index
+    Kept(Parameter(1, 16, "byte"), 0, "write", 7),  # 24 fluidset index
+    Kept(Parameter(33, 1, "float"), 100.0, "write", 500.0),  # 139 slave factor
+    Kept(Parameter(33, 8, "float"), 1013.25),  # 143 pressure, mbar
+    Kept(Parameter(33, 21, "float"), 1.784, "locked"),  # 170 density, kg/m3
+    Kept(Parameter(33, 22, "float"), 0.0, "locked"),  # 183 capacity 0 %
+    Kept(Parameter(97, 1, "word"), 0, "write", 32000), Kept(Parameter(97, 2, "word"), 0, "write", 32000),  # 116, 117
+    Kept(Parameter(97, 3, "byte"), 0, "write", 3), Kept(Parameter(97, 4, "byte"), 0, "write", 2),  # 118, 119
+    Kept(Parameter(97, 5, "byte"), 0, "write", 1), Kept(Parameter(97, 6, "word"), 0, "write", 32000),  # 120, 121
+    Kept(Parameter(97, 7, "byte"), 0, "write"),  # 182 alarm delay, s
+    Kept(Parameter(104, 1, "float"), 0.0, "write"),  # 122 counter value
+    Kept(Parameter(104, 3, "float"), 0.0, "write"), Kept(Parameter(104, 8, "byte"), 0, "write", 2),  # 124, 130
+    Kept(Parameter(113, 4, "text"), "", "locked"), Kept(USER_TAG, "USERTAG", "write"),  # 93, 115
+    Kept(Parameter(113, 8, "text"), "", "locked"),  # 171 calibration certificate
+    Kept(Parameter(113, 12, "byte"), 7),  # 175: 7 is a DMFC
+    Kept(Parameter(113, 13, "float"), 3.0, "locked"), Kept(Parameter(113, 16, "float"), 20.0, "locked"),  # 178, 181
+    Kept(Parameter(113, 21, "float"), 2.1e-5, "locked"),  # 252 viscosity
+    Kept(Parameter(114, 17, "byte"), 128, "locked"), Kept(Parameter(114, 30, "float"), 1.0, "locked"),  # 141, 254
+    Kept(Parameter(114, 12, "float"), 0.005), Kept(Parameter(115, 3, "byte"), 0, "locked"),  # 52, 53
+    Kept(Parameter(115, 1, "byte"), 0, "locked"),  # 58 calibration mode
+)  # fmt: skip

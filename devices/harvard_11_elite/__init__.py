@@ -1,0 +1,1 @@
+"""The Harvard Apparatus Pump 11 Elite and Pico Plus Elite syringe pumps."""
