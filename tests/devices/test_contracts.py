@@ -22,6 +22,7 @@ from hal.model.capabilities import (
     Pump,
     SourceMeter,
     Thermometer,
+    VacuumPump,
     Valve,
     lacking,
 )
@@ -29,7 +30,10 @@ from hal.runtime import registry
 from hal.testing import wired
 
 NEEDS: dict[str, dict[str, Any]] = {
+    "thorlabs_kdc101": {"options": {"stage": "MTS25-Z8"}, "homed": True},
+    "trinamic_tmcm1110": {"options": {"pitch": 1.0, "travel": (-10.0, 10.0)}},
     "lakeshore_336": {"inputs": {"A": "temperature"}, "pid": (5.0, 20.0, 0.0), "options": {"range": "medium"}},
+    "keithley_dmm6500": {"options": {"function": "temperature"}},
 }
 """What `wired` is given for a model beyond its defaults."""
 ELSEWHERE = {
@@ -248,6 +252,17 @@ async def test_a_pump_dispenses_a_volume_and_stops(model: str) -> None:
         await device.stop()
         await asyncio.sleep(1.0)
         assert wire.world.liquid == 0.0
+
+
+@models(VacuumPump)
+async def test_a_vacuum_pump_runs_up_and_down(model: str) -> None:
+    async with bench(model) as (device, _wire):
+        await device.on()
+        fast = await device.speed.get()
+        assert fast > 100.0
+        async with device.off():
+            await asyncio.sleep(60.0)
+        assert await device.speed.get() < fast
 
 
 @models(Motor)
