@@ -31,6 +31,8 @@ class Channel:
                 A reading whose delay is NaN counts as bad.
     max_gap_s   readings further apart than this leave the frames between them without a value.
     good        mask, True for readings of good quality; None: all.
+    max_age_s   seconds that the instrument's answers may be old: this much of the interval that 2 time_bound
+                span; the rest is the wait for the answer. 0: the interval is all alike.
     clock       id of the clock that stamped the readings ("" for none). Where it is the frames' own,
                 the error of mapping it to lab time is common to both and cancels.
 
@@ -50,6 +52,7 @@ class Channel:
     sigma_common: float = 0.0
     polled: bool = False
     clock: str = ""
+    max_age_s: float = 0.0
 
     def __post_init__(self) -> None:
         if self.kind not in ("linear", "step"):

@@ -5,16 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hal.frames.align import curve_of
 from hal.frames.channel import Aligned, Channel, Kind
-from hal.frames.frame import Float64, FrameTimes, Int64, Mask, Reason
-from hal.frames.line import Line
+from hal.frames.end_to_end import MOST, EndToEnd
+from hal.frames.frame import Float32, Float64, FrameTimes, Int64, Mask, Reason
+from hal.frames.line import Line, prepare
+from hal.frames.piece import LOOKBACK
 from hal.frames.place import Film, Places
 from hal.frames.readings import Readings
 from hal.frames.steps import Steps
+
+_FEW = 64  # readings that aren't worth forgetting
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +38,7 @@ class LiveChannel:
     max_gap_s: float = 5.0
     sigma_common: float = 0.0
     polled: bool = False
+    max_age_s: float = 0.0
     response_s: float = 0.5
 
     @property
@@ -74,32 +81,45 @@ class _Buffer:
     bound: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
     sigma: Float64 = field(default_factory=lambda: np.zeros(0))
     good: Mask = field(default_factory=lambda: np.zeros(0, np.bool_))
+    enough: int = _FEW
+    ordered: Readings | None = None
     built: Line | Steps | None = None
     outlook: _Outlook | None = None
 
-    def curve(self) -> Line | Steps:
-        if self.built is None:
+    def readings(self) -> Readings:
+        if self.ordered is None:
             f = self.fixed
             channel = Channel(
                 self.time, self.value, self.bound, self.sigma, f.kind, f.aperture_s, f.delay_s,
-                f.delay_sigma_s, f.max_gap_s, self.good, f.sigma_common, f.polled,
+                f.delay_sigma_s, f.max_gap_s, self.good, f.sigma_common, f.polled, max_age_s=f.max_age_s,
             )  # fmt: skip
-            self.built, self.outlook = curve_of(Readings.of(channel)), None
+            self.ordered = Readings.of(channel)
+        return self.ordered
+
+    def curve(self) -> Line | Steps:
+        if self.built is None:
+            self.built = curve_of(self.readings())
+            if isinstance(self.built, Line):
+                prepare([self.built])
         return self.built
 
     def ahead(self) -> _Outlook:
-        curve = self.curve()
         if self.outlook is None:
-            self.outlook = _Outlook.of(curve)
+            curve = self.curve()
+            self.outlook = _Outlook.of(curve.r, curve.slope2[-2:] if isinstance(curve, Line) else _NONE)
         return self.outlook
 
     def on(self, film: Film) -> Aligned:
         curve = self.curve()
-        return curve.on(Places(film, curve.r.time), film.frames)
+        return curve.on(Places(film, curve.r.time))
+
+    def changed(self) -> None:
+        self.ordered = self.built = self.outlook = None
 
     def keep(self, where: Mask | slice | Int64) -> None:
         self.time, self.value, self.bound = (self.time[where], self.value[where], self.bound[where])
-        self.sigma, self.good, self.built = self.sigma[where], self.good[where], None
+        self.sigma, self.good = self.sigma[where], self.good[where]
+        self.changed()
 
 
 class LiveAligner:
@@ -121,6 +141,7 @@ class LiveAligner:
         self._max_frames = max_frames
         self._waiting = FrameTimes.concatenate([])
         self._first = 0
+        self._joined: list[tuple[list[str], EndToEnd]] | None = None
 
     @property
     def waiting(self) -> int:
@@ -143,12 +164,13 @@ class LiveAligner:
         if not n:
             return
         late = b.time.size > 0 and bool(t[0] < b.time[-1])
-        b.time = np.concatenate([b.time, t])
-        b.value = np.concatenate([b.value, np.broadcast_to(np.asarray(value, np.float64), (n,))])
-        b.bound = np.concatenate([b.bound, np.broadcast_to(np.asarray(time_bound, np.int64), (n,))])
-        b.sigma = np.concatenate([b.sigma, np.broadcast_to(np.asarray(sigma, np.float64), (n,))])
-        b.good = np.concatenate([b.good, np.broadcast_to(np.asarray(good, np.bool_), (n,))])
-        b.built = None
+        b.time = np.concatenate((b.time, t))
+        b.value = _with(b.value, value, n)
+        b.bound = _with(b.bound, time_bound, n)
+        b.sigma = _with(b.sigma, sigma, n)
+        b.good = _with(b.good, good, n)
+        b.changed()
+        self._joined = None
         if late or (n > 1 and (t[1:] < t[:-1]).any()):
             b.keep(np.argsort(b.time, kind="stable"))
         self._forget(b)
@@ -174,6 +196,7 @@ class LiveAligner:
     def settle(self, now: int) -> Rows:
         """The frames that became final by `now` (lab time, ns), in order; perhaps none."""
         frames = self._waiting
+        self._join()
         end = frames.stop + frames.bound
         ready = np.ones(len(frames), np.bool_)
         for b in self._buffers.values():
@@ -196,7 +219,8 @@ class LiveAligner:
         moment = np.array([time], np.int64)
         frame = FrameTimes.of(moment, moment)
         ahead = b.ahead()
-        got = self._one(b, Film(frame))
+        film = Film(frame)
+        got = _held(b, film, b.on(film))
         return Estimate(
             float(got.value[0]), float(got.sigma[0]), bool(got.valid[0]), bool(time <= ahead.horizon),
             Reason(int(got.reason[0])),
@@ -207,8 +231,7 @@ class LiveAligner:
     def _take(self, count: int) -> Rows:
         frames = self._waiting[:count]
         film = Film(frames)
-        values = {name: b.on(film) for name, b in self._buffers.items()}
-        rows = Rows(self._first, frames, values, final=True)
+        rows = Rows(self._first, frames, self._on(film), final=True)
         self._waiting = self._waiting[count:]
         self._first += count
         if count:
@@ -216,26 +239,37 @@ class LiveAligner:
                 self._forget(b)
         return rows
 
+    def _join(self) -> list[tuple[list[str], EndToEnd]]:
+        """Linear channels alike, joined, so that one long line does for all of them."""
+        if self._joined is None:
+            alike: dict[tuple[float, ...], list[str]] = {}
+            for name, b in self._buffers.items():
+                f = b.fixed
+                if f.kind == "linear" and b.time.size > 1 and b.readings().x.size > 1:
+                    alike.setdefault((f.aperture_s, f.sigma_common, f.max_age_s), []).append(name)
+            some = [names[i : i + MOST] for names in alike.values() for i in range(0, len(names), MOST)]
+            self._joined = [
+                (names, EndToEnd([self._buffers[n].readings() for n in names])) for names in some if len(names) > 1
+            ]
+            for names, joined in self._joined:
+                for name, part, slope2 in zip(names, joined.parts, joined.slope2, strict=True):
+                    self._buffers[name].outlook = _Outlook.of(part, slope2)
+        return self._joined
+
+    def _on(self, film: Film) -> dict[str, Aligned]:
+        found: dict[str, Aligned] = {}
+        for names, joined in self._join():
+            if joined.fits(film):
+                found |= zip(names, joined.on(film), strict=True)
+        return {name: found[name] if name in found else b.on(film) for name, b in self._buffers.items()}
+
     def _provisional(self, frames: FrameTimes) -> dict[str, Aligned]:
         film = Film(frames)
-        return {name: self._one(b, film) for name, b in self._buffers.items()}
-
-    def _one(self, b: _Buffer, film: Film) -> Aligned:
-        got = b.on(film)
-        after = np.flatnonzero(got.reason == Reason.AFTER_DATA)
-        if after.size:
-            ahead = b.ahead()
-            held = ahead.sigma(film.frames.middle[after])
-            ok = np.isfinite(held)
-            valid, reason = got.valid.copy(), got.reason.copy()
-            got.value[after[ok]], got.sigma[after[ok]] = ahead.value, held[ok]
-            valid[after[ok]], reason[after[ok]] = True, Reason.OK
-            got = Aligned(got.value, got.sigma, valid, reason)
-        return got
+        return {name: _held(self._buffers[name], film, got) for name, got in self._on(film).items()}
 
     def _forget(self, b: _Buffer) -> None:
         """Drop readings that neither a waiting frame nor the history needs; amortised over many feeds."""
-        if b.time.size < 64:
+        if b.time.size < b.enough:
             return
         oldest = int(b.time[-1]) - self._history
         if len(self._waiting):
@@ -245,9 +279,30 @@ class LiveAligner:
                 oldest = min(oldest, int(start[valid].min()))
         # Slopes look back by 2 w and one reading more, uncertainties by another; joined answers span 2 w.
         reach = 4 * int(b.bound.max()) + max(round(b.fixed.delay_s * 1e9), 0)
-        keep = int(np.searchsorted(b.time, oldest - reach)) - 4
+        keep = int(np.searchsorted(b.time, oldest - reach)) - 4 - LOOKBACK
         if keep > b.time.size // 2:
             b.keep(slice(keep, None))
+        b.enough = max(_FEW, b.time.size + b.time.size // 8)
+
+
+def _with(so_far: NDArray[Any], more: Any, n: int) -> NDArray[Any]:
+    if np.ndim(more) == 0:
+        more = np.full(n, more, so_far.dtype)
+    return np.concatenate((so_far, more), dtype=so_far.dtype, casting="same_kind")
+
+
+def _held(b: _Buffer, film: Film, got: Aligned) -> Aligned:
+    """Frames after the last reading get its value, as long as it may be held."""
+    after = np.flatnonzero(got.reason == Reason.AFTER_DATA)
+    if not after.size:
+        return got
+    ahead = b.ahead()
+    held = ahead.sigma(film.frames.middle[after])
+    ok = np.isfinite(held)
+    valid, reason = got.valid.copy(), got.reason.copy()
+    got.value[after[ok]], got.sigma[after[ok]] = ahead.value, held[ok]
+    valid[after[ok]], reason[after[ok]] = True, Reason.OK
+    return Aligned(got.value, got.sigma, valid, reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,13 +320,12 @@ class _Outlook:
     _max_gap: float
 
     @classmethod
-    def of(cls, curve: Line | Steps) -> _Outlook:
-        """From the readings so far."""
-        r = curve.r
+    def of(cls, r: Readings, slope2_s: Float32) -> _Outlook:
+        """From the readings so far and the squared slopes, per s^2, at the last two."""
         channel, m = r.channel, r.x.size
         if not m:
             return cls(_NEVER, math.nan, 0, math.nan, 0.0, 0.0)
-        if isinstance(curve, Steps):
+        if channel.kind == "step":
             horizon = int(r.time[0]) + int(np.max(r.x - np.ceil(r.width) - 2e9 * channel.delay_sigma_s))
             slope2 = 0.0
         else:
@@ -281,7 +335,7 @@ class _Outlook:
             x, width = r.x[:end], r.width[:end]
             full = np.flatnonzero(x[:-2] + 2 * width[:-2] <= x[-2]) if end > 2 else np.zeros(0, np.int64)
             horizon = int(r.time[full[-1]]) if full.size else _NEVER
-            slope2 = float(curve.g2[-2:].max()) if m > 1 else 0.0
+            slope2 = float(slope2_s.max()) * 1e-18 if m > 1 else 0.0
         variance = r.sigma[-1] ** 2 + channel.sigma_common**2
         variance += slope2 * (r.width[-1] ** 2 / 3.0 + (channel.delay_sigma_s * 1e9) ** 2)
         value = float(r.value[-1]) if r.good[-1] else math.nan
@@ -295,3 +349,4 @@ class _Outlook:
 
 
 _NEVER = -(1 << 62)
+_NONE = np.zeros(0, np.float32)

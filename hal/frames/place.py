@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hal.frames.frame import Codes, Float32, FrameTimes, Int64, Reason
+from hal.frames.frame import Codes, Float32, Float64, FrameTimes, Int64, Mask, Reason
 
 BLOCK = 8192
-"""Frames worked on at once: temporaries of 64 KB stay in the cache, and below what malloc asks of the system."""
-_LONG = 8  # frames per reading from which repeating a number beats looking it up (measured: 1 against 2 ns)
+"""Frames or readings worked on at once: temporaries of 64 KB stay in the cache, and below what malloc asks of the
+system (whose fresh pages cost five times what an addition does)."""
 
 
 def blocks(n: int) -> Iterator[slice]:
@@ -40,13 +39,39 @@ class Moments:
         return int(self.time.size)
 
 
+class Seen:
+    """How well the frames' times are known: bound (ns) and sigma (s); even: the same for all of them."""
+
+    def __init__(self, bound: Int64, sigma: Float32) -> None:
+        self.bound = bound
+        self.sigma = sigma * np.float32(1e-9)
+        self.even = not sigma.size or sigma.strides == (0,) or bool((sigma == sigma[0]).all())
+
+
 class Film:
     """All frames: middle, start and stop of each exposure."""
 
     def __init__(self, frames: FrameTimes) -> None:
         self.frames = frames
+        self._seen: dict[bool, Seen] = {}
         self.exposure = (frames.stop - frames.start).astype(np.float64)
         self.longest = float(self.exposure.max()) if len(frames) else 0.0
+
+    def seen_by(self, clock: str) -> Seen:
+        """The uncertainty that the frames' times have beside readings stamped by `clock`.
+
+        On one and the same clock the error of mapping it to lab time is common and cancels: what is
+        left is `within`, and three of it for the bound.
+        """
+        frames = self.frames
+        common = bool(clock) and frames.clock == clock and frames.within is not None
+        if common not in self._seen:
+            bound, sigma = frames.bound, frames.sigma
+            if common and frames.within is not None:
+                bound = np.minimum(np.ceil(3.0 * frames.within).astype(np.int64), bound)
+                sigma = np.minimum(frames.within, sigma)
+            self._seen[common] = Seen(bound, sigma)
+        return self._seen[common]
 
     @cached_property
     def middle(self) -> Moments:
@@ -66,64 +91,66 @@ class Film:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Some frames in a row, and the intervals between readings in which they lie."""
+    """Some frames in a row, and where each lies: at the fraction u of the interval from reading k to k + 1."""
 
     frames: slice
-    intervals: slice
-    counts: Int64 | None
-    """Frames in each of the intervals, where looking up by repetition pays."""
+    k: Int64  # clipped to the existing intervals
+    u: Float64  # 0 to 1
+
+    def __getitem__(self, part: slice) -> Block:
+        """Some of these frames (a slice with start and stop)."""
+        first = self.frames.start
+        return Block(slice(first + part.start, first + part.stop), self.k[part], self.u[part])
+
+    def spread(self, per_interval: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """A number per interval (or of each one's first reading), given to each frame: in a new array, or `out`."""
+        return per_interval.take(self.k, out=out, mode="clip")
 
 
 class Place:
     """Where one moment of each frame lies among at least two readings at ascending `time`, ns."""
 
     def __init__(self, moments: Moments, time: Int64) -> None:
-        n, m = len(moments), time.size
-        self.time = time
-        counts: Int64 | None = None
-        if moments.ascending:
-            # Few readings, many frames in order: look the readings up among the frames, and repeat.
-            edges = np.searchsorted(moments.time, time, side="left")
-            edges[0], edges[-1] = 0, n
-            counts = np.diff(edges)
-            self.k = np.repeat(np.arange(m - 1), counts)
-        else:
-            self.k = np.clip(np.searchsorted(time, moments.time, side="right") - 1, 0, m - 2)
-        """Interval from reading k to k + 1, clipped to the existing ones."""
-        if counts is not None and n >= _LONG * m:
-            cut = np.append(np.unique(np.searchsorted(edges, np.arange(0, n, BLOCK), side="right") - 1), m - 1)
-            self.blocks = [
-                Block(slice(int(edges[a]), int(edges[b])), slice(a, b), counts[a:b]) for a, b in pairwise(cut.tolist())
-            ]
-        else:
-            self.blocks = [Block(at, slice(0, m - 1), None) for at in blocks(n)]
-        # All in ns from the first frame: differences of int64 before any float.
-        origin = (time[:-1] - (moments.time[0] if n else 0)).astype(np.float64)
-        scale = 1.0 / np.maximum(np.diff(time), 1).astype(np.float64)
-        self.u = np.empty(n)
-        """Fraction of the interval, 0 to 1."""
-        for block in self.blocks:
-            p = self.u[block.frames]
-            np.subtract(moments.x[block.frames], self.spread(origin, block), out=p)
-            p *= self.spread(scale, block)
-            np.maximum(p, 0.0, out=p)
-            np.minimum(p, 1.0, out=p)
+        self.time, self._moments = time, moments
+        self._x = (time - (moments.time[0] if len(moments) else 0)).astype(np.float64)
+        """Readings in ns from the first frame: differences of int64 before any float."""
+        self._index = np.arange(time.size, dtype=np.float64)
+
+    def block(self, at: slice) -> Block:
+        """The frames `at`."""
+        coordinate = self.interpolated(self._index, at)
+        k = coordinate.astype(np.int64)
+        np.minimum(k, self.time.size - 2, out=k)
+        coordinate -= k
+        return Block(at, k, coordinate)
+
+    def interpolated(self, value: Float64, at: slice = slice(None)) -> Float64:
+        """A value per reading, linear in between and the end's beyond, at the frames `at`."""
+        x, among = self._moments.x[at], slice(None)
+        if x.size < self._x.size and self._moments.ascending and x.size:
+            # Only the readings around these frames: np.interp looks at all that it gets.
+            low = int(self._x.searchsorted(x[0], side="right")) - 1
+            among = slice(max(low, 0), int(self._x.searchsorted(x[-1], side="right")) + 1)
+        return np.interp(x, self._x[among], value[among])
+
+    def blocks(self) -> Iterator[Block]:
+        """All frames, cut."""
+        return map(self.block, blocks(len(self._moments)))
 
     @cached_property
-    def u32(self) -> Float32:
-        """The same, good enough for uncertainties."""
-        return self.u.astype(np.float32)
+    def whole(self) -> Block:
+        """All frames at once: only for the few who need them so."""
+        return self.block(slice(0, len(self._moments)))
 
-    @cached_property
-    def q32(self) -> Float32:
-        """u (1 - u)."""
-        return self.u32 * (np.float32(1.0) - self.u32)
+    @property
+    def k(self) -> Int64:
+        """Interval of each frame."""
+        return self.whole.k
 
-    def spread(self, per_interval: NDArray[Any], block: Block) -> NDArray[Any]:
-        """A number per interval, given to each frame of the block: a new array."""
-        if block.counts is not None:
-            return np.repeat(per_interval[block.intervals], block.counts)
-        return per_interval.take(self.k[block.frames])
+    @property
+    def u(self) -> Float64:
+        """Fraction of it."""
+        return self.whole.u
 
 
 class Places:
@@ -165,3 +192,15 @@ class Places:
             reason[~frames.valid] = Reason.NO_FRAME_TIME
         reason.setflags(write=False)
         return reason
+
+    @cached_property
+    def inside(self) -> Mask:
+        """Where there is no such reason."""
+        valid = np.asarray(self.outside == Reason.OK)
+        valid.setflags(write=False)
+        return valid
+
+    @cached_property
+    def all_inside(self) -> bool:
+        """Whether that is everywhere."""
+        return bool(self.inside.all())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +30,9 @@ class Readings:
     whole: bool  # all of them are
     why: Codes  # shape (m-1,): the reason where not usable
     merges: bool  # whether repeated answers may have been joined to one reading
+    shortest: float  # ns, of dt
+    delayed: bool  # whether delays are uncertain at all
+    run: tuple[Int64, Int64] | None  # per reading the first and last of its unbroken run; None: all are one
 
     @classmethod
     def of(cls, channel: Channel) -> Readings:
@@ -85,34 +88,63 @@ class Readings:
             why = np.zeros(usable.size, np.uint8)
         else:
             why = np.where(both, np.where(gap, Reason.GAP, Reason.OK), Reason.BAD_QUALITY).astype(np.uint8)
+        np.maximum(dt, 1.0, out=dt)
         return cls(
-            channel, time, x, value, width, sigma, delay2, good, np.maximum(dt, 1.0), usable, whole, why, merges
+            channel, time, x, value, width, sigma, delay2, good, dt, usable, whole, why, merges,
+            float(dt.min()) if dt.size else math.inf, bool(delay2.any()), None if whole else _runs(usable),
         )  # fmt: skip
 
-    def neighbours(self, reach: Float64) -> tuple[Int64, Int64]:
-        """Per reading the one before and the one after it, each at least `reach` ns away, in one unbroken run."""
-        m = self.x.size
-        index = np.arange(m)
-        before, after = index - 1, index + 1
-        if reach.max() > self.dt.min():
-            before = np.minimum(before, np.searchsorted(self.x, self.x - reach, side="right") - 1)
-            after = np.maximum(after, np.searchsorted(self.x, self.x + reach, side="left"))
-        if self.whole:
-            return np.maximum(before, 0), np.minimum(after, m - 1)
-        broken = ~self.usable
-        first = np.maximum.accumulate(np.where(np.concatenate([[True], broken]), index, 0))
-        last = np.minimum.accumulate(np.where(np.concatenate([broken, [True]]), index, m - 1)[::-1])[::-1]
-        return np.maximum(before, first), np.minimum(after, last)
+    def neighbours(self, reach: Float64, low: int, high: int) -> tuple[Int64, Int64]:
+        """For readings low to high - 1 the one before and the one after, each at least `reach` ns away.
 
-    @property
-    def together(self) -> Mask:
-        """Intervals whose two readings share one error of time, shape (m-1,).
-
-        Where the intervals in which two readings can have been measured overlap, the instrument (or a
-        clock model) is slower than the polls: the age of its answers drifts like a saw-tooth, alike for
-        neighbours. Where they don't overlap, they were measured apart, and so are their errors.
+        Both in the same unbroken run. reach has one entry per reading asked for.
         """
-        return self.width[1:] + self.width[:-1] >= self.dt
+        index = np.arange(low, high)
+        before, after = index - 1, index + 1
+        if reach.max() > self.shortest:
+            x = self.x[low:high]
+            before = np.minimum(before, np.searchsorted(self.x, x - reach, side="right") - 1)
+            after = np.maximum(after, np.searchsorted(self.x, x + reach, side="left"))
+        if self.run is None:
+            return np.maximum(before, 0), np.minimum(after, self.x.size - 1)
+        first, last = self.run
+        return np.maximum(before, first[low:high]), np.minimum(after, last[low:high])
+
+
+def one_after_another(parts: Sequence[Readings], origin: int, apart: int) -> Readings:
+    """Readings of several channels as if of one: channel i later by i * apart ns, the first ones counted from origin.
+
+    Where one ends and the next begins is a break, with the reason of the interval before it. What is said of the
+    channel as a whole is the first one's.
+    """
+    time = np.concatenate([part.time + (i * apart - origin) for i, part in enumerate(parts)])
+    step = np.diff(time)
+    joints = np.cumsum([part.x.size for part in parts])[:-1] - 1
+    usable, why = np.zeros(step.size, np.bool_), np.zeros(step.size, np.uint8)
+    begin = 0
+    for part in parts:
+        end = begin + part.x.size - 1
+        usable[begin:end], why[begin:end] = part.usable, part.why
+        begin = end + 1
+    why[joints] = np.maximum(why[joints - 1], Reason.GAP)
+    value, width, sigma, delay2, good = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("value", "width", "sigma", "delay2", "good")
+    )
+    dt = np.maximum(step, 1).astype(np.float64)
+    return Readings(
+        parts[0].channel, time, (time - time[0]).astype(np.float64), value, width, sigma, delay2, good, dt, usable,
+        False, why, any(part.merges for part in parts), min(part.shortest for part in parts),
+        any(part.delayed for part in parts), _runs(usable),
+    )  # fmt: skip
+
+
+def _runs(usable: Mask) -> tuple[Int64, Int64]:
+    index = np.arange(usable.size + 1)
+    broken = ~usable
+    first = np.maximum.accumulate(np.where(np.concatenate([[True], broken]), index, 0))
+    last = np.minimum.accumulate(np.where(np.concatenate([broken, [True]]), index, usable.size)[::-1])[::-1]
+    return first, last
 
 
 def _per_reading(number: Float64 | Int64 | float, m: int) -> Float64:
@@ -201,7 +233,7 @@ def reasons(r: Readings, places: Places) -> tuple[Codes, Int64]:
 def long_exposures(r: Readings, places: Places, exact: Int64) -> Iterator[Int64]:
     """The frames exposed for more than half the interval between the readings around them, in parts."""
     film = places.film
-    if film.longest <= 0.5 * float(r.dt.min()):
+    if film.longest <= 0.5 * r.shortest:
         return
     k = places.middle.k
     if exact.size:
@@ -227,10 +259,11 @@ def whole_exposures(r: Readings, places: Places, long: Int64, broken_before: Flo
     return why
 
 
-def finish(value: Float64, sigma: Float32, reason: Codes) -> Aligned:
+def finish(value: Float64, sigma: Float32, reason: Codes, places: Places) -> Aligned:
     """NaN wherever there is a reason."""
-    valid = reason == Reason.OK
-    if not valid.all():
+    inside = places.inside
+    valid = inside if reason is places.outside else reason == Reason.OK
+    if valid is not inside or not places.all_inside:
         lost = np.flatnonzero(~valid)
         value[lost] = np.nan
         if sigma.strides != (0,):
@@ -246,3 +279,8 @@ def unknown(n: int) -> Float32:
 def cumulative(per_interval: Float64 | Mask) -> Float64:
     """Sums up to each reading, shape (m,)."""
     return np.concatenate([[0.0], np.cumsum(per_interval)])
+
+
+def pick(of: Float64, index: Int64) -> Float64:
+    """The entries at `index`; a single one of an array that is the same throughout."""
+    return of[:1] if of.strides == (0,) else of.take(index)

@@ -5,15 +5,25 @@ from __future__ import annotations
 import numpy as np
 
 from hal.frames.channel import Aligned
-from hal.frames.frame import Codes, Float32, Float64, FrameTimes, Int64
+from hal.frames.frame import Codes, Float32, Float64, Int64
 from hal.frames.place import Block, Places
-from hal.frames.readings import Readings, cumulative, finish, long_exposures, reasons, single, unknown, whole_exposures
+from hal.frames.readings import (
+    Readings,
+    cumulative,
+    finish,
+    long_exposures,
+    pick,
+    reasons,
+    single,
+    unknown,
+    whole_exposures,
+)
 
 
 class Steps:
     """A step channel: the value of the last reading; sigma is the jump where it is not known which side."""
 
-    def __init__(self, r: Readings, uncertainty: bool = True) -> None:
+    def __init__(self, r: Readings) -> None:
         self.r = r
         if r.x.size < 2:
             return
@@ -21,8 +31,6 @@ class Steps:
         self.area = cumulative(r.value[:-1] * r.dt)
         self.reach = r.width + 2.0 * np.sqrt(r.delay2)
         self.noise2 = r.sigma**2 + r.channel.sigma_common**2
-        if not uncertainty:
-            return
         known = r.good[1:] & r.good[:-1]
         jump = np.where(known, np.abs(np.diff(r.value)), 0.0)
         jump[jump <= 3.0 * np.sqrt(r.sigma[1:] ** 2 + r.sigma[:-1] ** 2)] = 0.0  # noise is not a step
@@ -32,64 +40,56 @@ class Steps:
         self.jump2 = cumulative(jump**2)
         self.smear2 = cumulative((jump * spread) ** 2 / 3.0)
 
-    def on(self, places: Places, frames: FrameTimes, uncertainty: bool = True) -> Aligned:
-        """Value and sigma for each frame; `frames` as their times compare with the readings'."""
+    def on(self, places: Places, uncertainty: bool = True) -> Aligned:
+        """Value and sigma for each frame of the film."""
         r = self.r
         if r.x.size < 2:
             return single(r, places)
-        n = len(frames)
-        place = places.middle
+        n = len(places.film.frames)
         value = np.empty(n)
         sigma = np.empty(n, np.float32) if uncertainty else unknown(n)
-        for block in place.blocks:
-            value[block.frames] = place.spread(r.value, block)
+        for block in places.middle.blocks():
+            found = value[block.frames]
+            found[:] = block.spread(r.value)
+            if r.good[-1]:
+                found[(block.u >= 1.0) & (block.k == r.x.size - 2)] = r.value[-1]
             if uncertainty:
-                self._sigma(places, frames, block, sigma[block.frames])
+                self._sigma(places, block, sigma[block.frames])
         reason, exact = reasons(r, places)
-        value[exact] = r.value[place.k[exact]]
-        if r.good[-1]:
-            value[(place.u >= 1.0) & (place.k == r.x.size - 2)] = r.value[-1]
+        if exact.size:
+            value[exact] = r.value[places.middle.k[exact]]
         for part in long_exposures(r, places, exact):
             reason = reason if reason.flags.writeable else reason.copy()
-            self._means(places, frames, part, value, sigma, reason, uncertainty)
-        return finish(value, sigma, reason)
+            self._means(places, part, value, sigma, reason, uncertainty)
+        return finish(value, sigma, reason, places)
 
-    def _sigma(self, places: Places, frames: FrameTimes, block: Block, out: Float32) -> None:
-        r, place, at = self.r, places.middle, block.frames
-        noise2 = place.spread(self.noise2, block)
-        inside = block.intervals
+    def _sigma(self, places: Places, block: Block, out: Float32) -> None:
+        r, at = self.r, block.frames
+        noise2 = pick(self.noise2, block.k)
+        inside = slice(int(block.k.min()), int(block.k.max()) + 1)
         if self.jump_in[inside].any() or self.jump_out[inside].any():
-            slack = frames.bound[at] + 0.5 * places.film.exposure[at]
-            length = place.spread(r.dt, block)
-            since = place.u[at] * length
-            after = since <= place.spread(self.reach, block) + slack
-            jump = np.where(after, place.spread(self.jump_in, block), 0.0)
-            out_there = place.spread(self.jump_out, block)
-            before = length - since <= place.spread(self.reach[1:], block) + slack
+            slack = places.film.seen_by(r.channel.clock).bound[at] + 0.5 * places.film.exposure[at]
+            length = block.spread(r.dt)
+            since = block.u * length
+            after = since <= block.spread(self.reach) + slack
+            jump = np.where(after, block.spread(self.jump_in), 0.0)
+            out_there = block.spread(self.jump_out)
+            before = length - since <= block.spread(self.reach[1:]) + slack
             if r.channel.polled:
                 # It changed anywhere between the polls: at u, with probability u before this frame. Half
                 # the jump (held by 2 sigma) will do up to 32 %, and none up to 5 %.
-                u = place.u[at]
-                between = np.where(u > _ONE, 1.0, np.where(u > _TWO, 0.5, 0.0))
+                between = np.where(block.u > _ONE, 1.0, np.where(block.u > _TWO, 0.5, 0.0))
                 out_there *= np.where(before, 1.0, between)
             else:
                 out_there *= before
-            noise2 += np.maximum(jump, out_there) ** 2
-        np.sqrt(noise2, out=noise2)
-        out[:] = noise2
+            noise2 = noise2 + np.maximum(jump, out_there) ** 2
+        out[:] = np.sqrt(noise2)
 
     def _means(
-        self,
-        places: Places,
-        frames: FrameTimes,
-        long: Int64,
-        value: Float64,
-        sigma: Float32,
-        reason: Codes,
-        uncertainty: bool,
+        self, places: Places, long: Int64, value: Float64, sigma: Float32, reason: Codes, uncertainty: bool
     ) -> None:
         """Replace value, sigma and reason of the frames `long` by means over their exposures."""
-        r = self.r
+        r, frames = self.r, places.film.frames
         start, stop, length = frames.start[long], frames.stop[long], places.film.exposure[long]
         ka, ua = places.start.k[long], places.start.u[long]
         kb, ub = places.stop.k[long], places.stop.u[long]
@@ -99,7 +99,7 @@ class Steps:
         reason[long] = whole_exposures(r, places, long, self.broken_before)
         if not uncertainty:
             return
-        bound = frames.bound[long]
+        bound = places.film.seen_by(r.channel.clock).bound[long]
         reach = np.maximum(self.reach[ka], self.reach[kb]) + bound
         ja = np.searchsorted(r.time, start - reach.astype(np.int64), side="left")
         jb = np.searchsorted(r.time, stop + reach.astype(np.int64), side="right")

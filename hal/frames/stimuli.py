@@ -42,6 +42,7 @@ def live_channel(signal: SignalR[Any]) -> LiveChannel:
         aperture_s=signal.aperture,
         max_gap_s=signal.max_gap,
         polled=not isinstance(signal, SignalRW),
+        max_age_s=signal.max_age,
         response_s=min(2.0, signal.poll + 0.5),
     )
 

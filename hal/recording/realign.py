@@ -213,6 +213,7 @@ class _Signals:
             good=good[order],
             polled=bool(details.get("polled", True)),
             clock=clock,
+            max_age_s=record.max_age,
         )
 
     def _of_stream(self, path: str, stream: StreamRecord, number: int, frames_clock: str) -> Channel:
