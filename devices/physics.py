@@ -7,8 +7,12 @@ with plausible constants: good for finding mistakes in control scripts, no subst
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
-from math import exp
+from math import exp, inf
+
+import numpy as np
+from numpy.typing import NDArray
 
 AMBIENT = 25.0  # degC
 SCCM = 101325.0 * 1e-6 / 60  # Pa m3/s of one mL/min at 0 degC and 101.325 kPa (temperature factor left out)
@@ -30,6 +34,32 @@ COLUMN_SHARE = 1.0e-6  # of the cell's pressure that the differential pumping le
 LINE_VOLUME = 2.0e-5  # m3 between flow controller and valve
 
 R_ZERO, R_SLOPE = 278.2, 0.225  # ohm, ohm/K: a MEMS heater's four-point resistance
+
+
+LAMP_KEPT = 20.0
+"""Seconds for which a flash is remembered: no exposure is developed later."""
+
+
+class Lamp:
+    """A lamp that the detector sees: when it was on, in seconds lived by the world."""
+
+    def __init__(self) -> None:
+        self.known = inf
+        """Until when it is certain what it did: what drives it may be a program of its own, and behind."""
+        self._flashes: deque[tuple[float, float]] = deque()
+
+    def flash(self, on: float, length: float) -> None:
+        """It went on at `on`, for `length` seconds."""
+        self._flashes.append((on, on + length))
+        while self._flashes[0][1] < on - LAMP_KEPT:
+            self._flashes.popleft()
+
+    def lit(self, start: NDArray[np.float64], stop: NDArray[np.float64]) -> NDArray[np.float64]:
+        """For how many seconds it was on in each of these intervals."""
+        seconds = np.zeros(start.shape)
+        for on, off in self._flashes:
+            seconds += np.clip(np.minimum(stop, off) - np.maximum(start, on), 0.0, None)
+        return seconds
 
 
 @dataclass
@@ -72,6 +102,9 @@ class World:
     blanked: bool = False
     valves: dict[int, bool] = field(default_factory=dict)
     """Relays by channel, True when energised."""
+    lamp: Lamp = field(default_factory=Lamp)
+    lived: float = 0.0
+    """Seconds it has been advanced by."""
 
     @property
     def power(self) -> float:
@@ -100,6 +133,7 @@ class World:
 
     def advance(self, dt: float) -> None:
         """Let `dt` seconds pass, in one step of at most some 10 ms."""
+        self.lived += dt
         into = 0.0
         hydrogen_in = 0.0
         for gas, line in self.lines.items():

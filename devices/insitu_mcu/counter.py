@@ -34,3 +34,8 @@ class Counter:
         """The counter (32 bits) at a monotonic time."""
         assert self._offset is not None
         return round(self._offset + moment * self.rate) & 0xFFFF_FFFF
+
+    def moment(self, ticks: int, near: float) -> float:
+        """The monotonic time at which the counter (32 bits) was at `ticks`, the one nearest to `near`."""
+        ahead = (ticks - self.at(near) + 2**31) % 2**32 - 2**31
+        return near + ahead / self.rate

@@ -47,6 +47,13 @@ from .teds import KELVIN, DataSheet
 from .watching import WatchingBoard
 from .words import FAULTS
 
+LEAD = 0.03
+"""Seconds from the wish for a pulse to the pulse: the board must have heard of it by then."""
+AGAIN = 3
+"""How often a pulse that came too late is put off, twice as long each time."""
+TOLD_WITHIN = 1.0
+"""Seconds after a pulse in which the board must have told of it."""
+
 
 class InsituMcu(WatchingBoard):
     """One board. What it can do follows from what it says of itself when it is connected."""
@@ -349,6 +356,15 @@ class InsituMcu(WatchingBoard):
         self.need(Capability.TRIGGER, "trigger output")
         return self.start(f"trigger at {at_tick}", self._trigger(channel, gen.Trigger(at_tick, width, period, count)))
 
+    def fire(self, length: float, *, after: float = LEAD, channel: int = 0) -> Status[tuple[int, int]]:
+        """Pulse a trigger output once, for `length` s, `after` s from now: boot and tick at which it really rose."""
+        self.need(Capability.TRIGGER, "trigger output")
+        if not 0 < length <= 10 or not 0 < after <= 10:
+            raise LimitError(
+                f"{self.name}: a pulse of {length:g} s in {after:g} s is outside 0 to 10 s; nothing was sent."
+            )
+        return self.start(f"fire for {length:g} s", self._fire(channel, length, after))
+
     # ------------------------------------------------------------------ TEDS
 
     def read_teds(self) -> Status[DataSheet | None]:
@@ -468,6 +484,30 @@ class InsituMcu(WatchingBoard):
     async def _trigger(self, channel: int, request: gen.Trigger) -> None:
         await self.arm_now()
         await self.do(request, channel)
+
+    async def _fire(self, channel: int, length: float, after: float) -> tuple[int, int]:
+        boot, rate = self.known.boot, self.known.tick_rate
+        for left in range(AGAIN, -1, -1):
+            if (status := (await self.status()).reply).state not in (State.ARMED, State.RUN):
+                await self.arm_now()
+                status = (await self.status()).reply
+            at = status.ticks + max(1, round(after * rate))
+            try:
+                await self.do(gen.Trigger(at, max(1, round(length * rate)), 0, 1), channel)
+                break
+            except Refused:  # most likely this machine was busy, and the tick has passed
+                if not left:
+                    raise
+                after *= 2
+        deadline = asyncio.get_running_loop().time() + after + length + TOLD_WITHIN
+        while asyncio.get_running_loop().time() < deadline:
+            for event in reversed(self.events):
+                if event.kind is gen.EventKind.TRIGGER and event.channel == channel and event.ticks == at:
+                    return boot, at
+            if self.known.boot != boot:
+                break
+            await asyncio.sleep(0.002)
+        raise NoReply(self.name, f"it did not say that its trigger output {channel} pulsed; see its events")
 
     async def _profile(
         self, target: ProfileTarget, segments: tuple[Segment, ...], start: int, channel: int, repeat: int,

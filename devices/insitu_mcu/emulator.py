@@ -5,7 +5,7 @@ Either one thinks it has converters, pins and a capture unit; what stands behind
 memory shared with us (firmware/boards/mps2/world.h). `EmulatedBoard` is the wiring in between: the
 heater's output warms the world's chip, the chip's thermometer and the pressure are put before the
 converters, and the emulated detectors' exposures become edges at the capture inputs, stamped on the
-board's own counter.
+board's own counter. A pulse at the trigger output has a lamp flash, which the detectors see.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from . import images
 from .counter import Counter
 from .machine import Machine
 from .page import Page
+from .slow_line import SlowLine
 from .teds import AREA, DataSheet
 
 log = logging.getLogger("hal")
@@ -62,9 +63,14 @@ class EmulatedBoard:
     """One board and its surroundings: a `Port` to serve, and a part of the bench."""
 
     def __init__(
-        self, kind: str, bench: Bench, *, teds: bool = True, seed: int = 3, noise: float = 1.0, ppm: int = 0
-    ) -> None:
-        """`teds`: whether its holder has a data sheet. `noise`: of its converter, counts. `ppm`: of its crystal."""
+        self, kind: str, bench: Bench, *, teds: bool = True, seed: int = 3, noise: float = 1.0, ppm: int = 0,
+        flash: float = 0.005, out: float = 0.0, back: float = 0.0,
+    ) -> None:  # fmt: skip
+        """`teds`: whether its holder has a data sheet. `noise`: of its converter, counts. `ppm`: of its crystal.
+
+        `flash`: s that the lamp at its trigger output is on after each rising edge, however long the pulse; 0: there
+        is none. `out`, `back`: s, by how much its line delays what is said to it, and what it says.
+        """
         if kind == "mps2" and (missing := images.missing_for_qemu()):
             log.warning("firmware:mps2: %s; using the firmware built for this machine instead", missing)
             kind = "posix"
@@ -72,6 +78,7 @@ class EmulatedBoard:
         self.full_counts = 32767 if kind == "posix" else 4095
         """Of its converter."""
         self.noise = noise
+        self.flash = flash
         self.pulses_lost = 0
         """Edges that did not fit into the capture unit."""
         self._folder = Path(tempfile.mkdtemp(prefix="insitu-mcu-"))
@@ -82,6 +89,8 @@ class EmulatedBoard:
         self._exposed: list[tuple[Any, NDArray[np.float64], NDArray[np.float64]]] = []
         self._edges: deque[tuple[int, int, bool]] = deque()
         self._standing = _Standing()
+        self._line = SlowLine(out, back) if out or back else None
+        self._triggers = 0
         self._before = 0.0, self._world.temperature
         """Moment and temperature of the last step."""
         self._slope = 0.0  # K/s
@@ -91,7 +100,7 @@ class EmulatedBoard:
     @property
     def url(self) -> str:
         """Where it is reached."""
-        return self._machine.url
+        return self._machine.url if self._line is None else self._line.url
 
     @property
     def page(self) -> Page | None:
@@ -116,12 +125,18 @@ class EmulatedBoard:
 
     def unplug(self) -> None:
         """Pull cable and power."""
+        if self._line is not None:
+            self._line.close()
+        self._world.lamp.known = math.inf
         self._machine.stop()
         self._world.heaters.pop(self, None)
 
     async def plug(self) -> None:
         """Put them back: it starts anew, with the same holder."""
         await self._machine.start(partial(self._show, self._world))
+        self._triggers = 0
+        if self._line is not None:
+            await self._line.open(self._machine.url)
 
     async def close(self) -> None:
         """Switch it off for good."""
@@ -156,14 +171,39 @@ class EmulatedBoard:
         if page is None:
             self._exposed.clear()
             return
+        seen = page["ticks"]  # at the last pass; its outputs follow within microseconds: they are looked at below
         self._world.heaters[self] = page["heater"] / FULL_OUTPUT * FULL_POWER
         self._standing.note(time.monotonic())
         moment, temperature = self._before
         self._before = now, self._world.temperature
         self._slope = (self._world.temperature - temperature) / (now - moment) if now > moment else 0.0
         self._show(self._world, page)
+        self._light_lamp(page, seen, now)
         self._queue_edges(now)
         if self._edges and page.edges(self._edges):
+            self._machine.ring()
+
+    def _light_lamp(self, page: Page, seen: int, now: float) -> None:
+        """What the trigger output did becomes light; until the counter was `seen`, that is all it did."""
+        if not self.flash:
+            return
+        lamp, lived = self._world.lamp, self._world.lived
+        triggers = page["triggers"]
+        if triggers != self._triggers:
+            if triggers - self._triggers & 0xFFFF_FFFF > 1:
+                log.warning(
+                    "%s: pulses of the trigger output came too fast to be seen; only the last one lit", self.url
+                )
+            self._triggers = triggers
+            lamp.flash(lived + self.counter.moment(page["trigger_ticks"], now) - now, self.flash)
+        lamp.known = lived + self.counter.moment(seen, now) - now
+
+    def edge(self, channel: int) -> None:
+        """Let an edge rise at a capture input now: somebody's line is led there."""
+        if self.page is None:
+            return
+        self._edges.append((self.counter.at(time.monotonic()), channel, True))
+        if self.page.edges(self._edges):
             self._machine.ring()
 
     def _show(self, world: Any, page: Page) -> None:

@@ -73,9 +73,14 @@ class Merlin(StreamingCamera):
         """Gapless: the next exposure begins while the last is read out."""
         latency: float = 0.002
         """Least s from the end of an exposure to its frame's arrival. Can't be seen one way: the default is the
-        emulator's; measure it at the instrument, by blanking the beam at a known time."""
+        emulator's; measure it at the instrument (`hal delay camera`)."""
         latency_sigma: float = 0.0005
         """Its standard uncertainty, s; three of it go into every frame's bound."""
+        pulse_latency: float = 0.0
+        """s from the beginning of an exposure to its frame pulse, where pulses are stamped; negative if it comes first.
+        To be measured likewise."""
+        pulse_latency_sigma: float = 0.0
+        """Its standard uncertainty, s."""
 
     vendor, model = "Quantum Detectors", "Merlin"
     provides = (Camera,)

@@ -6,6 +6,7 @@ It keeps the truth about every exposure, which a driver can't know: when it was 
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +23,40 @@ from .stream import FrameWriter
 
 EPOCH = 1_767_225_600_000_000_000  # what the detector's clock says when it is switched on, less its offset
 BUFFER = 64 << 20  # bytes that wait for somebody to fetch them; beyond it frames are lost
+LATE = 0.5
+"""Seconds that frames wait at most for whoever drives the world's lamp to say what it did."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Latent:
+    """Exposures that were made and not yet sent: arrays of equal length, and what there was to be seen."""
+
+    due: NDArray[np.float64]  # seconds lived
+    number: NDArray[np.int64]
+    ticks: NDArray[np.int64]
+    start: NDArray[np.float64]  # seconds lived by the world
+    stop: NDArray[np.float64]
+    exposed: NDArray[np.int64]
+    writer: FrameWriter
+
+    def known(self, until: float, lived: float) -> int:
+        """Of how many it is certain what light fell on them, or of how many nobody waits to learn it any more."""
+        late = int(np.searchsorted(self.due, lived - LATE, side="right"))
+        return max(late, int(np.searchsorted(self.stop, until, side="right")))
+
+    def __getitem__(self, part: slice) -> _Latent:
+        return replace(
+            self, due=self.due[part], number=self.number[part], ticks=self.ticks[part], start=self.start[part],
+            stop=self.stop[part],
+        )  # fmt: skip
 
 
 class Merlin(Film):
     """Settings: `fps` and `size` (pixels) at power-up, counter `depth` (1, 6, 12, 24 bit), `drop` (chance that a
     frame is never sent), `delay` (s, the least from the end of an exposure to sending) and `jitter` (s, mean of
     the rest), `every` (s, mean interval of bursts; 0: none) and `late` (s, the longest that frames are held
-    back), `offset` (s) and `ppm` of its clock, `seed`.
+    back), `pulse_delay` (s, from the beginning of an exposure to its trigger pulse), `offset` (s) and `ppm` of its
+    clock, `seed`.
     """
 
     reply_delay = 0.004  # s
@@ -47,13 +75,15 @@ class Merlin(Film):
         jitter: float = 0.001,
         every: float = 5.0,
         late: float = 0.5,
+        pulse_delay: float = 0.0,
         offset: float = 3.7,
         ppm: float = 20.0,
         version: str = "0.77.0.16",
         seed: int = 0,
     ) -> None:
         super().__init__(
-            np.random.default_rng(seed), drop=drop, delay=delay, jitter=jitter, every=every, late=late
+            np.random.default_rng(seed), drop=drop, delay=delay, jitter=jitter, every=every, late=late,
+            pulse_delay=pulse_delay,
         )  # fmt: skip
         self.world = world
         self.offset, self.ppm, self.size = offset, ppm, size
@@ -67,7 +97,7 @@ class Merlin(Film):
         self._armed = False
         self._writer: FrameWriter | None = None
         self._begun, self._next, self._until, self._made = 0.0, 0, 0, 0
-        self._queue: deque[tuple[NDArray[np.float64], bytes | NDArray[np.uint8]]] = deque()
+        self._queue: deque[_Latent | tuple[NDArray[np.float64], bytes | NDArray[np.uint8]]] = deque()
         self._queued = 0
 
     # ------------------------------------------------------------------ control port
@@ -109,18 +139,27 @@ class Merlin(Film):
         """Everything whose time to be sent has come."""
         out = []
         while self._queue:
-            due, block = self._queue[0]
+            first = self._queue.popleft()
+            if isinstance(first, _Latent):
+                known = first.known(self.world.lamp.known, self.lived)
+                if known < len(first.due):
+                    self._queue.appendleft(first[known:])
+                if not known:
+                    break
+                self._queue.extendleft(reversed(self._developed(first[:known])))
+                continue
+            due, block = first
             n = int(np.searchsorted(due, self.lived, side="right"))
+            if n < len(due):
+                self._queue.appendleft((due[n:], block if isinstance(block, bytes) else block[n:]))
             if n == 0:
                 break
-            self._queue.popleft()
             if isinstance(block, bytes):
                 out.append(block)
                 continue
             out.append(block[:n].tobytes())
-            self._queued -= n * block.shape[1]
+            self._queued -= n
             if n < len(due):
-                self._queue.appendleft((due[n:], block[n:]))
                 break
         return out
 
@@ -157,21 +196,33 @@ class Merlin(Film):
         pace = 1e9 * (1 + self.ppm * 1e-6)
         start, stop = ticks / pace - self.offset, (ticks + exposure) / pace - self.offset
         sent = self.exposed(self._series, number, start, stop)
-        if self._queued > BUFFER:
+        if self._queued * self.size**2 > BUFFER:
             sent[:] = False
-        number, ticks, stop = number[sent], ticks[sent], stop[sent]
+        number, ticks, start, stop = number[sent], ticks[sent], start[sent], stop[sent]
         if not number.size:
             return
         if self._scene is None:
             self._scene = Scene(self.world, self.size, self._rng)
-        counts = self._scene.images(number.size, exposure * 1e-6 / self._usual)
-        counts = np.minimum(counts, 2 ** min(int(self._values["COUNTERDEPTH"]), 8) - 1)
-        due = self.due(stop)
+        dose = exposure * 1e-6 / self._usual
         assert self._writer is not None
-        for block in self._writer.frames(number, EPOCH + ticks, counts):
-            self._queue.append((due[: len(block)], block))
-            self._queued += block.nbytes
+        world = self.world.lived - self.lived
+        self._queue.append(
+            _Latent(self.due(stop), number, ticks, start + world, stop + world, self._scene.exposed(dose), self._writer)
+        )
+        self._queued += number.size
+
+    def _developed(self, latent: _Latent) -> list[tuple[NDArray[np.float64], bytes | NDArray[np.uint8]]]:
+        """Frames as they will be sent. Only now is it certain what light fell on them."""
+        assert self._scene is not None
+        lit = self.world.lamp.lit(latent.start, latent.stop) * 1e3 / self._usual
+        counts = self._scene.developed(latent.exposed, lit)
+        counts = np.minimum(counts, 2 ** min(latent.writer.depth, 8) - 1)
+        blocks: list[tuple[NDArray[np.float64], bytes | NDArray[np.uint8]]] = []
+        due = latent.due
+        for block in latent.writer.frames(latent.number, EPOCH + latent.ticks, counts):
+            blocks.append((due[: len(block)], block))
             due = due[len(block) :]
+        return blocks
 
     def _power_up(self) -> None:
         self._values = {name: parameter.value for name, parameter in self._table.items()}

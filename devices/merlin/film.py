@@ -27,17 +27,20 @@ class Truth:
 class Film:
     """Base of detectors. Chance `drop` that a frame is never sent; s: `delay`, the least from the end of an exposure
     to sending, `jitter`, the mean of the rest, `every`, the mean interval of bursts (0: none), `late`, the
-    longest that frames are held back in one.
+    longest that frames are held back in one, `pulse_delay`, from the beginning of an exposure to its pulse at the
+    trigger output (negative: the pulse comes first, and then the shutter).
     """
 
     def __init__(
-        self, rng: np.random.Generator, *, drop: float, delay: float, jitter: float, every: float, late: float
-    ) -> None:
+        self, rng: np.random.Generator, *, drop: float, delay: float, jitter: float, every: float, late: float,
+        pulse_delay: float = 0.0,
+    ) -> None:  # fmt: skip
         self.lived = 0.0
         """Seconds since it was switched on: the time base of the truth."""
         self.drop, self.delay, self.jitter, self.every, self.late = drop, delay, jitter, every, late
+        self.pulse_delay = pulse_delay
         self.pulses: list[Callable[[NDArray[Any], NDArray[Any]], None]] = []
-        """Its trigger output: told when exposures began and ended (seconds lived), once they have."""
+        """Its trigger output: told when a pulse began and ended (seconds lived), once the exposure has."""
         self._rng = rng
         self._released = 0.0
         self._hold = self._burst(0.0)
@@ -62,7 +65,7 @@ class Film:
         while self._kept > REMEMBERED:
             self._kept -= len(self._truth.popleft()[1])
         for pulse in self.pulses:
-            pulse(start, stop)
+            pulse(start + self.pulse_delay, stop + self.pulse_delay)
         return sent
 
     def due(self, stop: NDArray[Any]) -> NDArray[np.float64]:

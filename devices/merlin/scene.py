@@ -11,6 +11,10 @@ STEP = 0.12  # between the square roots of neighbouring levels: a fifth of the P
 LEVELS = 64
 SAMPLES = 1 << 14
 MELTS, MOLTEN = 500.0, 800.0  # degC
+LAMP = 20.0  # counts that the world's lamp adds to each pixel in an exposure of the usual length
+
+Bytes = NDArray[np.uint8]
+Places = NDArray[np.int64]
 
 
 class Scene:
@@ -27,14 +31,26 @@ class Scene:
         self._seen: tuple[float, float, bool, float] | None = None
         self._places = self._grain
 
-    def images(self, n: int, dose: float) -> NDArray[np.uint8]:
-        """n exposures, (n, size * size); `dose` 1.0 is the usual one."""
+    def exposed(self, dose: float) -> Places:
+        """What there is to be seen now, to be developed later; `dose` 1.0 is the usual one."""
         seen = (round(self.world.temperature, 0), round(self.world.hydrogen, 2), self.world.blanked, dose)
         if seen != self._seen:
             level = np.rint(np.sqrt(self._means(*seen)) / STEP).astype(np.int64)
             self._places = np.minimum(level, LEVELS - 1).ravel() * SAMPLES + self._grain
             self._seen = seen
-        return self._noise.take(self._places + self._rng.integers(0, SAMPLES // 2, n)[:, None])
+        return self._places
+
+    def developed(self, exposed: Places, lit: NDArray[np.float64]) -> Bytes:
+        """An exposure for each of `lit`, (n, size * size): of the lamp's light, 1.0 for all of a usual exposure."""
+        images = self._noise.take(exposed + self._rng.integers(0, SAMPLES // 2, len(lit))[:, None])
+        for k in np.flatnonzero(lit):
+            more = images[k] + self._rng.poisson(LAMP * lit[k], images.shape[1])
+            images[k] = np.minimum(more, 255)
+        return images
+
+    def images(self, n: int, dose: float) -> Bytes:
+        """n exposures of what there is to be seen now, (n, size * size), by detectors that see no lamp."""
+        return self.developed(self.exposed(dose), np.zeros(n))
 
     def _means(self, temperature: float, hydrogen: float, blanked: bool, dose: float) -> NDArray[np.float64]:
         """Counts per pixel: hot, the particle loses its facets, shrinks and blurs; hydrogen dims it."""

@@ -204,6 +204,7 @@ class FrameWriter:
     """Frames as a Merlin sends them, one shape and exposure; for the emulator."""
 
     def __init__(self, rows: int, columns: int, depth: int, exposure_ns: int) -> None:
+        self.depth = depth
         thresholds = ",".join(["2.000000E+1", "5.110000E+2"] + ["0.000000E+0"] * 6)
         dacs = (
             "3RX,175,511" + ",000" * 6 + ",125,255,125,125,100,100,082,100,087,030,128,004,255,129,128,176,168,511,511"

@@ -162,11 +162,20 @@ def _certified(run: Recording, name: str, file: Path) -> tuple[dict[str, float],
         if name in run.cameras:
             certificate.check(kind="delay.camera", serial=identity, on=day)
             recorded, _ = declaration(run, name)
-            # Its exposures really begin so much later than the record says, however that was found.
-            delay, sigma = certificate.number("delay_s"), certificate.number("delay_sigma_s")
-            if run.cameras[name].frame_clock is not None:
-                return {"pulse_latency": recorded.pulse_latency - delay, "pulse_latency_sigma": sigma}, certificate.hash
-            return {"latency": recorded.latency - delay, "latency_sigma": sigma}, certificate.hash
+            pulses = run.cameras[name].frame_clock is not None
+            option, other = ("pulse_latency", "latency") if pulses else ("latency", "pulse_latency")
+            sigma = certificate.number("delay_sigma_s")
+            if f"{other}_s" in certificate.result:
+                how = "pulses, and it was measured by arrivals" if pulses else "arrivals, and it was measured by pulses"
+                raise CertificateError(f"the frames of this run are timed by {how}; measure that delay")
+            # What should be declared, if it says so: the run may have been made with the right latency already.
+            # Else by how much later its exposures really begin than the record says, however that was found.
+            stated = f"{option}_s" in certificate.result
+            latency = (
+                certificate.number(f"{option}_s") if stated
+                else getattr(recorded, option) - certificate.number("delay_s")
+            )  # fmt: skip
+            return {option: latency, f"{option}_sigma": sigma}, certificate.hash
         certificate.check(kind="delay.link", serial=identity, on=day)
         names = {"delay_out": "out_s", "delay_back": "back_s", "delay_sigma": "sigma_s"}
         return {field: certificate.number(result) for field, result in names.items()}, certificate.hash

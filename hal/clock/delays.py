@@ -26,7 +26,7 @@ ROUGH = 1 << 22
 """Overlaps worked out at a time while searching."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Delay:
     """A delay in seconds with its standard uncertainty, by as many events as told something about it."""
 
@@ -35,6 +35,12 @@ class Delay:
     events: int
     scatter: float
     """Of single events about it, one sigma, s; large against `sigma * sqrt(events)` when something moved."""
+    dark: float
+    """Brightness of a frame that caught no light, in the unit of the brightness."""
+    gain: float
+    """More of it per second of light."""
+    each: Float64
+    """(m,) s, the delay by each flash alone, in the order of time; NaN where it told nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +71,8 @@ def by_flash(
 
     The light a frame caught is its overlap with the flashes; that is piecewise linear in the delay, and dark
     level and gain follow from linear regression at each delay. The least sum of squares gives the delay, its
-    curvature the uncertainty. Raises `ClockError` if flashes are too few or too faint, or if two delays fit alike.
+    curvature the uncertainty, or the scatter of single flashes if that says more. Raises `ClockError` if flashes are
+    too few or too faint, or if two delays fit alike.
     """
     flashes = np.unique(np.asarray(flashes, np.int64))
     if flashes.size < FEWEST:
@@ -88,7 +95,7 @@ def by_flash(
         cost[first : first + block] = [lit.misfit(d, begin, lasting, light) for d in grid[first : first + block]]
     best = int(np.argmin(cost))
     delay = _minimum(lambda d: lit.misfit(d, begin, lasting, light), float(grid[best]) - step, float(grid[best]) + step)
-    _, gain, rest = lit.fitted(delay, begin, lasting, light)
+    dark, gain, rest = lit.fitted(delay, begin, lasting, light)
     noise = float(np.sqrt(rest @ rest / max(begin.size - 3, 1)))
     height = gain * min(length, float(np.median(lasting)))
     if height < FAINTEST * noise:
@@ -106,14 +113,19 @@ def by_flash(
     if not told:
         raise ClockError("delay by flash: no frame caught a part of a flash; let the flashes come at irregular times")
     each = lit.per_flash(delay, begin, lasting, gain, rest)
-    if each.size < FEWEST:
+    told_by = each[np.isfinite(each)]
+    if told_by.size < FEWEST:
         raise ClockError(
-            f"delay by flash: {each.size} of {flashes.size} flashes fell across an exposure's beginning or end, and "
+            f"delay by flash: {told_by.size} of {flashes.size} flashes fell across an exposure's beginning or end, and "
             f"only those tell; {FEWEST} or more are needed: flash more often, or longer"
         )
-    scatter = float(np.std(each, ddof=1))
-    sigma = max(noise / float(np.sqrt(told)), scatter / float(np.sqrt(each.size)))
-    return Delay(delay, sigma, int(each.size), scatter)
+    scatter = float(np.std(told_by, ddof=1))
+    # Frames that are lit scatter more than dark ones, by counting alone, and those at a flash's ends decide: their own
+    # scatter counts as well as that of all (the heteroscedasticity-consistent estimate, White 1980).
+    few = told_by.size / (told_by.size - 1)
+    own = float(np.sqrt(few * ((slope * rest) ** 2).sum())) / (gain * float(slope @ slope))
+    sigma = max(noise / float(np.sqrt(told)), scatter / float(np.sqrt(told_by.size)), own)
+    return Delay(delay, sigma, int(told_by.size), scatter, dark, gain, each + delay)
 
 
 def by_loop(mapped: Int64, reference: Int64, reference_bound: Int64 | int, round_trip: float) -> LinkDelays:
@@ -124,7 +136,9 @@ def by_loop(mapped: Int64, reference: Int64, reference_bound: Int64 | int, round
     reference       (m,) lab time at which the host made them, ns, each known to +-reference_bound
     round_trip      s, the smallest round trip of the exchanges behind the model, the device's own time left out
 
-    Such a model is late by (out - back)/2, so that out = round_trip/2 + late and back = round_trip/2 - late.
+    Such a model takes the middle of an exchange for the moment at which the device read its counter. If the question
+    takes longer than the answer that moment came later, and so the model puts all ticks too early, by (out - back)/2:
+    with late = mapped - reference, out = round_trip/2 - late and back = round_trip/2 + late.
     Raises `ClockError` if there are too few pulses, or if they say that one way takes less than no time.
     """
     late = (np.asarray(mapped, np.int64) - np.asarray(reference, np.int64)) * 1e-9
@@ -135,7 +149,7 @@ def by_loop(mapped: Int64, reference: Int64, reference_bound: Int64 | int, round
     bound = float(np.median(np.broadcast_to(np.asarray(reference_bound, np.float64), late.shape))) * 1e-9
     # The median of n normal values scatters by 1.2533 sigma / sqrt(n); the host's own doubt is common to all.
     sigma = float(np.hypot(1.2533 * scatter / np.sqrt(late.size), bound / np.sqrt(3.0)))
-    out, back = round_trip / 2 + middle, round_trip / 2 - middle
+    out, back = round_trip / 2 - middle, round_trip / 2 + middle
     if min(out, back) < -3 * sigma - 1e-6:
         raise ClockError(
             f"delay by loop: the ways would take {out * 1e6:.0f} and {back * 1e6:.0f} us of a round trip of "
@@ -191,7 +205,7 @@ class _Lit:
         return float(rest @ rest) / rest.size
 
     def per_flash(self, d: float, begin: Float64, lasting: Float64, gain: float, rest: Float64) -> Float64:
-        """The delay by which each flash alone would differ, by one Gauss-Newton step."""
+        """The delay by which each flash alone would differ, by one Gauss-Newton step; NaN where it tells nothing."""
         slope = self.slope(d, begin, lasting) * gain
         here = slope != 0.0
         middle = begin[here] + d + lasting[here] / 2
@@ -201,8 +215,9 @@ class _Lit:
         which = np.where(nearer, left, which)
         square = np.bincount(which, slope[here] ** 2, self.on.size)
         across = np.bincount(which, slope[here] * rest[here], self.on.size)
-        seen = square > 0.0
-        return np.asarray(across[seen] / square[seen])
+        alone: Float64 = np.full(square.shape, np.nan)
+        np.divide(across, square, out=alone, where=square > 0.0)
+        return alone
 
     def _on(self, t: Float64) -> Float64:
         return np.asarray(np.searchsorted(self._at, t, side="right") % 2, np.float64)

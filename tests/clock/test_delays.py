@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from hal.clock.delays import by_flash, by_loop
+from hal.clock.exchange import Exchange
+from hal.clock.exchange_clock import ExchangeClock
 from hal.errors import ClockError
 
 EPOCH = 1_767_225_600_000_000_000
@@ -66,15 +68,37 @@ def test_too_few_flashes_are_refused():
         by_flash(start, 0.5e-3, brightness, flashes, 1e-3, within=0.02)
 
 
-def test_a_pulse_led_back_tells_the_two_ways_of_a_link_apart():
+def exchanges_over(out, back, seconds=60.0, seed=5):
+    """Of a device with a megahertz counter, no error of its rate, and delays that scatter by 20 us above these."""
+    rng = np.random.default_rng(seed)
+    sent = np.arange(0.0, seconds, 0.1)
+    received = sent + out + rng.exponential(20e-6, sent.size)
+    back_here = received + 50e-6 + back + rng.exponential(20e-6, sent.size)
+    return [
+        Exchange(7, EPOCH + round(a * 1e9), round(c * 1e6), round((c + 50e-6) * 1e6), EPOCH + round(b * 1e9))
+        for a, c, b in zip(sent, received, back_here, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(("out", "back"), [(3.1e-3, 0.9e-3), (0.2e-3, 4.0e-3)])
+def test_a_pulse_led_back_tells_the_two_ways_of_a_link_apart(out, back):
     rng = np.random.default_rng(5)
-    out, back = 3.1e-3, 0.9e-3
-    reference = EPOCH + np.cumsum(rng.integers(10**8, 10**9, 50))
-    mapped = reference + np.rint((out - back) / 2 * 1e9 + rng.normal(0.0, 20e3, 50)).astype(np.int64)
-    found = by_loop(mapped, reference, 10_000, round_trip=out + back)
+    exchanges = exchanges_over(out, back)
+    made = np.sort(rng.uniform(5.0, 55.0, 50))
+    ticks = np.rint(made * 1e6).astype(np.int64)
+    reference = EPOCH + np.rint(made * 1e9).astype(np.int64)
+    alike = ExchangeClock.fit(exchanges, frequency=1e6, ppm=50.0)
+    round_trip = min(e.received - e.sent - 50_000 for e in exchanges) * 1e-9
+    found = by_loop(alike.to_lab(ticks).time, reference, 10_000, round_trip=round_trip)
     assert found.out == pytest.approx(out, abs=4 * found.sigma)
     assert found.back == pytest.approx(back, abs=4 * found.sigma)
     assert found.sigma < 20e-6
+    # A clock that is told so is right, where the other was wrong by half the difference.
+    told = ExchangeClock.fit(
+        exchanges, frequency=1e6, ppm=50.0, delay_out=found.out, delay_back=found.back, delay_sigma=found.sigma
+    )
+    assert np.abs(alike.to_lab(ticks).time - reference).min() > 900_000
+    assert np.abs(told.to_lab(ticks).time - reference).max() < 4 * found.sigma * 1e9
 
 
 def test_a_pulse_at_the_wrong_input_is_refused():

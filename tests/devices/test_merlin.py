@@ -709,3 +709,60 @@ async def test_a_film_over_tcp_and_a_pulled_data_port() -> None:
         await control.close()
         await data.close()
         await context.close()
+
+
+# ------------------------------------------------------------------------------------------- lamp
+
+
+def filmed_by_lamp(emulator: Emulator, flashes: list[tuple[float, float]], *, known: float | None = None) -> FrameChunk:
+    """0.4 s of film, in which the world's lamp flashes (on, length; seconds)."""
+    emulator.respond(b"SET,NUMFRAMESTOACQUIRE,100000")
+    emulator.respond(b"CMD,STARTACQUISITION")
+    lamp = emulator.world.lamp
+    if known is not None:
+        lamp.known = known
+    for on, length in flashes:
+        lamp.flash(on, length)
+    stream = FrameStream()
+    stream.feed(run(emulator, 0.4), 0)
+    return frames_of(stream)
+
+
+def test_a_frame_shows_as_much_of_the_lamp_s_flash_as_its_exposure_caught() -> None:
+    emulator = Emulator(World(), fps=100.0, drop=0.0, every=0.0, jitter=0.0)
+    images = filmed_by_lamp(emulator, [(0.1043, 0.012)]).images
+    brightness = images.mean(axis=(1, 2))
+    begin = emulator.truth().middle[: len(images)] - 0.005
+    dark = np.median(brightness)
+    caught = np.clip(np.minimum(begin + 0.01, 0.1163) - np.maximum(begin, 0.1043), 0.0, None) / 0.01
+    assert np.count_nonzero(caught) == 2
+    assert np.abs((brightness - dark) / 20.0 - caught).max() < 0.02  # 20 counts in an exposure that is lit throughout
+    assert caught.sum() == pytest.approx(1.2, abs=1e-3)
+
+
+def test_a_flash_that_is_told_late_is_on_the_film_all_the_same() -> None:
+    """The frame waits until it is certain what light fell on it, but not for ever."""
+    emulator = Emulator(World(), fps=100.0, drop=0.0, every=0.0, jitter=0.0)
+    before = filmed_by_lamp(emulator, [], known=0.1)
+    assert len(before.number) == 9  # those that ended by 0.1 s; the first began at 1 ms
+    emulator.world.lamp.flash(0.25, 0.05)
+    emulator.world.lamp.known = 0.4
+    stream = FrameStream()
+    stream.feed(run(emulator, 0.005), 1)
+    images = frames_of(stream).images
+    assert np.count_nonzero(images.mean(axis=(1, 2)) > before.images.mean() + 1) == 6
+    emulator.world.lamp.known = 0.41  # and then says no more
+    run(emulator, 1.0)
+    stream = FrameStream()
+    stream.feed(run(emulator, 0.05), 2)
+    assert len(frames_of(stream).number) == 5
+
+
+def test_trigger_pulses_come_before_the_exposures_if_the_shutter_is_slow() -> None:
+    emulator = Emulator(World(), fps=100.0, drop=0.0, pulse_delay=-0.0017)
+    pulses: list[Any] = []
+    emulator.pulses.append(lambda start, stop: pulses.append((start, stop)))
+    filmed_by_lamp(emulator, [])
+    start, stop = (np.concatenate([pulse[k] for pulse in pulses]) for k in (0, 1))
+    middle = emulator.truth().middle
+    assert np.allclose((start + stop) / 2 + 0.0017, middle, atol=1e-9)

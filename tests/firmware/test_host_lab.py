@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from devices.insitu_mcu import images
 from hal import Lab
 from hal.capabilities import Beam, Camera, FrameClock, Heater, Valve
-from hal.errors import CapabilityError, ConfigError, InterlockTripped
+from hal.errors import CapabilityError, ConfigError, InterlockTripped, LimitError
 from hal.protocols.firmware import EdgeChunk
 from hal.runtime import config
 from hal.transport.link import parse_url
@@ -85,6 +86,22 @@ async def test_every_exposure_of_the_detector_is_stamped_on_the_boards_clock(lab
         assert np.abs(middle - true).max() < bound.max() + 1e6
         # The board's ticks know nothing of that: exposures follow each other as they did.
         assert np.abs(np.diff(middle - true)).max() < 3000
+
+
+async def test_a_pulse_of_the_trigger_output_has_the_lamp_flash_at_its_tick(lab_file):
+    async with InSitu.open(lab_file) as lab:
+        with pytest.raises(LimitError, match="a pulse of 0 s in 0.03 s is outside 0 to 10 s; nothing was sent"):
+            lab.heater.fire(0.0)
+        boot, ticks = await lab.heater.fire(0.002)
+        assert boot == lab.heater.hello.boot
+        lab_time, bound = lab.heater.lab_time(np.array([ticks]))
+        bench, monotonic = lab.emulation.bench, lab.context.timebase.now() - time.monotonic_ns()
+        await asyncio.sleep(0.1)
+        on = (int(lab_time[0]) - monotonic) * 1e-9 - bench.now + bench.world.lived
+        near = bound[0] * 1e-9 + 1e-3  # a look at the counter through the page is up to a scheduler's slice late
+        seconds = bench.world.lamp.lit(np.array([0.0, 0.0, 0.0]), np.array([on - near, on + near + 0.005, on + 1.0]))
+        assert seconds == pytest.approx([0.0, 0.005, 0.005], abs=1e-9)
+        assert bench.world.lamp.known > on + 0.05
 
 
 PARTS = """
