@@ -14,9 +14,13 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 
+import hypothesis
 import pytest
 
 from hal.testing import JumpingLoop
+
+hypothesis.settings.register_profile("untimed", deadline=None)  # how long an example takes is the machine's affair
+hypothesis.settings.load_profile("untimed")
 
 _not_run: dict[str, list[str]] = {}
 
