@@ -1,11 +1,12 @@
 """Clocks and frames against simulated truth: our estimates and bounds beside those of LSL, Klipper, chrony and others.
 
-Each regime (timeworld/clock_traces.py) is run with several seeds. Offline: the whole run is fitted, then all ticks are
+Each regime (timeworld/clock_regimes.py) is run with several seeds. Offline: the whole run is fitted, then all ticks are
 mapped. Online: every block of ticks is mapped when it arrives, by what had come until then. Peers get the same
 exchanges, and from the truth where counters rolled over and devices rebooted; nobody gets calibrated delays.
 
     python bench/timesync.py             # three seeds; about two minutes
     python bench/timesync.py --quick     # one seed of the normal regimes
+    python bench/timesync.py --frames    # frames onto pulses alone
     python bench/timesync.py --fuzz 100  # parameters drawn from wide ranges instead; says which seeds went worst
     python bench/timesync.py --only "path change" --seeds 20
 """
@@ -24,7 +25,9 @@ from statistics import geometric_mean
 
 import numpy as np
 from _measure import machine, span
-from timeworld.clock_traces import NASTY, NORMAL, REGIMES, Trace, random_trace, trace
+from timeworld.clock_regimes import NASTY, NORMAL, REGIMES, random_trace, trace
+from timeworld.clock_traces import Trace
+from timeworld.frame_traces import frame_table
 from timeworld.peers import OFFLINE, ONLINE, Exchanged
 from timeworld.physics import Float64, Int64, Mask
 
@@ -411,9 +414,13 @@ def main() -> None:
     parser.add_argument("--only", action="append", choices=list(REGIMES), help="this regime; may be repeated")
     parser.add_argument("--fuzz", type=int, default=0, help="so many traces of drawn parameters instead")
     parser.add_argument("--clocks", action="store_true", help="without the frames")
+    parser.add_argument("--frames", action="store_true", help="the frames alone")
     parser.add_argument("--peers", action="store_true", help="the figures of every peer as well")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default %(default)s)")
     options = parser.parse_args()
+    if options.frames:
+        frame_table(quick=options.quick)
+        return
     seeds = 1 if options.quick else options.seeds
     said = f"{options.fuzz} drawn runs" if options.fuzz else f"{seeds} seed{'s' * (seeds > 1)}"
     print(f"Clocks against simulated truth, {said}\n  {machine()}")
@@ -435,10 +442,6 @@ def main() -> None:
         show_worst(results)
     sys.stdout.flush()
     if not options.fuzz and not options.only and not options.clocks:
-        try:
-            from timeworld.frame_traces import frame_table
-        except ImportError:
-            return
         print()
         frame_table(quick=options.quick)
 

@@ -22,6 +22,7 @@ Mask = NDArray[np.bool_]
 
 ORIGIN = 1_790_000_000_000_000_000  # ns, some day in 2026
 RATES = (25, 400, 4_000, 120_000)
+BOUND = 40_000  # ns, of the counter's clock model, whose error all neighbours share
 MIN_LATENCY = 1.2e-3  # s from the exposure's end to the promptest arrival
 
 
@@ -72,6 +73,8 @@ REGIMES: dict[str, Regime] = {
     "pulses go on": Regime(series=3, extra=(40, 25), missing=0.002),
     "deliveries": Regime(counts="deliveries", drop=0.01, missing=0.002),
     "no stamps": Regime(stamps=False, missing=0.002, stray=0.5),
+    "irregular, no stamps": Regime(irregular=True, stamps=False, counts="deliveries", missing=0.001, stray=0.5),
+    "pulses go on, missing": Regime(series=4, extra=(3, 2), missing=0.01, missing_bursts=0.5),
     "no stamps, deliveries": Regime(stamps=False, counts="deliveries", drop=0.005, series=1, missing=0.001),
     "everything": Regime(
         series=8, drop=0.02, bursts=2.0, edges=True, double=0.005, missing=0.01, missing_bursts=0.5, stray=2.0,
@@ -115,9 +118,11 @@ def trace(regime: Regime, rate: float, seed: int, frames: int = 6_000) -> Trace:
     stamp = start * (1 + sign * regime.ppm * 1e-6) + regime.wander * 1e-6 / turn * np.sin(turn * start)
     stamp += rng.uniform(0, 5e4)
     number = index + series * per_series if regime.counts == "acquisition" else index.copy()
+    epoch = np.zeros(series.size, np.int64)
     for s in range(1, regime.series):
         if rng.random() < regime.restart:
             later = series >= s
+            epoch[later] += 1
             stamp[later] += rng.uniform(0.0, 0.3) - stamp[later][0]
             number[later] -= number[later][0] if regime.counts == "acquisition" else 0
     stamp = np.floor(stamp / regime.resolution) * regime.resolution
@@ -153,7 +158,10 @@ def trace(regime: Regime, rate: float, seed: int, frames: int = 6_000) -> Trace:
     )
     resolvable = ~doubled
     if not regime.stamps and regime.counts == "deliveries":
-        resolvable &= _seen_by_arrival(frame, arrival - start[frame] - exposure, period)
+        resolvable &= _seen_by_arrival(frame, arrival - start[frame] - exposure, period, regime.irregular)
+    elif not regime.irregular:
+        late = arrival - start[frame] - exposure - MIN_LATENCY
+        resolvable &= ~_alike(regime, period, owner, frame, series, epoch if regime.stamps else series, late)
     true = np.rint(start[frame] * 1e9).astype(np.int64) + ORIGIN
     mapped = true + np.rint(error[frame] * 1e9).astype(np.int64)
     truth = Truth(true, mapped, owner[frame], doubled, resolvable, period)
@@ -201,14 +209,13 @@ def _pulses(
     order = np.argsort(t, kind="stable")
     t, who = t[order], who[order]
     captured = np.floor((t + latency + rng.normal(0, 1.5e-8, t.size)) / 1e-8) * 1e-8
-    bound = 40_000  # ns: of the counter's clock model, whose error all neighbours share
     turns, phase = rng.uniform(40, 200), rng.random()
     error = 2.5e-5 * np.sin(2 * np.pi * (captured / turns + phase))
     owner = np.full(start.size, -1)
     owner[who[who >= 0]] = np.flatnonzero(who >= 0)
     pulses = Pulses(
         time=ORIGIN + np.rint((captured + error) * 1e9).astype(np.int64),
-        bound=np.full(t.size, bound),
+        bound=np.full(t.size, BOUND),
         ticks=np.rint(captured * 1e8).astype(np.int64),
         latency=latency,
         resolution=1e-8,
@@ -241,11 +248,16 @@ def _arrivals(regime: Regime, rng: np.random.Generator, stop: Float64) -> Float6
     return np.maximum.accumulate(arrival)
 
 
-def _seen_by_arrival(exposure: Int64, latency: Float64, period: float) -> Mask:
-    """Without stamps and numbers: which frames stand between prompt ones with nothing dropped in between."""
+def _seen_by_arrival(exposure: Int64, latency: Float64, period: float, irregular: bool) -> Mask:
+    """Without stamps and numbers: which frames stand between prompt ones with nothing dropped in between.
+
+    Of irregular triggers only prompt ones: where others were held up, a stray may stand for a missed pulse.
+    """
     if period < 10 * 1.5e-4:
         return np.zeros(exposure.size, np.bool_)
     prompt = latency < MIN_LATENCY + 0.5 * period
+    if irregular:
+        return np.asarray(prompt & np.concatenate([[False], prompt[:-1]]))
     level = exposure - np.arange(exposure.size)
     at = np.flatnonzero(prompt)
     where = np.arange(exposure.size)
@@ -253,6 +265,28 @@ def _seen_by_arrival(exposure: Int64, latency: Float64, period: float) -> Mask:
     after = at[np.clip(np.searchsorted(at, where, "left"), None, at.size - 1)]
     inside = (where >= at[0]) & (where <= at[-1])
     return np.asarray(inside & (level[before] == level[after]))
+
+
+def _alike(
+    regime: Regime, period: float, owner: Int64, frame: Int64, series: Int64, clock: Int64, late: Float64
+) -> Mask:
+    """Frames that one exposure earlier or later would fit as well: nothing in the trace can tell.
+
+    Series whose stamps one clock made shift together. As many pulses are in their places if at one end a pulse was put
+    out beyond the series, or the last one missed. Then only the latency is left: it tells shifts apart by more than
+    twice what the pulses' lab time may be off, if a frame was prompt.
+    """
+    out = np.zeros(frame.size, np.bool_)
+    first = np.concatenate([[True], np.diff(series) > 0])
+    last = np.concatenate([first[1:], [True]])
+    for c in np.unique(clock):
+        mine = clock[frame] == c
+        here = clock == c
+        later = np.sum(np.minimum(regime.extra[1], 1) - (owner[here & first] >= 0))
+        earlier = np.sum(np.minimum(regime.extra[0], 1) - (owner[here & last] >= 0))
+        if max(later, earlier) >= 0 and mine.any() and late[mine].min() + 2e-9 * BOUND > period:
+            out |= mine
+    return out
 
 
 # ------------------------------------------------------------------------- judging

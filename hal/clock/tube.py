@@ -37,6 +37,8 @@ INNER = 0.25
 NARROW = 0.25
 """Of the smallest round trip. A band narrower than that is one whose rates are less sure than was thought."""
 NODES = 1024
+STRING = 256
+"""Nodes between which the height is drawn straight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +117,49 @@ def _nodes(m: Limits, carried: Carried | None) -> Float64:
 
 
 def _level(x: Float64, bottom: Float64, top: Float64, windows: list[Window]) -> Float64:
-    """The band's middle, averaged over part of the window at each place, but never far from it."""
+    """The likeliest height over the shape: the straightest that delays at least as long as the smallest allow.
+
+    The band's middle is averaged over part of the window at each place. Where the band is wider than elsewhere, one
+    way's limits come from far, or its delays were longer, and the middle moves for no other reason: there the height
+    may stay away from it by as much, but never far.
+    """
     middle, half = (bottom + top) / 2, (top - bottom) / 2
     area = np.concatenate([[0.0], np.cumsum((middle[1:] + middle[:-1]) / 2 * np.diff(x))])
     reach = QUARTER * np.interp(x, [w.middle for w in windows], [w.length for w in windows])
     left, right = np.maximum(x - reach, x[0]), np.minimum(x + reach, x[-1])
     span = right - left
     mean = (np.interp(right, x, area) - np.interp(left, x, area)) / np.where(span > 0, span, 1.0)
-    return np.clip(np.where(span > 0, mean, middle), middle - INNER * half, middle + INNER * half)
+    low, high = middle - INNER * half, middle + INNER * half
+    mean = np.clip(np.where(span > 0, mean, middle), low, high)
+    free, narrowest = half - half.min(), int(np.argmin(half))
+    some = np.unique(np.append(np.linspace(0, x.size - 1, min(x.size, STRING)).astype(np.int64), narrowest))
+    k = int(np.searchsorted(some, narrowest))
+    z, height, room = x[some], mean[some], free[some]
+    height[k:] = _string(z[k:], height[k:] - room[k:], height[k:] + room[k:])
+    height[k::-1] = _string(-z[k::-1], height[k::-1] - room[k::-1], height[k::-1] + room[k::-1])
+    return np.asarray(np.clip(np.interp(x, z, height), low, high))
+
+
+def _string(x: Float64, low: Float64, high: Float64) -> Float64:
+    """The shortest way from between the first low and high to the last, between them all; x ascending."""
+    y = np.full(x.size, (low[0] + high[0]) / 2)
+    i = 0
+    while i + 1 < x.size:
+        run = x[i + 1 :] - x[i]
+        up, down = (low[i + 1 :] - y[i]) / run, (high[i + 1 :] - y[i]) / run
+        least, most = np.maximum.accumulate(up), np.minimum.accumulate(down)
+        blocked = least > most
+        if not blocked[1:].any():
+            y[i + 1 :] = y[i] + run * np.clip(0.0, least[-1], max(least[-1], most[-1]))
+            break
+        # A straight line gets no further than here: it bends at the corner that is in its way.
+        stop = int(np.argmax(blocked[1:])) + 1
+        above_it = up[stop] > most[stop - 1]
+        turn = int(np.argmin(down[:stop])) if above_it else int(np.argmax(up[:stop]))
+        slope = down[turn] if above_it else up[turn]
+        y[i + 1 :] = y[i] + slope * run
+        i += turn + 1
+    return y
 
 
 class _Band:

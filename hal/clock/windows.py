@@ -72,8 +72,9 @@ class Window:
     up: float
     """... and back; its inverse is how finely the margin is known."""
     noise: float
-    """sqrt(2 S_f S_r / n), ns: by so much the smallest of n round trips exceeds the sum of the smallest delays, if
-    those wait exponentially, S_f and S_r long."""
+    """ns: by so much the smallest of n round trips exceeds the sum of the smallest delays. It is sqrt(2 S_f S_r / n) if
+    either way waits exponentially, S_f and S_r long. Where one waits so long that the other hardly matters, the
+    second-smallest trip is the second-smallest wait's: one spacing more."""
     trip: float
 
     @property
@@ -250,8 +251,9 @@ class Windows:
         k, n = min(FEW, out.size - 1), min(FEW, back.size - 1)
         out.partition((k, out.size // 2))
         back.partition((n, back.size // 2))
-        noise = float(np.sqrt(2 * max(out[out.size // 2], 0.0) * max(back[back.size // 2], 0.0) / (q - p)))
+        usual = max(float(out[out.size // 2]), 0.0) * max(float(back[back.size // 2]), 0.0)
         low, up = max(k, 1) / max(float(out[k]), FINEST), max(n, 1) / max(float(back[n]), FINEST)
+        noise = float(np.sqrt(2 * usual / (q - p) + 1.0 / min(low, up) ** 2))
         trip = m.trip[p:q]
         second = min(1, trip.size - 1)
         least = float(np.partition(trip, second)[second])

@@ -33,7 +33,7 @@ def by_arrival(
     """Slots (ascending times, s) of frames whose exposure was at `limit` - latency, latency >= least (s).
 
     count numbers the frames (deliveries or exposures), ascending. Where latency scatters by more
-    than a fifth of the period, nothing is sure. steady: every exposure has a slot, so that late frames
+    than about a tenth of the period, nothing is sure. steady: every exposure has a slot, so that late frames
     between prompt ones of one level are sure as well; of irregular pulses some may be missing or stray.
     """
     n, size = limit.size, slots.size
@@ -43,11 +43,13 @@ def by_arrival(
         return unknown
     over = limit - least - slots[np.clip(newest, 0, None)]
     usual = float(np.median(over))
-    prompt = (newest >= 0) & (over <= min(max(5 * usual, 4 * slack), 0.35 * period))
+    reach = min(max(5 * usual, 4 * slack, 0.05 * period), 0.35 * period)
+    prompt = (newest >= 0) & (over <= reach)
     # Behind the last slot there is no next one that would bound the frame's exposure from above.
     prompt &= newest < size - 1
     prompt |= (newest == size - 1) & (over <= 0.35 * period)
-    if usual > 0.2 * period or slack > 0.2 * period:
+    # Else several in a row are a period late often enough; irregular pulses may follow within a third of it.
+    if usual > (0.15 if steady else 0.1) * period or slack > 0.2 * period:
         return unknown
     level = newest - count
     # Enough prompt frames in a row at one level.
@@ -68,8 +70,16 @@ def by_arrival(
     falling = high < low
     high = np.where(falling, high, np.minimum(high, np.maximum(cap, low)))
     sure = (low == high) & (level >= low)
-    if not steady:
+    if (np.diff(level[at]) < 0).any():
+        # Some were delivered twice: where others were held up, that may stand for one that was dropped.
         sure &= prompt & long
+    if not steady:
+        # Where the level changes, a frame that was late by as much as a stray or another's pulse came after its own
+        # would look prompt for that: it must not have been so late, and the one before it not held up.
+        alone = limit - least - slots[np.clip(newest - 1, 0, None)] > 2 * reach
+        earlier = at[np.clip(np.searchsorted(at, where) - 1, 0, None)]
+        goes_on = (level[earlier] == level) & (earlier < where)
+        sure &= prompt & long & (goes_on | (alone & np.concatenate([[False], prompt[:-1]])))
     first, last = np.minimum(low, high) + count, np.maximum(low, high) + count
     slot = np.clip(high + count, 0, size - 1)
     sure &= (first >= 0) & (last < size)

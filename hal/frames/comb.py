@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -28,12 +28,29 @@ class Train:
     before: Int64
     period: float
     spread: float
+    _put_out: dict[int, Int64] = field(default_factory=dict)
 
     def captured(self, first: Int64, count: int) -> Int64:
         """Pulses in the `count` slots from each of `first` on; slots outside the train have none."""
         last = self.pulse.size
         low, high = np.clip(first, 0, last), np.clip(first + count, 0, last)
         return np.asarray(self.before[high] - self.before[low])
+
+    def put_out(self, first: Int64, count: int, hole: int) -> Int64:
+        """Pulses the detector put out in the `count` slots from each of `first` on, as far as can be told.
+
+        Up to `hole` of them in a row, between two captured ones, were put out and missed. A series that avoids what
+        was missed must not seem better than others, if pulses go on before and after it.
+        """
+        if hole not in self._put_out:
+            at = np.flatnonzero(self.pulse >= 0)
+            short = np.flatnonzero(np.diff(at) <= hole + 1)
+            edge = np.zeros(self.pulse.size + 1, np.int64)
+            edge[at[short] + 1] += 1
+            edge[at[short + 1]] -= 1
+            self._put_out[hole] = np.concatenate([[0], np.cumsum(np.cumsum(edge[:-1]) + (self.pulse >= 0))])
+        before, last = self._put_out[hole], self.pulse.size
+        return np.asarray(before[np.clip(first + count, 0, last)] - before[np.clip(first, 0, last)])
 
     def at(self, slot: float) -> float:
         """Time of a (fractional) slot as its 200 neighbours see it, s."""
@@ -60,15 +77,18 @@ def trains(t: Float64, edges: Float64, period: float, longest: int = _LONGEST, r
     at = _on_a_comb(t, period, longest)
     if at.size < 2:
         return out
-    period, spread = pitch(np.diff(t[at]), period)
+    period, spread = pitch(np.diff(t[at]), period, resolution)
     whole, broken = breaks(np.diff(t[at]) / period, spread / period, longest)
-    # A stray that got here breaks a step before or after it (hardly a step of one period), but not the one across.
-    if at.size > 2:
-        across = (t[at][2:] - t[at][:-2]) / period
-        off = np.abs(np.diff(t[at]) / period - whole) > min(10 * spread / period + 1e-3, 0.12)
-        lone = (broken[:-1] | broken[1:]) & off[:-1] & off[1:] & ~breaks(across, spread / period, longest)[1]
-        at = np.delete(at, np.flatnonzero(lone) + 1)
-        whole, broken = breaks(np.diff(t[at]) / period, spread / period, longest)
+    # A stray that got here, or two, break a step beside them (hardly one of one period), but not the one across.
+    for strays in (1, 2):
+        if at.size > strays + 1:
+            across = (t[at][strays + 1 :] - t[at][: -strays - 1]) / period
+            off = np.abs(np.diff(t[at]) / period - whole) > min(10 * spread / period + 1e-3, 0.12)
+            beside = np.lib.stride_tricks.sliding_window_view(np.stack([off, broken]), strays + 1, axis=1)
+            lone = beside[0].all(axis=1) & beside[1].any(axis=1) & ~breaks(across, spread / period, longest)[1]
+            gone = np.flatnonzero(lone)[:, None] + np.arange(1, strays + 1)
+            at = np.delete(at, gone.ravel())
+            whole, broken = breaks(np.diff(t[at]) / period, spread / period, longest)
     bounds = np.concatenate([[0], np.flatnonzero(broken) + 1, [at.size]])
     for low, high in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
         if high - low >= 2:
@@ -76,21 +96,25 @@ def trains(t: Float64, edges: Float64, period: float, longest: int = _LONGEST, r
     return out
 
 
-def pitch(gaps: Float64, period: float) -> tuple[float, float]:
+def pitch(gaps: Float64, period: float, resolution: float = 0.0) -> tuple[float, float]:
     """Mean of the gaps of one period (a median would see the counter's steps only), and their scatter, s."""
-    one = gaps[np.abs(gaps - period) < 0.1 * period]
+    one = gaps[np.abs(gaps - period) < 0.1 * period + resolution]
     if not one.size:
         return period, 0.0
-    near = one[np.abs(one - np.median(one)) < 0.03 * period]
+    # A stray near a pulse makes one gap longer and the next one shorter, or only one of them counts.
+    off = np.abs(one - np.median(one))
+    far = max(15.0 * float(np.median(off)), 2.0 * resolution, 2e-7)
+    near = one[off < min(far, 0.03 * period + resolution)]
     mean = float(near.mean()) if near.size else float(np.median(one))
     return mean, max(float(1.4826 * np.median(np.abs(one - mean))), 2e-8)
 
 
-def breaks(steps: Float64, spread: float, longest: int) -> tuple[Float64, Mask]:
-    """Whole periods in each step, and where there is no whole number of them; spread in periods."""
+def breaks(steps: Float64, spread: float, longest: int, coarse: float = 0.0) -> tuple[Float64, Mask]:
+    """Whole periods in each step, and where there is no whole number of them; spread and one step of the clock (coarse)
+    in periods."""
     whole = np.rint(steps)
     # Over a silence the phase must be kept: a pause that looks whole by chance must not join two trains.
-    slack = np.where(whole > 1, np.minimum(10 * spread + 1e-5 * whole, 0.25), 0.12)
+    slack = np.where(whole > 1, np.minimum(10 * spread + 1e-5 * whole, 0.25), 0.12) + coarse
     return whole, (np.abs(steps - whole) > slack) | (whole > longest)
 
 
@@ -107,7 +131,7 @@ def _on_a_comb(t: Float64, period: float, longest: int) -> Int64:
 
 def _train(t: Float64, steps: Int64, edges: Float64, period: float, resolution: float) -> Train:
     index = np.concatenate([[0], np.cumsum(steps)])
-    usual, _ = pitch(np.diff(t), period)
+    usual, _ = pitch(np.diff(t), period, resolution)
     # Two pulses in one slot: the one nearer to where the slot before leads stays.
     if (steps == 0).any():
         ahead = np.concatenate([[0.0], np.abs(np.diff(t) - np.maximum(steps, 1) * usual)])

@@ -8,15 +8,20 @@ import numpy as np
 
 from hal.frames.comb import PAD
 from hal.frames.frame import Float64
-from hal.frames.regular import Chain, Combs, Rules, place_on
+from hal.frames.regular import place_on
 from hal.frames.series import Part
+from hal.frames.shifts import Chain, Combs, Rules
+
+_ALIKE = 0.02  # shares of captured pulses that don't differ
+_FEW = 0.1  # of another series' frames, and nobody believes them
 
 
 def refuse_overlaps(chains: Sequence[Chain], combs: Combs) -> None:
     """Series are exposed one after the other, in the order of reception: one of two that contradict is lost.
 
-    It is the one with fewer of its pulses, or else the one received later after its exposure: its own
-    pulses were not captured, or its train is broken, and it got its neighbour's instead.
+    It is the one with hardly any frames (a corrupted stamp), or else the one with fewer of its pulses: its own were
+    not captured, or its train is broken, and it got its neighbour's instead. If both have as many, neither is
+    believed: the earlier one may have been held up until the later one was received.
     """
     spans = []
     for chain in chains:
@@ -25,19 +30,26 @@ def refuse_overlaps(chains: Sequence[Chain], combs: Combs) -> None:
                 train, (first, count) = combs.trains[place.train], place.part.extent
                 begin = train.at(first + place.shift)
                 share = int(train.captured(np.array([first + place.shift]), count)[0]) / count
-                spans.append((int(place.part.rows.min()), begin, begin + (count - 1) * train.period, share, chain))
+                size = place.part.rows.size
+                spans.append(
+                    (int(place.part.rows.min()), begin, begin + (count - 1) * train.period, share, size, chain)
+                )
     spans.sort(key=lambda span: span[0])
-    kept: list[tuple[float, float, Chain]] = []  # (end, share, chain) of those that agree so far
-    for _, begin, end, share, chain in spans:
+    kept: list[tuple[float, float, int, Chain]] = []  # (end, share, frames, chain) of those that agree so far
+    for _, begin, end, share, size, chain in spans:
         slack = 2.5 * chain.period
-        while kept and not chain.lost and kept[-1][0] > begin + slack and kept[-1][2] is not chain:
-            _, theirs, other = kept[-1]
-            worse = theirs < share if abs(theirs - share) > 0.02 else other.floor > chain.floor
-            (other if worse else chain).lost = True
-            if worse:
+        while kept and not chain.lost and kept[-1][0] > begin + slack and kept[-1][3] is not chain:
+            _, theirs, many, other = kept[-1]
+            if not _FEW < size / many < 1 / _FEW:
+                ahead = float(size - many)
+            else:
+                ahead = share - theirs if abs(share - theirs) > _ALIKE else 0.0
+            chain.lost = ahead <= 0
+            if ahead >= 0:
+                other.lost = True
                 kept.pop()
         if not chain.lost:
-            kept.append((end, share, chain))
+            kept.append((end, share, size, chain))
 
 
 def by_elimination(chains: Sequence[Chain], combs: Combs, limit: Float64, rules: Rules) -> bool:

@@ -36,19 +36,17 @@ def by_pattern(
     rest = np.flatnonzero((first.reason == Reason.NOT_MATCHED) & usable)
     if first.offset is None or rest.size < 20:
         return [first]
-    # A long stretch without pulses where the clock says: perhaps the clock jumped.
-    cuts = np.flatnonzero(np.diff(rest) > 5) + 1
-    longest = max(np.split(rest, cuts), key=len)
-    span = slice(int(longest[0]), int(longest[-1]) + 1)
-    if longest.size < 20:
-        return [first]
-    again = _once(frames, rows[span], d[span], usable[span], limit, t, edges, period, twin)
-    if again.offset is None:
-        return [first]
-    keep = np.ones(rows.size, np.bool_)
-    keep[span] = False
+    # Stretches without pulses where the clock says: perhaps the clock jumped.
+    found, keep = [], np.ones(rows.size, np.bool_)
+    for stretch in np.split(rest, np.flatnonzero(np.diff(rest) > 5) + 1):
+        span = slice(int(stretch[0]), int(stretch[-1]) + 1)
+        if stretch.size >= 20:
+            again = _once(frames, rows[span], d[span], usable[span], limit, t, edges, period, twin)
+            if again.offset is not None:
+                keep[span] = False
+                found.append(again)
     kept = Found(rows[keep], first.start[keep], first.pulse[keep], first.extra[keep], first.reason[keep], first.offset)
-    return [kept, again]
+    return [kept, *found]
 
 
 def _once(
@@ -84,6 +82,7 @@ def _once(
         offset = offset or find_offset(t, own, float(latest[spoilt]), period, frames.ppm, frames.resolution)
     if offset is None:
         return nowhere
+    usable = usable & offset.knows(d)
     at = d + offset(np.where(usable, d, own[0]))
     at = np.where(usable, at, np.nan)
     reach = offset.reach
@@ -100,14 +99,14 @@ def _once(
     reason[repeated] = Reason.DUPLICATE
     kept = order[~again]
     twin[rows[repeated]] = rows[kept[np.cumsum(~again)[again] - 1]]
-    _without(frames, rows, number, pulse, claimed, t, edges, start, extra, reason, limit, least)
+    _without(frames, rows, number, pulse, claimed, t, edges, start, extra, reason, limit, least, period)
     _once_each(pulse, np.abs(start - at), reason, extra, period)
     return Found(rows, start, pulse, extra, reason, offset)
 
 
 def _without(
     frames: Frames, rows: Int64, number: Int64 | None, pulse: Int64, claimed: Int64, t: Float64, edges: Float64,
-    start: Float64, extra: Float64, reason: Codes, limit: Float64, least: float,
+    start: Float64, extra: Float64, reason: Codes, limit: Float64, least: float, period: float,
 ) -> None:  # fmt: skip
     """Frames whose stamp points at no pulse: the pulse was missed, or the stamp is corrupt. The neighbours know."""
     open_ = np.flatnonzero(reason != Reason.DUPLICATE)
@@ -121,23 +120,28 @@ def _without(
         order = number[rows[chain]]
         ranks = order
     left, missing = in_order(claimed[chain], order, ranks)
+    # The frame's stamp must lie between the neighbours'.
+    when = np.where(claimed[chain] >= 0, t[np.clip(claimed[chain], 0, None)], np.nan)
+    after, until = np.fmax.accumulate(when), np.fmin.accumulate(when[::-1])[::-1]
+    between = (start[chain] > after) & (start[chain] < until)
     fixed = (left >= 0) & (claimed[chain] < 0)
-    which = chain[fixed]
-    moment = t[left[fixed]]
-    fits = moment <= limit[rows[which]] - least + 1e-4
+    which, moment = chain[fixed], t[left[fixed]]
+    # Far from the stamp: a stray where the pulse was missed, or is it the stamp that is off?
+    likely = between[fixed] & (np.abs(moment - start[which]) > 0.02 * period)
+    reason[which[likely]] = Reason.AMBIGUOUS
+    extra[which[likely]] += np.abs(moment - start[which])[likely]
+    fits = ~likely & (moment <= limit[rows[which]] - least + 1e-4)
     which, moment = which[fits], moment[fits]
-    start[which], extra[which] = moment, 0.0
+    # Where the stamp says otherwise, but not by much, the truth may be there as well.
+    extra[which] = np.where(between[fixed][fits], np.abs(moment - start[which]), 0.0)
+    start[which] = moment
     pulse[which] = np.searchsorted(edges, moment)
     reason[which] = Reason.OK
     lost = chain[(claimed[chain] < 0) & ~missing]
-    lost = lost[pulse[lost] < 0]
+    lost = lost[(pulse[lost] < 0) & (reason[lost] != Reason.AMBIGUOUS)]
     reason[lost] = Reason.NOT_MATCHED
-    # No pulse is left for the others: their own was missed. Their stamp must still lie between the neighbours'.
-    when = np.where(claimed[chain] >= 0, t[np.clip(claimed[chain], 0, None)], np.nan)
-    after = np.fmax.accumulate(when)
-    until = np.fmin.accumulate(when[::-1])[::-1]
-    alone = (pulse[chain] < 0) & (reason[chain] == Reason.OK)
-    spoilt = alone & ~((start[chain] > after) & (start[chain] < until))
+    # No pulse is left for the others: their own was missed.
+    spoilt = (pulse[chain] < 0) & (reason[chain] == Reason.OK) & ~between
     reason[chain[spoilt]] = Reason.BAD_TICK
 
 

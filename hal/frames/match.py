@@ -17,8 +17,9 @@ from hal.frames.elimination import by_elimination, refuse_overlaps
 from hal.frames.frame import Codes, Float64, FrameTimes, Int64, Reason
 from hal.frames.irregular import by_pattern
 from hal.frames.pulses import RING, Pulses, debounce, usual_interval
-from hal.frames.regular import Chain, Combs, Rules, chains_of, decide
+from hal.frames.regular import chains_of
 from hal.frames.series import Frames, falls, parts_of
+from hal.frames.shifts import Chain, Combs, Rules, decide
 
 __all__ = ["Frames", "MatchClock", "MatchSummary", "Matched", "Pulses", "match"]
 
@@ -173,13 +174,15 @@ def _regular(
     found = Combs(combs)
     slack = _SLACK + host
     rules = Rules(combs[0].period if combs else period, frames.ppm, resolution, least, slack)
-    chains: list[Chain] = []
+    split = []
     for epoch in np.split(rows, [] if cuts is None else cuts):
         own = None if d is None else d[epoch]
-        parts = parts_of(frames, epoch, own, stamped[epoch], period, sheet.reason, sheet.twin)
-        # One or two frames of a series that nothing else supports: a corrupted stamp or number, as likely as not.
-        parts = [p for p in parts if p.rows.size > 2 or p.extent[1] <= 8 or len(parts) == 1]
-        chains += chains_of(parts, found, limit, rules)
+        split.append(parts_of(frames, epoch, own, stamped[epoch], period, sheet.reason, sheet.twin))
+    # One or two frames of a series that nothing else supports: a corrupted stamp or number, as likely as not.
+    large = max((p.rows.size for parts in split for p in parts), default=0)
+    chains: list[Chain] = []
+    for parts in split:
+        chains += chains_of([p for p in parts if p.rows.size > 2 or large <= 8], found, limit, rules)
     if clock is not None and frames.ticks is not None and d is not None:
         at = int(np.flatnonzero(stamped)[np.flatnonzero(stamped).size // 2])
         zero = int(frames.ticks[at])
@@ -261,9 +264,7 @@ def _unstamped(
     elif frames.regular:
         return
     tally.series = max(len(combs), 1)
-    count = np.arange(n)
-    if frames.number is not None and frames.counts != "deliveries" and not (np.diff(frames.number) <= 0).any():
-        count = frames.number - frames.number[0]
+    count = _counted(frames)
     if frames.min_latency is None:
         sheet.reason[:] = Reason.AMBIGUOUS
         return
@@ -289,6 +290,20 @@ def _unstamped(
     sheet.reason[order[again + 1]] = Reason.DUPLICATE
     sheet.twin[order[again + 1]] = order[again]
     tally.residual = spread * 1e9
+
+
+def _counted(frames: Frames) -> Int64:
+    """Exposures by the detector's numbers, series after series; deliveries if it has none that ascend."""
+    deliveries = np.arange(len(frames))
+    if frames.number is None or frames.counts == "deliveries":
+        return deliveries
+    count = frames.number.copy()
+    for i in falls(count).tolist():
+        follows = count[i - 1] + 1
+        if frames.per_series is not None and frames.counts == "series":
+            follows = (count[i - 1] // frames.per_series + 1) * frames.per_series + frames.number[i] - frames.first
+        count[i:] += follows - count[i]
+    return deliveries if (np.diff(count) <= 0).any() else count - count[0]
 
 
 def _result(

@@ -1,108 +1,21 @@
-"""Series of a regular train onto the combs of its pulses: which whole-number shift is it?
+"""Series of a regular train onto the combs of its pulses: which train each has, and what hangs together.
 
-A series of N exposures has N pulses, and outside of it there are none, or at least not N in a row. So
-the shift that has most pulses inside the series is the right one. Where several have equally many
-(pulses that go on before and after, one missing at an end), the latency of the promptest frame decides
-if it is known well enough against the period; if not, the frames are ambiguous, and say so.
+Series that one clock stamped are placed as a chain, by its rate; others one by one. Without stamps they are
+counted. How far a chain may shift as a whole, and who decides, is in `shifts.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
-from hal.frames.comb import PAD, Train
-from hal.frames.frame import Float64, Int64
+from hal.frames.comb import PAD
+from hal.frames.frame import Float64
 from hal.frames.series import Part
+from hal.frames.shifts import LATE, PROMPT, Chain, Combs, Place, Rules, allowed_shifts, hole, measure
 
-LATE = 10.0  # s, no frame arrives later
 _RATE = 7e-7  # how far a rate found in one series may be off some seconds later
-_PROMPT = 0.02  # s above the smallest latency that still count as prompt
-
-
-@dataclass(slots=True)
-class Place:
-    """Where a part is: slot k of the part is slot k + shift of the train. train -1: nowhere."""
-
-    part: Part
-    train: int = -1
-    shift: int = 0
-
-
-@dataclass(slots=True)
-class Chain:
-    """Parts whose places hang together, as one clock stamped them: they shift by the same whole number.
-
-    shifts    what the pulses allow besides 0, and 0 itself; deficit: pulses fewer inside than the best
-    floor     s, latency of the promptest frame at shift 0; sure: by how much it may be off
-    rival     s by which the promptest frame would be later in the next best train, inf if there is none
-    """
-
-    places: list[Place]
-    period: float
-    shifts: Int64 = field(default_factory=lambda: np.zeros(1, np.int64))
-    deficit: Int64 = field(default_factory=lambda: np.zeros(1, np.int64))
-    floor: float = np.inf
-    unsure: float = np.inf
-    rival: float = np.inf
-    when: float = 0.0
-    ambiguous: int = 0  # whole periods by which the truth may differ
-    lost: bool = False  # not even the series is sure
-
-    @property
-    def settled(self) -> bool:
-        """The pulses alone leave one shift."""
-        return bool((self.deficit == 0).sum() == 1) and self.rival == np.inf
-
-    def move(self, shift: int) -> None:
-        """Make shift the new 0."""
-        for place in self.places:
-            place.shift += shift
-        self.shifts = self.shifts - shift
-        self.floor -= shift * self.period
-
-
-class Combs:
-    """All trains of a run in order of time, for looking up."""
-
-    def __init__(self, trains: Sequence[Train]) -> None:
-        self.trains = list(trains)
-        self.begin = np.array([t.time[0] for t in self.trains])
-        self.end = np.array([t.time[-1] for t in self.trains])
-
-    def between(self, low: float, high: float) -> list[int]:
-        """Trains that have slots within [low, high]."""
-        return list(range(int(np.searchsorted(self.end, low)), int(np.searchsorted(self.begin, high, side="right"))))
-
-    def nearest(self, at: float, part: Part, slot: float) -> tuple[int, int, float]:
-        """Train and shift that put the (fractional) slot nearest to time `at`, and what is left over, s."""
-        best = (-1, 0, np.inf)
-        most = -1
-        last = int(np.searchsorted(self.begin, at, side="right"))
-        for q in range(max(0, last - 2), min(last + 1, len(self.trains))):
-            t = self.trains[q]
-            if not t.time[0] - t.period <= at <= t.time[-1] + t.period:
-                continue
-            # The time of slot s + shift, for the shifts next to it.
-            shift = round(float(np.interp(at, t.time, np.arange(t.time.size))) - slot)
-            off = at - t.at(slot + shift)
-            inside = int(t.captured(np.array([part.extent[0] + shift]), part.extent[1])[0])
-            if inside > most:
-                most, best = inside, (q, shift, off)
-        return best
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What is known of the train, the detector's clock and the way of the frames."""
-
-    period: float  # s
-    ppm: float
-    resolution: float  # s, of the stamps
-    least: float  # s, no frame arrives earlier after its exposure
-    slack: float  # s, by which `least` and the pulses' lab time may be off
 
 
 def chains_of(parts: Sequence[Part], combs: Combs, limit: Float64, rules: Rules) -> list[Chain]:
@@ -114,19 +27,29 @@ def chains_of(parts: Sequence[Part], combs: Combs, limit: Float64, rules: Rules)
     known: list[tuple[float, float]] = []  # (detector time, pulse time) of what is placed for sure
     queue = sorted(_linkable(parts, rules), key=lambda g: -sum(p.rows.size for p in g))
     ranks = _ranks([g[0] for g in queue if not g[0].ends], combs, limit, rules)
-    again = len(queue)
     while queue:
         group = queue.pop(0)
-        again -= 1
         seed = max(range(len(group)), key=lambda g: group[g].rows.size)
         options = _options(group[seed], combs, limit, rules, known, ranks.get(id(group[seed])))
         chain = _best(group, seed, options, combs, limit, rules)
-        if not chain.lost and again >= 0:
+        if chain.lost and len(group) > 1:
+            queue += [[part] for part in group]
+            continue
+        if not chain.lost:
             # What the clock did not lead to, a series without pulses or after a jump, is tried by itself.
-            queue += [[p.part] for p in chain.places if p.train < 0]
+            queue += _linkable([p.part for p in chain.places if p.train < 0], rules)
             chain.places = [p for p in chain.places if p.train >= 0]
         if not chain.lost:
-            _shifts(chain, combs, limit, rules)
+            allowed_shifts(chain, combs, limit, rules)
+            odd = [p for p in chain.places if _astray(p, combs)]
+            if odd and len(chain.places) > 1:
+                # The clock jumped between them.
+                queue += [[p.part] for p in odd]
+                chain.places = [p for p in chain.places if not any(p is q for q in odd)]
+                if not chain.places:
+                    continue
+                measure(chain, combs, limit)
+                allowed_shifts(chain, combs, limit, rules)
             if chain.rival == np.inf:
                 known += [point for p in chain.places if p.part.ends for point in _clock(p, combs)]
                 known.sort()
@@ -140,10 +63,10 @@ def place_on(part: Part, train: int, combs: Combs, limit: Float64, rules: Rules)
     if not options:
         return None
     chain = Chain([Place(part, *options[0])], rules.period)
-    _measure(chain, combs, limit)
+    measure(chain, combs, limit)
     if not rules.least - rules.slack <= chain.floor <= LATE:
         return None
-    _shifts(chain, combs, limit, rules)
+    allowed_shifts(chain, combs, limit, rules)
     return chain
 
 
@@ -155,8 +78,9 @@ def _best(
     tried: list[tuple[int, Chain, tuple[int, int]]] = []
     for train, shift in options[:60]:
         chain = Chain(_grow(group[low:high], seed - low, train, shift, combs, rules), rules.period)
+        measure(chain, combs, limit)
+        _not_before(chain, rules)
         total = sum(_inside(p, combs) for p in chain.places)
-        _measure(chain, combs, limit)
         if total >= 2:
             tried.append((total, chain, (train, shift)))
     tried = [t for t in tried if rules.least - rules.slack <= t[1].floor <= LATE]
@@ -166,50 +90,53 @@ def _best(
     near = sorted((t for t in tried if t[0] >= 0.8 * most - 1), key=lambda t: t[1].floor)
     won = near[0][2]
     chain = Chain(_grow(group, seed, *won, combs, rules), rules.period)
-    _measure(chain, combs, limit)
+    measure(chain, combs, limit)
+    _not_before(chain, rules)
     chain.rival = near[1][1].floor - near[0][1].floor if len(near) > 1 else np.inf
     return chain
 
 
-def _ranks(parts: Sequence[Part], combs: Combs, limit: Float64, rules: Rules) -> dict[int, int]:
-    """Series without stamps: the n-th series is the n-th train from some first one on; which train each is, by id.
+def _not_before(chain: Chain, rules: Rules) -> None:
+    """The seed's pulses may leave several shifts, and the later ones be too late for other parts of the chain."""
+    early = rules.least - rules.slack - chain.floor
+    if early > 0 and chain.floor > -np.inf:
+        chain.move(-int(np.ceil(early / chain.period)))
 
-    Of the first trains that every series could have followed in time, the one with most pulses, and
-    then the one after which the promptest frame was promptest.
+
+def _ranks(parts: Sequence[Part], combs: Combs, limit: Float64, rules: Rules) -> dict[int, int]:
+    """Series without stamps: which train each is, by id, of those that are sure.
+
+    Series are counted, and the count lags behind the trains by the series lost so far. Of the trains that a series
+    could have followed in time none is later than its own, and what was lost stays lost: the lag at a series is the
+    least of what it and the later ones allow. It is sure where a series was prompt, and between prompt ones of one lag.
     """
-    if len(parts) < 2 or not combs.trains:
-        return {}
-    usual = float(np.median([p.extent[1] for p in parts]))
+    usual = float(np.median([p.extent[1] for p in parts])) if parts else 0.0
     whole = [q for q, t in enumerate(combs.trains) if t.before[-1] >= 0.5 * usual]
-    order = sorted(parts, key=lambda p: p.ordinal)
-    ends = np.array([combs.trains[q].time[-PAD - 1] for q in whole])
-    begins = np.array([combs.trains[q].time[PAD] for q in whole])
-    counts = np.array([combs.trains[q].before[-1] for q in whole])
-    rank = np.array([p.ordinal - order[0].ordinal for p in order])
-    first_frame = np.array([limit[p.rows[0]] - rules.period * (p.slot[0] - p.extent[0]) for p in order])
-    last_frame = np.array([limit[p.rows[-1]] + rules.period * (p.extent[0] + p.extent[1] - p.slot[-1]) for p in order])
-    wanted = np.array([p.extent[1] for p in order])
-    best: tuple[float, float, int] | None = None
-    for c in range(-int(rank[-1]), len(whole)):
-        at = rank + c
-        here = (at >= 0) & (at < len(whole))
-        if not here.any():
-            continue
-        a = at[here]
-        reach = 3 * rules.period + rules.slack
-        if (first_frame[here] - begins[a] < rules.least - reach).any():
-            continue
-        if (last_frame[here] - ends[a] > LATE + reach).any():
-            continue
-        score = float(np.minimum(counts[a], wanted[here]).sum())
-        floor = float((first_frame[here] - begins[a]).min())
-        if best is None or (score >= 0.98 * best[0] and floor < best[1]) or score > 1.02 * best[0]:
-            best = (score, floor, c)
-    if best is None:
+    # A train that bridges a pause holds several series, and trains can't be counted.
+    if len(parts) < 2 or not whole or max(combs.trains[q].before[-1] for q in whole) > 1.5 * usual:
         return {}
-    return {
-        id(p): whole[r + best[2]] for p, r in zip(order, rank.tolist(), strict=True) if 0 <= r + best[2] < len(whole)
-    }
+    order = sorted(parts, key=lambda p: p.ordinal)
+    begins = np.array([combs.trains[q].time[PAD] for q in whole])
+    rank = np.array([p.ordinal - order[0].ordinal for p in order])
+    # When the series' first pulse was, plus the smallest latency of its frames.
+    came = np.array([float((limit[p.rows] - rules.period * (p.slot - p.extent[0])).min()) for p in order])
+    reach = np.array([(hole(p.extent[1]) + 1) * rules.period + rules.slack for p in order])
+    last = np.searchsorted(begins, came - rules.least + reach, side="right") - 1
+    lag = np.minimum.accumulate((last - rank)[::-1])[::-1]
+    at = rank + lag
+    possible = (at >= 0) & (at < begins.size)
+    late = came - begins[np.clip(at, 0, begins.size - 1)] - rules.least
+    if rules.least == 0 and possible.any():
+        late -= late[possible].min()  # the smallest latency is not known
+    prompt = possible & (late <= reach + PROMPT)
+    known = np.flatnonzero(prompt)
+    if not known.size:
+        return {}
+    where = np.arange(len(order))
+    before = known[np.clip(np.searchsorted(known, where, side="right") - 1, 0, None)]
+    after = known[np.clip(np.searchsorted(known, where), None, known.size - 1)]
+    sure = possible & (lag[before] == lag) & (lag[after] == lag)
+    return {id(p): whole[q] for p, q, ok in zip(order, at.tolist(), sure.tolist(), strict=True) if ok}
 
 
 def _linkable(parts: Sequence[Part], rules: Rules) -> list[list[Part]]:
@@ -261,10 +188,10 @@ def _options(
         if top < low:
             continue
         shifts = np.arange(low, top + 1)
-        inside = t.captured(shifts + first, count)
+        inside = t.put_out(shifts + first, count, hole(count))
         best = int(inside.max())
         # A train that is complete only if the frames had arrived before their exposure is another one's.
-        every = t.captured(np.arange(PAD // 2 - first - count, t.time.size), count)
+        every = t.put_out(np.arange(PAD // 2 - first - count, t.time.size), count, hole(count))
         if best >= max(1, 0.2 * count) and best >= int(every.max()) - max(3, 0.03 * count):
             found.append((best, q, int(shifts[np.flatnonzero(inside == best)[-1]])))
     most = max((f[0] for f in found), default=0)
@@ -289,7 +216,15 @@ def _inside(place: Place, combs: Combs) -> int:
     if place.train < 0:
         return 0
     first, count = place.part.extent
-    return int(combs.trains[place.train].captured(np.array([first + place.shift]), count)[0])
+    return int(combs.trains[place.train].put_out(np.array([first + place.shift]), count, hole(count))[0])
+
+
+def _astray(place: Place, combs: Combs) -> bool:
+    """The part would have clearly more pulses beside the place that its chain gives it."""
+    first, count = place.part.extent
+    near = np.arange(-PAD, PAD + 1) + first + place.shift
+    inside = combs.trains[place.train].put_out(near, count, hole(count))
+    return bool(inside.max() > inside[PAD] + 2)
 
 
 def _grow(group: list[Part], seed: int, train: int, shift: int, combs: Combs, rules: Rules) -> list[Place]:
@@ -308,8 +243,11 @@ def _grow(group: list[Part], seed: int, train: int, shift: int, combs: Combs, ru
             rate = (known[-1][1] - known[0][1]) / base if base > 0 else 1.0
             rate = min(max(rate, 1 - 1.1e-6 * rules.ppm), 1 + 1.1e-6 * rules.ppm)
             at = from_[1] + rate * (near[1] - from_[0])
+            doubt = _doubt(near[1] - from_[0], base, rules)
+            if doubt > 0.4 * rules.period:
+                continue
             q, s, off = combs.nearest(at, part, near[0])
-            if q < 0 or abs(off) > 0.1 * rules.period + _doubt(near[1] - from_[0], base, rules):
+            if q < 0 or abs(off) > 0.1 * rules.period + doubt:
                 continue
             places[g] = Place(part, q, s)
             points = _clock(places[g], combs)
@@ -323,82 +261,3 @@ def _clock(place: Place, combs: Combs) -> list[tuple[float, float]]:
     """(detector time, pulse time) at the ends of a placed part."""
     t = combs.trains[place.train]
     return [(d, t.at(slot + place.shift)) for slot, d in place.part.ends]
-
-
-def _measure(chain: Chain, combs: Combs, limit: Float64) -> None:
-    """The latency of the promptest frame."""
-    late = []
-    for place in chain.places:
-        if place.train >= 0:
-            t = combs.trains[place.train]
-            at = place.part.slot + place.shift
-            inside = (at >= 0) & (at < t.time.size)
-            late.append(limit[place.part.rows[inside]] - t.time[at[inside]])
-            chain.when = float(t.time[min(max(int(at[0]), 0), t.time.size - 1)])
-    every = np.concatenate(late) if late else np.zeros(0)
-    if every.size:
-        few = min(5, every.size) - 1
-        lowest = np.partition(every, few)[: few + 1]
-        chain.floor, chain.unsure = float(lowest.min()), float(np.ptp(lowest)) if few else np.inf
-
-
-def _shifts(chain: Chain, combs: Combs, limit: Float64, rules: Rules) -> None:
-    """Which whole-number shifts of the whole chain have as many pulses inside its series, or nearly."""
-    floor = rules.least - rules.slack
-    most = max(combs.trains[p.train].time.size for p in chain.places)
-    up = min(int(max((chain.floor - floor) / chain.period, 0.0)) + 1, most)
-    down = min(int(max(LATE - chain.floor, 0.0) / chain.period) + 1, most)
-    shifts = np.arange(-down, up + 1)
-    shifts = shifts[(chain.floor - shifts * chain.period >= floor) | (shifts == 0)]
-    total = np.zeros(shifts.size, np.int64)
-    for place in sorted(chain.places, key=lambda p: p.part.extent[1]):
-        first, count = place.part.extent
-        total += combs.trains[place.train].captured(shifts + place.shift + first, count)
-        near = total >= total.max() - 4
-        shifts, total = shifts[near], total[near]
-    deficit = total.max() - total
-    near = deficit <= 2
-    chain.shifts, chain.deficit = shifts[near], deficit[near]
-    tied = chain.shifts[chain.deficit == 0]
-    chain.move(int(tied[np.argmin(np.abs(tied))]))
-
-
-def decide(chains: Sequence[Chain], least: float | None, slack: float, host: float) -> None:
-    """Where pulses leave a choice, let the latency of the promptest frames decide, if it can.
-
-    host is by how much the pulses' lab time itself may be off (s): it moves slowly, so that chains near
-    each other in time share it.
-    """
-    settled = [c for c in chains if not c.lost and c.settled]
-    for chain in chains:
-        if chain.lost or chain.floor == np.inf:
-            continue
-        known, doubt = _reference(chain, settled, least, slack, host)
-        tied = chain.shifts[chain.deficit == 0]
-        # The promptest of the chain may itself have been a little late: as much as the next ones lie apart.
-        high = min(5 * chain.unsure, 0.4 * chain.period, _PROMPT) + doubt
-        if known is not None and doubt + high < 0.95 * chain.period and doubt < _PROMPT:
-            over = chain.floor - chain.shifts * chain.period - known
-            fits = np.flatnonzero((over >= -doubt) & (over <= high))
-            if fits.size == 1 and (chain.deficit[fits[0]] == 0 or chain.period > 4e-4):
-                chain.move(int(chain.shifts[fits[0]]))
-                tied = np.zeros(1, np.int64)
-        if chain.rival < np.inf:
-            prompt = known is not None and chain.floor - known <= min(0.35 * chain.rival, _PROMPT) + doubt
-            chain.lost = not prompt
-        chain.ambiguous = int(np.abs(tied).max()) if tied.size > 1 else 0
-
-
-def _reference(
-    chain: Chain, settled: Sequence[Chain], least: float | None, slack: float, host: float
-) -> tuple[float | None, float]:
-    """What the promptest frame's latency is elsewhere, and how sure that is for this chain."""
-    best: tuple[float | None, float] = (None, np.inf)
-    if least is not None:
-        best = (least, slack)
-    for other in settled:
-        if other is not chain:
-            doubt = other.unsure + min(2 * host, 1e-6 + 5e-6 * abs(other.when - chain.when))
-            if doubt < best[1] and (best[0] is None or doubt < 0.5 * best[1]):
-                best = (other.floor, doubt)
-    return best

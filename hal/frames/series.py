@@ -135,12 +135,9 @@ def parts_of(
     run = np.zeros(rows.size, np.int64)
     run[falls(number, few)] = 1
     run = np.cumsum(run)
-    slot = number
+    slot, group = number, run
     if frames.counts == "acquisition" and frames.per_series is not None:
-        group = run * (1 << 40) + number // frames.per_series
-        slot = number % frames.per_series
-    else:
-        group = run
+        group, slot = _serial(number // frames.per_series, run), number % frames.per_series
     order = np.lexsort((slot, group)) if (np.diff(group * (1 << 20) + slot) <= 0).any() else np.arange(rows.size)
     cuts = np.flatnonzero(np.diff(group[order])) + 1
     out: list[Part] = []
@@ -150,14 +147,19 @@ def parts_of(
         # Sorted by slot; of a slot received twice, the one received first counts.
         again = np.concatenate([[False], np.diff(slot[at]) == 0])
         at = _without_repeats(rows, at, again, reason, twin)
-        if frames.counts == "acquisition" and frames.per_series is not None:
-            ordinal = int(group[at[0]])
-        else:
-            ordinal = int(run[at[0]])
         if at.size:
+            ordinal = int(group[at[0]])
             out += _whole_or_split(
                 frames, rows[at], slot[at], None if d is None else d[at], usable[at], period, reason, ordinal
             )
+    return out
+
+
+def _serial(within: Int64, run: Int64) -> Int64:
+    """The number of each frame's series in the acquisition; where the numbers began anew, it is the next one's."""
+    out = within.copy()
+    for i in (np.flatnonzero(np.diff(run)) + 1).tolist():
+        out[i:] = within[i:] + int(np.median(out[max(0, i - _FEW) : i])) + 1
     return out
 
 
@@ -257,10 +259,10 @@ def _by_stamp(
     steps = np.diff(d[at]) / period
     again = np.concatenate([[False], steps < 0.3])
     at = _without_repeats(rows, at, again, reason, twin)
-    usual, spread = pitch(np.diff(d[at]), period)
+    usual, spread = pitch(np.diff(d[at]), period, max(frames.resolution, 1.0 / frames.frequency))
     steps = np.diff(d[at]) / usual
     # Over a silence the phase must be kept; a long one begins a new part in any case.
-    whole, pauses = breaks(steps, (spread + 0.12 * frames.resolution) / usual, _SILENCE)
+    whole, pauses = breaks(steps, spread / usual, _SILENCE, frames.resolution / usual)
     whole = whole.astype(np.int64)
     slot = np.concatenate([[0], np.cumsum(whole)])
     return [
@@ -282,7 +284,7 @@ def _part(
     ends: tuple[tuple[float, float], ...] = ()
     good = np.flatnonzero(usable)
     if d is not None and good.size:
-        few = min(200, good.size)
+        few = min(200, -(-good.size // 3))
         picks = (good[:few], good[(good.size - few) // 2 :][:few], good[-few:])
         ends = tuple(_end(slot[p], d[p], period) for p in picks)
     return Part(rows, slot, extent, ends, ordinal)

@@ -20,12 +20,20 @@ class Offset:
     """Pulse time = stamp + offset(stamp), piecewise linear through the blocks that agreed, s.
 
     reach  s within which a frame's own pulse lies from where this puts it
+    begin, end  stamps of the first and last frame of each of those blocks, s
     """
 
     at: Float64
     value: Float64
     reach: float
     spread: float
+    begin: Float64
+    end: Float64
+
+    def knows(self, d: Float64) -> Mask:
+        """Stamps within the blocks that agreed; of others in between the clock may have done anything."""
+        i = np.clip(np.searchsorted(self.begin, d, side="right") - 1, 0, None)
+        return np.asarray((d >= self.begin[i]) & (d <= self.end[i]))
 
     def __call__(self, d: Float64) -> Float64:
         low = (self.value[1] - self.value[0]) / (self.at[1] - self.at[0])
@@ -83,7 +91,9 @@ def find_offset(t: Float64, d: Float64, latest: float, period: float, ppm: float
     values = np.array([f[1] + side * max(f[3], 1e-9) * f[4] for f in blocks_ for side in (-1, 1)])
     spread = float(np.median([f[2] for f in found.values()]))
     reach = float(min(max(1.5 * float(np.quantile([f[2] for f in found.values()], 0.9)), 2e-7), period / 4))
-    return Offset(at, values, reach, spread)
+    begin = d[[blocks[b].start for b in sorted(found)]]
+    end = d[[blocks[b].stop - 1 for b in sorted(found)]]
+    return Offset(at, values, reach, spread, begin, end)
 
 
 def _seed(t: Float64, d: Float64, latest: float, width: float, ppm: float) -> tuple[int, float] | None:

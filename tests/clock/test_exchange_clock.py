@@ -121,6 +121,20 @@ def test_a_crystal_that_warms_up_stays_within_the_tight_bound() -> None:
     assert error.max() < 40_000
 
 
+def test_behind_crowded_answers_the_quickest_one_counts_for_the_whole_run() -> None:
+    device, t = Device(bend=2e-10), each_second(600.0, rate=5.0)
+    rng = np.random.default_rng(8)
+    # Questions go out undisturbed, of the answers hardly any slips through.
+    out, back = 100e-6 + rng.exponential(25e-6, t.size), 100e-6 + rng.gamma(2.5, 1.6e-3, t.size)
+    clock = ExchangeClock.fit(device.ask(t, out, back), frequency=F, ppm=100.0)
+    asked = np.linspace(1.0, 599.0, 2000)
+    got = clock.to_lab(device.ticks(asked))
+    unseen = 0.5e9 * (back.min() - out.min())
+    error = got.time - lab(asked)
+    assert (np.abs(error) <= got.tight).all()
+    assert np.abs(error - unseen).max() < 12_000
+
+
 def test_online_no_answer_needs_the_future_and_the_bounds_hold() -> None:
     device, t = Device(bits=32, on=4200.0), each_second(200.0)  # rolls over after 95 s
     exchanges = device.ask(t, *usb(5, t))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bench.timeworld import chrony, peers
-from bench.timeworld.clock_traces import REGIMES, random_trace, trace
+from bench.timeworld.clock_regimes import REGIMES, random_trace, trace
 
 
 def exchanged(n=200, *, every=1.0, rate=20e-6, out=100e-6, back=100e-6, noise=0.0, share=10e-6, seed=0, tick=1e-8):

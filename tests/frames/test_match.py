@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.timeworld.frame_traces import ORIGIN, RATES, REGIMES, ours, trace
+from bench.timeworld.frame_traces import ORIGIN, RATES, REGIMES, Regime, ours, trace
 from hal.frames.frame import Reason
 from hal.frames.match import Frames, Pulses, match
 
@@ -126,3 +126,66 @@ def test_arrays_of_unequal_length_are_refused():
         Frames(arrival=np.zeros(3, np.int64), exposure=1.0, ticks=np.zeros(2, np.int64))
     with pytest.raises(ValueError, match="one per pulse"):
         Pulses(np.zeros(3, np.int64), ticks=np.zeros(2, np.int64))
+
+
+def shown(regime, rate, *, seed=3, frames=3_000):
+    """The verdict on a simulated trace; never a wrong slot."""
+    judged, got = ours(trace(regime, rate, seed=seed, frames=frames))
+    assert judged.wrong == 0
+    return judged, got
+
+
+@pytest.mark.parametrize("extra", [(40, 25), (3, 2), (0, 30)])
+@pytest.mark.parametrize("series", [1, 8])
+@pytest.mark.parametrize("rate", [25, 4_000])
+def test_pulses_that_go_on_and_are_missed_move_no_series(rate, series, extra):
+    judged, _ = shown(Regime(series=series, extra=extra, missing=0.03, missing_bursts=0.5), rate)
+    assert judged.refused <= 0.01 * judged.resolvable
+
+
+def test_where_nothing_tells_shifts_apart_every_frame_is_refused():
+    judged, got = shown(Regime(series=3, extra=(3, 2), missing=0.03), 120_000)
+    assert judged.valid == 0
+    assert (got.times.reason == Reason.AMBIGUOUS).all()
+    assert judged.outside == 0
+
+
+def test_series_whose_clock_wanders_between_long_pauses_keep_their_places():
+    judged, _ = shown(Regime(series=25, drop=0.04, edges=True, ppm=97.0, wander=1.0, pause=3.0), 1_500, seed=71)
+    assert judged.refused == 0
+
+
+@pytest.mark.parametrize("counts", ["series", "acquisition"])
+def test_series_without_stamps_are_counted_through_restarts_and_losses(counts):
+    judged, _ = shown(Regime(series=25, stamps=False, counts=counts, restart=0.3, missing_bursts=1.0, stalls=0.4), 400)
+    assert judged.refused <= 0.05 * judged.resolvable
+
+
+def test_a_series_held_up_until_the_next_one_came_does_not_take_its_place():
+    for seed in range(6):
+        shown(Regime(series=25, counts="series", missing=0.002, edges=True, stalls=1.0), 120_000, seed=seed)
+
+
+def test_corrupted_stamps_of_mere_deliveries_cost_only_their_own_frames():
+    judged, _ = shown(Regime(series=1, counts="deliveries", corrupt=0.003, missing=0.003, edges=True), 100)
+    assert judged.refused <= 0.01 * judged.resolvable
+
+
+def test_deliveries_with_coarse_stamps_are_counted_over_gaps():
+    judged, _ = shown(Regime(series=3, counts="deliveries", resolution=1e-4, bursts=2.0, pause=3.0), 1_500)
+    assert judged.refused <= 0.01 * judged.resolvable
+
+
+def test_a_stray_where_an_irregular_pulse_was_missed_is_not_taken_for_it():
+    refused = resolvable = 0
+    for seed in range(4):
+        # One pulse in twenty is missed, and one interval in fifty has a stray.
+        judged, _ = shown(Regime(irregular=True, missing=0.05, stray=0.5), 25, seed=seed, frames=1_500)
+        assert judged.outside == 0
+        refused, resolvable = refused + judged.refused, resolvable + judged.resolvable
+    assert 0 < refused <= 0.01 * resolvable
+
+
+def test_irregular_series_far_apart_are_not_joined_by_a_clock_that_wandered():
+    for seed in range(4):
+        shown(Regime(series=12, irregular=True, ppm=90.0, wander=1.0, pause=3.0), 120_000, seed=seed)

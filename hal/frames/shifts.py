@@ -1,0 +1,191 @@
+"""Which whole-number shift a series of a regular train has against its pulses: their count decides, then latency.
+
+A series of N exposures has N pulses, and outside of it there are none, or at least not N in a row. So
+the shift that has most pulses inside the series is the right one. Where several have equally many
+(pulses that go on before and after, one missing at an end), the latency of the promptest frame decides
+if it is known well enough against the period; if not, the frames are ambiguous, and say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hal.frames.comb import Train
+from hal.frames.frame import Float64, Int64
+from hal.frames.series import Part
+
+LATE = 10.0  # s, no frame arrives later
+PROMPT = 0.02  # s above the smallest latency that still count as prompt
+_HOLE = 16  # exposures in a row whose pulses may have been missed
+
+
+@dataclass(slots=True)
+class Place:
+    """Where a part is: slot k of the part is slot k + shift of the train. train -1: nowhere."""
+
+    part: Part
+    train: int = -1
+    shift: int = 0
+
+
+@dataclass(slots=True)
+class Chain:
+    """Parts whose places hang together, as one clock stamped them: they shift by the same whole number.
+
+    shifts    what the pulses allow besides 0, and 0 itself; deficit: pulses fewer inside than the best
+    floor     s, latency of the promptest frame at shift 0; sure: by how much it may be off
+    rival     s by which the promptest frame would be later in the next best train, inf if there is none
+    """
+
+    places: list[Place]
+    period: float
+    shifts: Int64 = field(default_factory=lambda: np.zeros(1, np.int64))
+    deficit: Int64 = field(default_factory=lambda: np.zeros(1, np.int64))
+    floor: float = np.inf
+    unsure: float = np.inf
+    rival: float = np.inf
+    when: float = 0.0
+    ambiguous: int = 0  # whole periods by which the truth may differ
+    lost: bool = False  # not even the series is sure
+
+    @property
+    def settled(self) -> bool:
+        """The pulses alone leave one shift."""
+        return bool((self.deficit == 0).sum() == 1) and self.rival == np.inf
+
+    def move(self, shift: int) -> None:
+        """Make shift the new 0."""
+        for place in self.places:
+            place.shift += shift
+        self.shifts = self.shifts - shift
+        self.floor -= shift * self.period
+
+
+class Combs:
+    """All trains of a run in order of time, for looking up."""
+
+    def __init__(self, trains: Sequence[Train]) -> None:
+        self.trains = list(trains)
+        self.begin = np.array([t.time[0] for t in self.trains])
+        self.end = np.array([t.time[-1] for t in self.trains])
+
+    def between(self, low: float, high: float) -> list[int]:
+        """Trains that have slots within [low, high]."""
+        return list(range(int(np.searchsorted(self.end, low)), int(np.searchsorted(self.begin, high, side="right"))))
+
+    def nearest(self, at: float, part: Part, slot: float) -> tuple[int, int, float]:
+        """Train and shift that put the (fractional) slot nearest to time `at`, and what is left over, s."""
+        best = (-1, 0, np.inf)
+        most = -1
+        last = int(np.searchsorted(self.begin, at, side="right"))
+        for q in range(max(0, last - 2), min(last + 1, len(self.trains))):
+            t = self.trains[q]
+            if not t.time[0] - t.period <= at <= t.time[-1] + t.period:
+                continue
+            # The time of slot s + shift, for the shifts next to it.
+            shift = round(float(np.interp(at, t.time, np.arange(t.time.size))) - slot)
+            off = at - t.at(slot + shift)
+            inside = int(t.captured(np.array([part.extent[0] + shift]), part.extent[1])[0])
+            if inside > most:
+                most, best = inside, (q, shift, off)
+        return best
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What is known of the train, the detector's clock and the way of the frames."""
+
+    period: float  # s
+    ppm: float
+    resolution: float  # s, of the stamps
+    least: float  # s, no frame arrives earlier after its exposure
+    slack: float  # s, by which `least` and the pulses' lab time may be off
+
+
+def hole(count: int) -> int:
+    """How many pulses in a row may have been missed; more, in a series of `count`, are a pause."""
+    return min(_HOLE, count // 4)
+
+
+def measure(chain: Chain, combs: Combs, limit: Float64) -> None:
+    """The latency of the promptest frame."""
+    late = []
+    for place in chain.places:
+        if place.train >= 0:
+            t = combs.trains[place.train]
+            at = place.part.slot + place.shift
+            inside = (at >= 0) & (at < t.time.size)
+            late.append(limit[place.part.rows[inside]] - t.time[at[inside]])
+            chain.when = float(t.time[min(max(int(at[0]), 0), t.time.size - 1)])
+    every = np.concatenate(late) if late else np.zeros(0)
+    if every.size:
+        few = min(5, every.size) - 1
+        lowest = np.partition(every, few)[: few + 1]
+        chain.floor, chain.unsure = float(lowest.min()), float(np.ptp(lowest)) if few else np.inf
+
+
+def allowed_shifts(chain: Chain, combs: Combs, limit: Float64, rules: Rules) -> None:
+    """Which whole-number shifts of the whole chain have as many pulses inside its series, or nearly."""
+    floor = rules.least - rules.slack
+    most = max(combs.trains[p.train].time.size for p in chain.places)
+    up = min(int(max((chain.floor - floor) / chain.period, 0.0)) + 1, most)
+    down = min(int(max(LATE - chain.floor, 0.0) / chain.period) + 1, most)
+    shifts = np.arange(-down, up + 1)
+    shifts = shifts[(chain.floor - shifts * chain.period >= floor) | (shifts == 0)]
+    total = np.zeros(shifts.size, np.int64)
+    missed = hole(max(p.part.extent[1] for p in chain.places))
+    for place in sorted(chain.places, key=lambda p: -p.part.extent[1]):
+        first, count = place.part.extent
+        total += combs.trains[place.train].put_out(shifts + place.shift + first, count, missed)
+        near = total >= total.max() - 4 - _HOLE
+        shifts, total = shifts[near], total[near]
+    deficit = total.max() - total
+    near = deficit <= 2
+    chain.shifts, chain.deficit = shifts[near], deficit[near]
+    tied = chain.shifts[chain.deficit == 0]
+    chain.move(int(tied[np.argmin(np.abs(tied))]))
+
+
+def decide(chains: Sequence[Chain], least: float | None, slack: float, host: float) -> None:
+    """Where pulses leave a choice, let the latency of the promptest frames decide, if it can.
+
+    host is by how much the pulses' lab time itself may be off (s): it moves slowly, so that chains near
+    each other in time share it.
+    """
+    settled = [c for c in chains if not c.lost and c.settled]
+    for chain in chains:
+        if chain.lost or chain.floor == np.inf:
+            continue
+        known, doubt = _reference(chain, settled, least, slack, host)
+        tied = chain.shifts[chain.deficit == 0]
+        # The promptest of the chain may itself have been a little late: as much as the next ones lie apart.
+        late = min(5 * chain.unsure, PROMPT)
+        high = late + doubt
+        if known is not None and late < 0.4 * chain.period and doubt + high < 0.95 * chain.period and doubt < PROMPT:
+            over = chain.floor - chain.shifts * chain.period - known
+            fits = np.flatnonzero((over >= -doubt) & (over <= high))
+            if fits.size == 1 and (chain.deficit[fits[0]] == 0 or chain.period > 4e-4):
+                chain.move(int(chain.shifts[fits[0]]))
+                tied = np.zeros(1, np.int64)
+        if chain.rival < np.inf:
+            prompt = known is not None and chain.floor - known <= min(0.35 * chain.rival, PROMPT) + doubt
+            chain.lost = not prompt
+        chain.ambiguous = int(np.abs(tied).max()) if tied.size > 1 else 0
+
+
+def _reference(
+    chain: Chain, settled: Sequence[Chain], least: float | None, slack: float, host: float
+) -> tuple[float | None, float]:
+    """What the promptest frame's latency is elsewhere, and how sure that is for this chain."""
+    best: tuple[float | None, float] = (None, np.inf)
+    if least is not None:
+        best = (least, slack)
+    for other in settled:
+        if other is not chain:
+            doubt = other.unsure + min(2 * host, 1e-6 + 5e-6 * abs(other.when - chain.when))
+            if doubt < best[1] and (best[0] is None or doubt < 0.5 * best[1]):
+                best = (other.floor, doubt)
+    return best
