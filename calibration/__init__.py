@@ -1,5 +1,7 @@
 """Calibration: from what an instrument says to what was, with its uncertainty. Needs numpy, nothing of ours.
 
-So far only certificates are here. One that a lab file names is kept in the record, and applied to no reading;
-`hal align --certificate` applies one of a delay.
+`calibration.curve` says what every calibration is; `functions` has the general ones, `thermocouple`, `rtd`, `sprt`,
+`thermistor`, `heater`, `gauge`, `gas`, `gas_line`, `pump`, `load` and `curve_file` those of sensors, `specimen` what a
+heater's temperature says of the specimen's. `uncertainty` propagates and budgets, `fit` finds curves from points,
+`certificate` keeps them, `teds` lets a sensor carry its own.
 """

@@ -20,8 +20,8 @@ Bools = NDArray[np.bool_]
 Outside = Literal["refuse", "mark"]
 """What becomes of values beyond the valid range: an `OutOfRange`, or an estimate marked `uncertain`."""
 
-STEPS = 60
-"""Bisections that bring any range of doubles down to one; Newton's steps need five or so."""
+STEPS = 120
+"""Bisections that bring any range of doubles down to one, each after a Newton's step in vain; mostly five do."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,18 +105,25 @@ class Curve(ABC):
         return Estimate(x + (y - inside) / slope, spread, beyond, self.unit_in)
 
     def solve(self, y: Float64) -> Float64:
-        """x with f(x) = y for y within the curve's reach: Newton's steps, halving wherever they leave the bracket."""
+        """x with f(x) = y for y within the curve's reach: Newton's steps, in a bracket.
+
+        The bracket is halved wherever a step would leave it, or is not at least half as long as the one before: where
+        f jumps or kinks, Newton's steps would go back and forth for ever.
+        """
         low, high = (np.full(np.shape(y), end) for end in self.invertible)
         rising = float(np.diff(self.values(np.array(self.invertible)))[0]) > 0.0
         x: Float64 = 0.5 * (low + high)
+        before = high - low
         for _ in range(STEPS):
             miss = self.values(x) - y
             above = (miss > 0.0) if rising else (miss < 0.0)
             high, low = np.where(above, x, high), np.where(above, low, x)
             with np.errstate(divide="ignore", invalid="ignore"):
                 step = x - miss / self.slopes(x)
-            new = np.where((step >= low) & (step <= high), step, 0.5 * (low + high))
+            good = (step >= low) & (step <= high) & (np.abs(step - x) <= 0.5 * before)
+            new = np.where(good, step, 0.5 * (low + high))
             moved = np.abs(new - x)
+            before = np.where(good, moved, high - low)
             x = np.where(np.isnan(y), np.nan, new)
             if not np.any(moved > 4.0 * np.spacing(np.abs(new)) + 1e-300):
                 break
