@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
+import ipaddress
+import json
 import os
+import re
+import secrets
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Literal
 from urllib.parse import unquote, urlsplit
 
 from ..errors import ConfigError
+from . import broker_users
+from .broker_users import BrokerUser
 
 LOOPBACK = "127.0.0.1"
 START_WITHIN = 15.0
@@ -40,6 +48,42 @@ class BrokerUrl:
     embedded: bool = False
     username: str | None = None
     password: str | None = field(default=None, repr=False)
+    ca: Path | None = None
+    """Certificates of the authorities that may vouch for the broker; None: those the machine trusts."""
+    certificate: Path | None = None
+    """Our own certificate, where the broker asks for one."""
+    key: Path | None = None
+    """The key of `certificate`; None: it is in the same file."""
+    listen: str = LOOPBACK
+    """Address an embedded broker listens at, besides loopback."""
+    users: tuple[BrokerUser, ...] = ()
+    """Who may connect to an embedded broker; none: everybody on this machine."""
+
+    @property
+    def loopback(self) -> bool:
+        """Whether the broker is on this machine and reached without leaving it."""
+        return is_loopback(self.host)
+
+    def tls_context(self) -> ssl.SSLContext | None:
+        """How the connection is secured; None: not at all. Raises `ConfigError`. Reads files."""
+        if not self.tls:
+            return None
+        try:
+            context = ssl.create_default_context(cafile=self.ca)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(
+                f"telemetry: ca = {str(self.ca)!r} can't be used: {_why(error)}; give a PEM file"
+            ) from None
+        if self.certificate is not None:
+            try:
+                context.load_cert_chain(self.certificate, self.key, _no_passphrase)
+            except (OSError, ssl.SSLError, ConfigError) as error:
+                key = str(self.key or self.certificate)
+                raise ConfigError(
+                    f"telemetry: certificate = {str(self.certificate)!r} with key = {key!r} can't be used: "
+                    f"{_why(error)}; give PEM files that belong together"
+                ) from None
+        return context
 
     def __str__(self) -> str:
         """As shown in messages and files: without the password."""
@@ -76,17 +120,117 @@ def parse_broker(url: str) -> BrokerUrl:
         ) from None
 
 
-class EmbeddedBroker:
-    """A broker of the lab's own on the loopback interface, in a process that dies with this one.
+def without_passwords(text: str) -> str:
+    """A lab file's text as it may be kept in a record: what stands as a password in a broker's URL is left out."""
+    return re.sub(r"(mqtts?://[^:@/\s\"']*):[^\s\"']*@", r"\1:...@", text)
 
-    Mosquitto where it is installed, else amqtt. Nothing is kept on disk. The methods block for as
-    long as processes take to start and end: call them on a thread.
+
+def is_loopback(host: str) -> bool:
+    """Whether an address, or name, is that of this machine for itself."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def explained(error: BaseException) -> str:
+    """Why a broker could not be reached, in one sentence with the remedy where one is known."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        match error.verify_code:  # X509_V_ERR_... of OpenSSL's x509_vfy.h
+            case 10:
+                return "its certificate has expired; renew it on the broker"
+            case 9:
+                return "its certificate is not valid yet; check the clocks of both machines"
+            case 18 | 19 | 20 | 21:
+                return "its certificate is from no authority that is trusted here; name the right one by `ca`"
+            case 62 | 64:
+                return "its certificate is for another name; write the name that is in it into `broker`"
+        return f"its certificate is refused: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        said = (error.reason or str(error)).replace("_", " ").lower()
+        if "certificate expired" in said:
+            return "it says that our certificate has expired; renew `certificate`"
+        if "certificate required" in said:
+            return "it wants a certificate of ours; name it by `certificate` and `key`"
+        if "alert" in said:
+            return f"it refuses our certificate, or none was given ({said}); check `certificate` and `key`"
+        if "wrong version number" in said:
+            return "it does not speak TLS on this port; write mqtt:// or another port"
+        return f"TLS fails: {said}"
+    text = str(error).strip()
+    if "[code:134]" in text or "[code:4]" in text or "[code:5]" in text or "[code:135]" in text:
+        return "it refuses our user or password; check `user` and `password`"
+    return text or type(error).__name__
+
+
+REFUSAL = 1.0
+"""Seconds a broker is given to refuse a certificate after the handshake."""
+
+
+def tls_refusal(url: BrokerUrl, within: float = 3.0) -> ssl.SSLError | None:
+    """Why a broker breaks off a connection by TLS, if it does. Blocks for so many seconds at most.
+
+    From TLS 1.3 on a broker says what it thinks of our certificate after the handshake (RFC 8446, 4.4.2.4),
+    when paho reads already, and keeps the reason to itself.
+    """
+    try:
+        context = url.tls_context()
+        if context is None:
+            return None
+        with (
+            socket.create_connection((url.host, url.port), within) as plain,
+            context.wrap_socket(plain, server_hostname=url.host) as secured,
+        ):
+            # It speaks first only to refuse. To write before would lose what it says, once it has hung up.
+            secured.settimeout(min(within, REFUSAL))
+            secured.recv(1)
+    except ssl.SSLError as error:
+        return error
+    except (OSError, ConfigError):
+        pass
+    return None
+
+
+class EmbeddedBroker:
+    """A broker of the lab's own, in a process that dies with this one.
+
+    Mosquitto where it is installed, else amqtt, on the loopback interface; with users (mosquitto
+    only) elsewhere as well. Nothing is kept on disk. The methods block for as long as processes take
+    to start and end: call them on a thread.
     """
 
-    def __init__(self, port: int = 0, *, program: Literal["", "mosquitto", "amqtt"] = "") -> None:
-        """`port`: 0 for a free one. `program`: one of the two; else whichever is there."""
-        self.port = port
+    def __init__(
+        self,
+        port: int = 0,
+        *,
+        program: Literal["", "mosquitto", "amqtt"] = "",
+        listen: str = LOOPBACK,
+        users: tuple[BrokerUser, ...] = (),
+        lab: str = "lab",
+    ) -> None:
+        """`port`: 0 for a free one. `program`: one of the two; else whichever is there. Raises `ConfigError`.
+
+        `users`: who may connect, and to what of the lab called `lab`; none: everybody on this machine.
+        `listen`: an address beyond loopback needs users.
+        """
+        self.port, self.listen = port, listen
         self.program, self._path = _program(program)
+        if not is_loopback(listen) and not users:
+            raise ConfigError(f"telemetry: listen = {listen!r} lets the network in; name [telemetry.users] first")
+        if users and self.program != "mosquitto":
+            raise ConfigError(
+                "telemetry: only mosquitto keeps users apart, and it is not installed; install it "
+                "(https://mosquitto.org/download), or leave out [telemetry.users] and `listen`"
+            )
+        self._own = BrokerUser("hal", secrets.token_urlsafe(24), ()) if users else None
+        while self._own is not None and self._own.name in [user.name for user in users]:
+            self._own = replace(self._own, name=f"{self._own.name}_")
+        # The lab itself is always on loopback; 0.0.0.0 has that in it.
+        self._listeners = [listen] if listen == "0.0.0.0" else list(dict.fromkeys([LOOPBACK, listen]))
+        self._settings: dict[str, object] = {"listeners": self._listeners}
+        if self._own is not None:
+            self._settings["passwords"] = broker_users.password_file((*users, self._own))
+            self._settings["acl"] = broker_users.access_file(lab, users, self._own.name)
         self._free = port == 0
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -94,6 +238,20 @@ class EmbeddedBroker:
     def alive(self) -> bool:
         """Whether its process runs."""
         return self._process is not None and self._process.poll() is None
+
+    @classmethod
+    def of(cls, url: BrokerUrl, lab: str) -> EmbeddedBroker:
+        """The broker an ``embedded:`` URL asks for. Raises `ConfigError`."""
+        return cls(url.port, listen=url.listen, users=url.users, lab=lab)
+
+    @property
+    def url(self) -> BrokerUrl:
+        """How the lab itself reaches it; the port is known once it is open."""
+        own = self._own
+        return BrokerUrl(
+            LOOPBACK, self.port, embedded=True, listen=self.listen,
+            username=None if own is None else own.name, password=None if own is None else own.password,
+        )  # fmt: skip
 
     def open(self) -> None:
         """Start it, on the same port as before if it had one; return when it accepts connections.
@@ -103,11 +261,8 @@ class EmbeddedBroker:
         self.close()
         for attempt in range(3):
             chosen = self.port or _free_port()
-            if not _can_bind(chosen):
-                raise ConfigError(
-                    f"telemetry: port {chosen} is in use, so no broker can be embedded there; "
-                    f'write "embedded:" for a free port, or "mqtt://localhost:{chosen}" for the broker that has it'
-                )
+            for address in self._listeners:
+                _check_bind(address, chosen)
             with tempfile.TemporaryFile() as errors:
                 if self._start(chosen, errors):
                     self.port = chosen
@@ -136,13 +291,17 @@ class EmbeddedBroker:
     def _start(self, port: int, errors: IO[bytes]) -> bool:
         # A session of its own: Ctrl-C in the terminal must not take the broker before the lab's last words.
         self._process = subprocess.Popen(
-            [sys.executable, "-P", str(_KEEPER), str(port), self._path],
+            [sys.executable, "-P", str(_KEEPER), str(port), self._path],  # what is secret goes by the pipe
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=errors,
             start_new_session=True,
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
+        assert self._process.stdin is not None
+        with suppress(OSError):
+            self._process.stdin.write(json.dumps(self._settings).encode() + b"\n")
+            self._process.stdin.flush()
         deadline = time.monotonic() + START_WITHIN
         while time.monotonic() < deadline and self._process.poll() is None:
             with suppress(OSError):
@@ -171,12 +330,30 @@ def _free_port() -> int:
         return port
 
 
-def _can_bind(port: int) -> bool:
-    with socket.socket() as probe:
+def _check_bind(address: str, port: int) -> None:
+    """Raise `ConfigError` unless a broker can listen there."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
         if os.name == "posix":  # elsewhere it would let us take a port that is in use
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if ":" in address:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         try:
-            probe.bind((LOOPBACK, port))
-        except OSError:
-            return False
-        return True
+            probe.bind((address, port))
+        except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise ConfigError(f"telemetry: listen = {address!r} is no address of this machine") from None
+            raise ConfigError(
+                f"telemetry: port {port} is in use, so no broker can be embedded there; "
+                f'write "embedded:" for a free port, or "mqtt://localhost:{port}" for the broker that has it'
+            ) from None
+
+
+def _no_passphrase() -> str:
+    # OpenSSL would ask at the terminal, and the lab would wait there for ever.
+    raise ConfigError("the key has a passphrase; give one without, readable by you alone")
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or str(error)).replace("_", " ").lower()
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)

@@ -1,13 +1,15 @@
 """The process around an embedded broker: ends it when the lab does, also when the lab is killed.
 
 Run as a file (``python -P broker_process.py PORT PROGRAM``) with the standard library only, so that
-it starts in no time. The lab holds the other end of standard input; when that closes, for whatever
-reason and on any operating system, the broker ends.
+it starts in no time. The lab holds the other end of standard input. It writes one line there, the
+settings (JSON; hashes of passwords are in it, which have no business on a command line); when it
+closes, for whatever reason and on any operating system, the broker ends.
 """
 
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import signal
 import subprocess
@@ -24,10 +26,18 @@ LOOK = 0.5
 def main(port: int, program: str) -> int:
     """Run the broker until it or the lab ends."""
     over = threading.Event()
+    settings = json.loads(_first_line() or b"{}")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the lab
     signal.signal(signal.SIGTERM, lambda *_: over.set())
     threading.Thread(target=_watch, args=(over, os.getppid()), daemon=True).start()
-    return _amqtt(port, over) if program == "amqtt" else _mosquitto(port, program, over)
+    return _amqtt(port, over) if program == "amqtt" else _mosquitto(port, program, settings, over)
+
+
+def _first_line() -> bytes:
+    line = b""
+    while not line.endswith(b"\n") and (byte := os.read(0, 1)):  # not a byte of what follows
+        line += byte
+    return line
 
 
 def _watch(over: threading.Event, parent: int) -> None:
@@ -43,14 +53,20 @@ def _watch(over: threading.Event, parent: int) -> None:
             over.set()
 
 
-def _mosquitto(port: int, program: str, over: threading.Event) -> int:
+def _mosquitto(port: int, program: str, settings: dict[str, Any], over: threading.Event) -> int:
     with tempfile.TemporaryDirectory(prefix="insitu-broker-") as folder:
         configuration = Path(folder, "mosquitto.conf")
+        listeners = "".join(f"listener {port} {address}\n" for address in settings.get("listeners", ["127.0.0.1"]))
+        access = "allow_anonymous true\n"
+        if "passwords" in settings:
+            passwords, acl = Path(folder, "passwords"), Path(folder, "acl")
+            _write_private(passwords, settings["passwords"])
+            _write_private(acl, settings["acl"])
+            access = f"allow_anonymous false\npassword_file {passwords}\nacl_file {acl}\n"
         # As root mosquitto would become another user, and thereby forget that it is to die with us.
         same_user = f"user {getpass.getuser()}\n" if hasattr(os, "geteuid") and os.geteuid() == 0 else ""
         configuration.write_text(
-            f"listener {port} 127.0.0.1\n"
-            "allow_anonymous true\n"
+            f"{listeners}{access}"
             "persistence false\n"
             "set_tcp_nodelay true\n"
             "log_dest stderr\n"
@@ -73,6 +89,12 @@ def _mosquitto(port: int, program: str, over: threading.Event) -> int:
             broker.kill()
             broker.wait()
         return 0
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a file that nobody else could open at any moment."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
 
 
 def _die_with_parent() -> None:

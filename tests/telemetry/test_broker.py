@@ -8,12 +8,16 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion
 
 from hal.errors import ConfigError
 from hal.telemetry import broker as module
-from hal.telemetry.broker import EmbeddedBroker, parse_broker
+from hal.telemetry.broker import BrokerUrl, EmbeddedBroker, is_loopback, parse_broker
+from hal.telemetry.broker_users import BrokerUser, access_file, password_file
 
 pytestmark = pytest.mark.real_clock
 
@@ -197,3 +201,103 @@ def test_no_message_and_no_repr_shows_the_password():
     with pytest.raises(ConfigError) as refused:
         parse_broker("http://ada:secret@broker.lab")
     assert "secret" not in str(refused.value)
+
+
+# ---------------------------------------------------------------------- users
+
+ANNA = BrokerUser("anna", "anna's word: äöü", ("watch", "stop"))
+
+
+@pytest.fixture
+def guarded():
+    if not module.shutil.which("mosquitto"):
+        pytest.skip("needs mosquitto")
+    broker = EmbeddedBroker(users=(ANNA,), listen="0.0.0.0", lab="em3")
+    broker.open()
+    yield broker
+    broker.close()
+
+
+def admitted(host, port, user=None, password=None):
+    """What the broker says to somebody who comes: 0 is welcome (MQTT 3.1.1, 3.2.2.3)."""
+    said = []
+    client = paho.Client(CallbackAPIVersion.VERSION2)
+    client.on_connect = lambda _c, _d, _f, reason, _p: said.append(str(reason))
+    if user is not None:
+        client.username_pw_set(user, password)
+    client.connect(host, port)
+    end = time.monotonic() + 5
+    while not said and time.monotonic() < end:
+        client.loop(0.1)
+    client.disconnect()
+    return said[0]
+
+
+def test_with_users_nobody_else_comes_in_from_anywhere(guarded):
+    places = {"127.0.0.1", socket.gethostbyname(socket.gethostname())}
+    for place in places:
+        assert admitted(place, guarded.port, "anna", "anna's word: äöü") == "Success"
+        for user, password in [("anna", "guessed"), ("anna", ""), ("ben", "anna's word: äöü"), (None, None)]:
+            assert admitted(place, guarded.port, user, password) == "Not authorized"
+    assert admitted("127.0.0.1", guarded.port, guarded.url.username, guarded.url.password) == "Success"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_nobody_else_can_read_the_files_and_no_command_line_tells_a_password(guarded):
+    keeper = guarded._process.pid
+    [child] = [int(p) for p in Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()]
+    words = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in (keeper, child)]
+    folder = Path(words[1].split(b"\0")[2].decode()).parent
+    assert folder.stat().st_mode & 0o777 == 0o700
+    for name in ("passwords", "acl"):
+        assert (folder / name).stat().st_mode & 0o777 == 0o600
+    everything = b"".join([*words, *(path.read_bytes() for path in folder.iterdir())]).decode()
+    assert ANNA.password not in everything
+    assert guarded.url.password not in everything
+    guarded.close()
+    assert not folder.exists()
+
+
+def test_the_network_is_not_let_in_without_users():
+    with pytest.raises(
+        ConfigError, match=r"listen = '0\.0\.0\.0' lets the network in; name \[telemetry\.users\] first"
+    ):
+        EmbeddedBroker(listen="0.0.0.0")
+
+
+def test_amqtt_does_not_keep_users_apart_and_says_so():
+    if not importlib.util.find_spec("amqtt"):
+        pytest.skip("needs amqtt")
+    with pytest.raises(ConfigError, match=r"only mosquitto keeps users apart, and it is not installed; install it"):
+        EmbeddedBroker(program="amqtt", users=(ANNA,))
+
+
+def test_an_address_that_is_not_this_machines_is_told():
+    with pytest.raises(ConfigError, match=r"listen = '192\.0\.2\.1' is no address of this machine"):
+        EmbeddedBroker(listen="192.0.2.1", users=(ANNA,), program="mosquitto").open()
+
+
+def test_the_same_password_is_never_written_the_same_twice():
+    one, other = (password_file([ANNA]) for _ in range(2))
+    assert one != other
+    assert one.startswith("anna:$7$101$")
+
+
+def test_who_may_not_stop_has_no_line_that_lets_her():
+    granted = access_file("em3", [BrokerUser("eve", "x", ("watch",)), ANNA], "hal").split("user anna")
+    assert "commands/eve" not in granted[0]
+    assert "topic write insitu-meta/em3/commands/anna/stop" in granted[1]
+    assert "set" not in granted[1]
+
+
+def test_no_repr_shows_a_users_password():
+    url = BrokerUrl("127.0.0.1", 0, embedded=True, users=(ANNA,))
+    assert "word" not in f"{url!r} {url} {ANNA!r}"
+
+
+@pytest.mark.parametrize(
+    ("host", "there"),
+    [("127.0.0.1", True), ("127.8.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("em3", False)],
+)
+def test_loopback_is_known_by_name_and_number(host, there):
+    assert is_loopback(host) is there
