@@ -1,0 +1,361 @@
+"""What is known of the labs on a broker, from the messages that came: no MQTT, no browser, no clock of its own.
+
+Whoever is not shown to be there is not: a lab without a state is unknown, and a signal of which nothing was
+heard for three of its periods is silent. That is judged by when a message *came*, since the
+clock of the lab is not the clock of this machine.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..telemetry.topics import META, ROOT, SCHEMA
+from .series import SECOND, Series
+
+PERIODS = 3
+"""A signal is silent when nothing was heard of it for so many of its periods."""
+LEAST = 2.0
+"""s: nothing is silent sooner, however often it is polled: that is the network's."""
+DRIFT = 1e-3
+"""s/s: how fast the estimate of a lab's clock forgets the quickest message, so that it follows a clock set back."""
+FILMING = 4.0
+"""s after which a camera of which nothing is heard is not filming."""
+EVENTS = 60
+"""Entries of the journal that are kept."""
+MOST_SIGNALS, MOST_LABS = 2000, 20
+"""More are not looked at: a page can't show them and memory is bounded."""
+LOCAL = "local"
+"""In the rights of a lab: whoever comes without a name, which only a broker on loopback without passwords allows."""
+HISTORY = "insitu-history"
+
+
+@dataclass(slots=True)
+class Signal:
+    """One signal, as far as it is known."""
+
+    device: str
+    name: str
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """Its description, as published; empty before that."""
+    value: Any = None
+    unit: str = ""
+    uncertainty: float | None = None
+    quality: str = ""
+    """good, stale, uncertain, bad; empty before the first reading."""
+    reason: str = ""
+    heard: float = -math.inf
+    """When (s, this machine's monotonic clock)."""
+    silent: bool = False
+    setpoint: Any = None
+    """What its setpoint was last seen to be set to, where it has one."""
+    series: Series = field(default_factory=Series)
+    changed: int = 0
+
+    @property
+    def path(self) -> str:
+        return f"{self.device}.{self.name}"
+
+    @property
+    def hinted(self) -> bool:
+        return bool(self.about.get("kind") == "hinted")
+
+    @property
+    def interval(self) -> float:
+        """Seconds within which it is heard even if nothing changes."""
+        given = self.about.get("interval") or self.about.get("period")
+        return float(given) if isinstance(given, (int, float)) and given > 0 else 1.0
+
+    @property
+    def patience(self) -> float:
+        """Seconds of silence that are no silence yet."""
+        return max(PERIODS * self.interval, LEAST)
+
+
+@dataclass(slots=True)
+class Alarm:
+    """Something a person must know, until a person has acknowledged it."""
+
+    name: str
+    active: bool
+    acknowledged: bool
+    severity: str
+    """trip, alarm or warning."""
+    time: int
+    text: str
+    by: str = ""
+
+
+@dataclass(slots=True)
+class Lab:
+    """One lab, as far as it is known."""
+
+    name: str
+    state: str = "unknown"
+    """online, offline (it said so), dead (the broker said so in its place), or unknown."""
+    since: int | None = None
+    session: str = ""
+    signals: dict[tuple[str, str], Signal] = field(default_factory=dict)
+    devices: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    alarms: dict[str, Alarm] = field(default_factory=dict)
+    detectors: dict[str, tuple[Mapping[str, Any], float]] = field(default_factory=dict)
+    """What was last said of a camera, and when it came."""
+    clocks: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    outbox: Mapping[str, Any] = field(default_factory=dict)
+    rights: Mapping[str, Any] = field(default_factory=dict)
+    events: deque[Mapping[str, Any]] = field(default_factory=lambda: deque(maxlen=EVENTS))
+    ahead: float | None = None
+    """s: by how much the lab's clock is at least ahead of this machine's."""
+    judged: float = 0.0
+    """When that was last judged (s, monotonic)."""
+    quickest: float | None = None
+    """The same (s), of the readings since the last look."""
+    behind: float = 0.0
+    """s: by how much readings come later than they could; a network or a machine that can't keep up."""
+    shape: int = 0
+    """Revision at which the set of signals last changed."""
+    told: int = 0
+    """Revision at which anything but a signal last changed."""
+
+    def may(self, user: str, what: str) -> bool:
+        """Whether `user` ("" is nobody in particular) may do `what`: stop, acknowledge."""
+        may = self.rights.get("may")
+        granted = may.get(user or LOCAL) if isinstance(may, dict) else None
+        # Rights of an earlier session were left behind on the broker.
+        return isinstance(granted, list) and what in granted and self.rights.get("session") == self.session
+
+    def present(self) -> list[Signal]:
+        """Signals of the present session; what an earlier one left behind on the broker is not shown."""
+        return [
+            s for s in self.signals.values()
+            if s.quality or (s.about and (not self.session or s.about.get("session") in (self.session, None)))
+        ]  # fmt: skip
+
+    def pressing(self) -> list[Alarm]:
+        """Alarms that are active or not acknowledged, the gravest first."""
+        rank = {"trip": 0, "alarm": 1, "warning": 2}
+        alarms = [a for a in self.alarms.values() if a.active or not a.acknowledged]
+        return sorted(alarms, key=lambda a: (a.acknowledged, rank.get(a.severity, 1), -a.time, a.name))
+
+
+class Board:
+    """All labs on one broker. `feed` it what comes, `look` now and then."""
+
+    def __init__(self) -> None:
+        self.labs: dict[str, Lab] = {}
+        self.revision = 1
+        """Grows with everything that changes."""
+        self.unreadable = 0
+        self.last_unreadable = ""
+        self._known: dict[str, tuple[Lab, Signal, bool]] = {}
+        self._meta: dict[str, Callable[[Lab, list[str], dict[str, Any], float], None]] = {
+            "signals": self._description, "state": self._state, "alarms": self._alarm, "clocks": self._clock,
+            "events": self._event, "devices": self._device, "detector": self._detector, "outbox": self._outbox,
+            "rights": self._rights, "streams": self._stream,
+        }  # fmt: skip
+
+    def feed(self, topic: str, payload: bytes, came: float, wall: float | None = None) -> None:
+        """Take in a message that came at `came` (s, monotonic), when this machine's clock said `wall` (s, UNIX).
+
+        What can't be understood is counted and changes nothing.
+        """
+        try:
+            if (known := self._known.get(topic)) is not None:  # thousands a second are of topics seen before
+                self._reading(*known, _read(payload), came, wall)
+                return
+            levels = topic.split("/")
+            if levels[0] in (ROOT, HISTORY) and len(levels) == 4:
+                self._first(topic, levels, _read(payload), came, wall)
+            elif levels[0] == META and len(levels) >= 3 and levels[2] in self._meta:
+                lab = self._lab(levels[1])
+                self._meta[levels[2]](lab, levels[3:], _read(payload) if payload else {}, came)
+        except (ValueError, KeyError, TypeError, IndexError, RecursionError, OverflowError) as error:
+            self.unreadable += 1
+            self.last_unreadable = f"{topic[:80]}: {type(error).__name__} {error}"[:200]
+
+    def look(self, now: float) -> None:
+        """See what has fallen silent by `now` (s, monotonic)."""
+        for lab in self.labs.values():
+            if lab.quickest is not None and lab.ahead is not None:
+                lab.behind, lab.quickest = lab.ahead - lab.quickest, None
+            for signal in lab.signals.values():
+                silent = bool(signal.quality) and now - signal.heard > signal.patience
+                if silent != signal.silent:
+                    signal.silent = silent
+                    signal.changed = self._next()
+
+    # ------------------------------------------------------------------ readings
+
+    def _first(self, topic: str, levels: list[str], found: dict[str, Any], came: float, wall: float | None) -> None:
+        int(found["time"]), found["value"], found["unit"], found["quality"]  # what is no reading makes no signal
+        lab = self._lab(levels[1])
+        signal = self._signal(lab, levels[2], levels[3])
+        self._reading(lab, signal, levels[0] == HISTORY, found, came, wall)
+        self._known[topic] = lab, signal, levels[0] == HISTORY
+
+    def _reading(
+        self, lab: Lab, signal: Signal, history: bool, found: dict[str, Any], came: float, wall: float | None
+    ) -> None:
+        value, time, quality = found["value"], int(found["time"]), str(found["quality"])
+        if not (value is None or isinstance(value, (bool, int, float, str))):
+            raise TypeError("a value is a number, a text or a truth")
+        uncertainty = found.get("uncertainty")
+        if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
+            drawn = None if quality == "bad" else value
+            signal.series.add(time, drawn, uncertainty or 0.0, found.get("min"), found.get("max"))
+        if history:
+            return  # of the past: it fills the plot and says nothing of now
+        # Live ones are in order: what came last is now, even if a clock was set back.
+        signal.heard = came
+        signal.value, signal.unit, signal.uncertainty = value, str(found["unit"]), uncertainty
+        signal.quality, signal.reason = quality, str(found.get("reason") or "")
+        signal.silent = False
+        signal.changed = self._next()
+        if "setpoint_of" in signal.about:
+            self._set(lab, signal, value)
+        if wall is not None:
+            ahead = time / 1e9 - wall
+            # The way here only makes it smaller: the quickest message is right.
+            lab.ahead = ahead if lab.ahead is None else max(ahead, lab.ahead - DRIFT * (came - lab.judged))
+            lab.judged = came
+            lab.quickest = ahead if lab.quickest is None else max(ahead, lab.quickest)
+
+    def _stream(self, lab: Lab, levels: list[str], found: dict[str, Any], came: float) -> None:
+        device, name = levels
+        values, first, step = found["values"], int(found["time"]), float(found["step"])
+        signal = self._signal(lab, device, name)
+        for place, value in enumerate(values):
+            signal.series.add(first + round(place * step * SECOND), None if value is None else float(value))
+        if values:
+            signal.value, signal.unit, signal.quality = values[-1], str(found["unit"]), "good"
+            signal.heard, signal.silent = came, False
+            signal.about = signal.about or {"kind": "normal", "period": len(values) * step, "dtype": "float"}
+            dropped = found.get("dropped") or 0
+            signal.reason = f"{dropped} samples dropped" if dropped else ""
+            signal.changed = self._next()
+
+    # ------------------------------------------------------------------ everything else
+
+    def _description(self, lab: Lab, levels: list[str], found: dict[str, Any], _: float) -> None:
+        device, name = levels
+        if not found:
+            if (gone := lab.signals.pop((device, name), None)) is not None:
+                self._known = {topic: known for topic, known in self._known.items() if known[1] is not gone}
+        else:
+            signal = self._signal(lab, device, name)
+            signal.about, signal.unit = found, str(found["unit"])
+            signal.changed = self._next()
+        lab.shape = self._next()
+
+    def _state(self, lab: Lab, _: list[str], found: dict[str, Any], __: float) -> None:
+        if not found:
+            lab.state, lab.since = "unknown", None
+        else:
+            online, clean = {"online": True, "offline": False}[found["state"]], bool(found["clean"])
+            lab.since = None if found["time"] is None else int(found["time"])
+            lab.state = "online" if online else "offline" if clean else "dead"
+            if lab.session != found["session"]:
+                lab.session, lab.ahead = str(found["session"]), None
+                lab.detectors.clear()
+                for signal in lab.signals.values():  # the new session has described its own before it says this
+                    if signal.about.get("session") not in (lab.session, None):
+                        signal.quality = ""
+                lab.shape = self._next()
+        lab.told = self._next()
+
+    def _alarm(self, lab: Lab, levels: list[str], found: dict[str, Any], _: float) -> None:
+        (name,) = levels
+        if not found:
+            lab.alarms.pop(name, None)
+        else:
+            active = bool(found["active"] if "active" in found else found["tripped"])
+            lab.alarms[name] = Alarm(
+                name,
+                active,
+                bool(found.get("acknowledged", not active)),
+                str(found.get("severity", "trip" if name == "trip" else "alarm")),
+                int(found["time"] or 0),
+                str(found["text"]),
+                str(found.get("by") or ""),
+            )
+        lab.told = self._next()
+
+    def _clock(self, lab: Lab, levels: list[str], found: dict[str, Any], _: float) -> None:
+        _put(lab.clocks, levels, found)
+        lab.told = self._next()
+
+    def _device(self, lab: Lab, levels: list[str], found: dict[str, Any], _: float) -> None:
+        _put(lab.devices, levels, found)
+        lab.told = self._next()
+
+    def _detector(self, lab: Lab, levels: list[str], found: dict[str, Any], came: float) -> None:
+        (camera,) = levels
+        lab.detectors[camera] = found, came
+        lab.told = self._next()
+
+    def _outbox(self, lab: Lab, _: list[str], found: dict[str, Any], __: float) -> None:
+        lab.outbox, lab.told = found, self._next()
+
+    def _rights(self, lab: Lab, _: list[str], found: dict[str, Any], __: float) -> None:
+        lab.rights, lab.told = found, self._next()
+
+    def _event(self, lab: Lab, _: list[str], found: dict[str, Any], __: float) -> None:
+        event = {
+            "number": found["number"], "time": int(found["time"]), "kind": str(found["kind"]),
+            "device": str(found["device"]), "text": str(found["text"])[:500],
+        }  # fmt: skip
+        if any((event["number"], event["time"]) == (e["number"], e["time"]) for e in lab.events):
+            return  # delivered again
+        lab.events.append(event)
+        lab.told = self._next()
+        if event["kind"] == "set" and "value" in found["data"]:
+            device, _dot, name = event["text"].partition(" = ")[0].partition(".")
+            if (device, name) in lab.signals:
+                self._set(lab, lab.signals[device, name], found["data"]["value"])
+
+    def _set(self, lab: Lab, signal: Signal, value: Any) -> None:
+        """Show what a setpoint is at its readback."""
+        readback = lab.signals.get((signal.device, str(signal.about.get("setpoint_of") or "")))
+        if readback is not None and readback.setpoint != value:
+            readback.setpoint, readback.changed = value, self._next()
+
+    # ------------------------------------------------------------------ places
+
+    def _lab(self, name: str) -> Lab:
+        if name not in self.labs:
+            if len(self.labs) >= MOST_LABS:
+                raise ValueError(f"more than {MOST_LABS} labs")
+            self.labs[name] = Lab(name, told=self._next())
+        return self.labs[name]
+
+    def _signal(self, lab: Lab, device: str, name: str) -> Signal:
+        signal = lab.signals.get((device, name))
+        if signal is None:
+            if len(lab.signals) >= MOST_SIGNALS:
+                raise ValueError(f"more than {MOST_SIGNALS} signals")
+            signal = lab.signals[device, name] = Signal(device, name)
+            lab.shape = self._next()
+        return signal
+
+    def _next(self) -> int:
+        self.revision += 1
+        return self.revision
+
+
+def _put(place: dict[str, Mapping[str, Any]], levels: list[str], found: dict[str, Any]) -> None:
+    (name,) = levels
+    if found:
+        place[name] = found
+    else:
+        place.pop(name, None)
+
+
+def _read(payload: bytes) -> dict[str, Any]:
+    found = json.loads(payload)
+    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
+        raise ValueError(f"not of schema {SCHEMA}")
+    return found
