@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -72,12 +73,13 @@ class Certificate:
     def check(self, *, kind: str, serial: str | None = None, on: date | None = None) -> None:
         """Make sure that it may be used. Raises `CertificateError`.
 
-        serial: what the device says of itself must contain the certificate's serial; None: not asked.
+        serial: what the device says of itself must contain the certificate's serial as a word of its own; None: not
+        asked.
         on: the day of use; today if None.
         """
         if self.kind != kind:
             raise CertificateError(f"it is a certificate of kind {self.kind!r}; {kind!r} is needed here")
-        if serial is not None and self.serial and self.serial not in serial:
+        if serial is not None and not self.is_of(serial):
             raise CertificateError(
                 f"it was made for {self.device} with the serial number {self.serial!r}, and the device says it is "
                 f"{serial!r}; calibrate this one"
@@ -85,6 +87,11 @@ class Certificate:
         day = on or datetime.now(UTC).date()
         if self.expires is not None and day > self.expires:
             raise CertificateError(f"it expired on {self.expires}; calibrate anew")
+
+    def is_of(self, identity: str) -> bool:
+        """Whether what a device says of itself has this serial number in it; any, if the certificate has none."""
+        word = rf"(?<![A-Za-z0-9]){re.escape(self.serial)}(?![A-Za-z0-9])"
+        return not self.serial or re.search(word, identity) is not None
 
     def number(self, name: str) -> float:
         """A finite number of the result. Raises `CertificateError`."""

@@ -301,9 +301,12 @@ class DensImpulse(Impulse, SourceMeterUnit):
         self.impulse.forget("heat")
 
     async def _cooled(self) -> None:
-        took = (await self.setpoint.read()).value
-        if took is None or took > self._off_at + NEAR:
-            raise Refused(self.name, f"asked to cool, its setpoint is {took} degC; stop the experiment in Impulse")
+        for _ in range(2):  # as in `_took`
+            took = (await self.setpoint.read()).value
+            if took is not None and took <= self._off_at + NEAR:
+                return
+            self.impulse.forget("heat")
+        raise Refused(self.name, f"asked to cool, its setpoint is {took} degC; stop the experiment in Impulse")
 
     async def _bias_to_zero(self) -> None:
         await self._stop_bias()
@@ -325,9 +328,12 @@ class DensImpulse(Impulse, SourceMeterUnit):
             await self._took(self.biases, 0.0)
 
     async def _took(self, mode: Mode, level: float) -> None:
-        took = self.value(f"{mode} setpoint", (await self.sample("bias")).payload).value
-        if took is None or not math.isclose(took, level, rel_tol=1e-3, abs_tol=1e-9):
-            raise Refused(self.name, f"asked to bias {level:g}, its setpoint is {took}; {self.advice}")
+        for _ in range(2):  # the first sample may have been under way before the order was
+            took = self.value(f"{mode} setpoint", (await self.sample("bias")).payload).value
+            if took is not None and math.isclose(took, level, rel_tol=1e-3, abs_tol=1e-9):
+                return
+            self.impulse.forget("bias")
+        raise Refused(self.name, f"asked to bias {level:g}, its setpoint is {took}; {self.advice}")
 
     async def _sweep_cycle(
         self, baseline: float, amplitude: float, kind: str, rate: float, cycles: int, compliance: float

@@ -1,5 +1,5 @@
-"""The command `hal`: emulate, find, check, list, run, ack, export, repair, align, report, delay, watch, dashboard,
-schema and devices.
+"""The command `hal`: emulate, find, check, list, run, ack, export, repair, align, recalibrate, report, delay,
+calibrate, watch, dashboard, schema and devices.
 
 Exit codes: 0 all well; 1 something is wrong and the message says what; 2 the command line itself;
 130 interrupted.
@@ -54,13 +54,13 @@ def _lab_first(arguments: list[str]) -> list[str]:
 
 def build() -> argparse.ArgumentParser:
     """The command line."""
-    from . import dashboard, delay, emulate, look, record, run, watch
+    from . import calibrate, dashboard, delay, emulate, look, recalibrate, record, run, watch
 
     parser = argparse.ArgumentParser(prog="hal", description="Instruments of an in-situ electron microscopy lab.")
     from .. import __version__
 
     parser.add_argument("--version", action="version", version=f"insitu-hal {__version__}")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for module in (emulate, look, run, record, watch, dashboard, delay):
+    for module in (emulate, look, run, record, recalibrate, watch, dashboard, delay, calibrate):
         module.add(verbs)
     return parser

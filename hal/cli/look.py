@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import shutil
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,8 @@ from tqdm import tqdm
 from ..errors import HalError
 from ..model.capabilities import CAPABILITIES, lacking
 from ..model.signal import SignalRW
+
+IN = "    "
 
 
 def add(verbs: Any) -> None:
@@ -200,7 +205,16 @@ def work_devices(options: argparse.Namespace) -> int:
         ]
         widths = [max(map(len, column)) + 2 for column in zip(*cells, strict=True)]
         for row, four in zip(rows, cells, strict=True):
-            print("".join(f"{cell:<{width}}" for cell, width in zip(four, widths, strict=True)) + row["verified"])
+            line = "".join(f"{cell:<{width}}" for cell, width in zip(four, widths, strict=True))
+            if sys.stdout.isatty():  # for people: what does not fit goes below
+                width = shutil.get_terminal_size().columns
+                print(
+                    line.rstrip(),
+                    textwrap.fill(row["verified"], width, initial_indent=IN, subsequent_indent=IN),
+                    sep="\n",
+                )
+            else:  # for grep
+                print(line + row["verified"])
     return 0
 
 

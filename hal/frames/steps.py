@@ -107,7 +107,7 @@ class Steps:
             jb = np.minimum(jb + 1, r.time.size)
         ja, jb = np.clip(ja - 1, 0, r.dt.size), np.clip(jb - 1, 0, r.dt.size)
         changed2 = np.maximum(self.jump2[jb] - self.jump2[ja], 0.0)
-        smear2 = np.maximum(self.smear2[jb] - self.smear2[ja], 0.0) + changed2 * bound**2 / 3.0
+        smear2 = np.maximum(self.smear2[jb] - self.smear2[ja], 0.0) + changed2 * bound.astype(np.float64) ** 2 / 3.0
         noise2 = self.noise2[places.middle.k[long]]
         sigma[long] = np.sqrt(np.minimum(smear2 / length**2, changed2) + noise2)
 

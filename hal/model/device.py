@@ -33,17 +33,24 @@ class Device:
         self.context = context or Context()
         self.operation: Status[Any] | None = None
         """The latest operation, such as a ramp; a newer one supersedes it."""
+        self._added: dict[str, SignalR[Any]] = {}
 
     # ------------------------------------------------------------------ for scripts
 
     def signals(self) -> Iterator[SignalR[Any]]:
-        """All signals, in the driver's order."""
+        """All signals, in the driver's order; those that were added come last."""
         seen = set()
         for cls in reversed(type(self).__mro__):
             for name, member in vars(cls).items():
                 if isinstance(member, SignalR) and name not in seen:
                     seen.add(name)
                     yield getattr(self, name)
+        yield from self._added.values()
+
+    def add_signal(self, signal: SignalR[Any]) -> None:
+        """Take on a signal that no driver declares, such as a calibrated one; it is an attribute from now on."""
+        signal.device = self
+        self.__dict__[signal.name] = self._added[signal.name] = signal
 
     async def safe_state(self) -> None:
         """Take the device to where it can be left alone; passes the gate a trip has closed.

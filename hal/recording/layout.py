@@ -98,6 +98,8 @@ class SignalPlan:
     limits: str = ""
     raw_ticks: bool = False  # keep the source's own counter beside each value
     ticks_clock: str = ""
+    raw: str = ""  # of a calibrated signal: the path of the one that it was made of
+    certificate: str = ""  # and the name of the certificate among its device's
 
 
 @dataclass(frozen=True, slots=True)

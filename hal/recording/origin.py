@@ -38,7 +38,7 @@ class Origin:
         """Of an alignment just worked out here."""
         timed = {"timed_by": {name: alignment.by for name, alignment in cameras.items()}}
         version = software().get("insitu-hal", "not installed")
-        return cls("insitu-hal", version, _now(), digest(cameras), {**(parameters or {}), **timed})
+        return cls("insitu-hal", version, date_now(), digest(cameras), {**(parameters or {}), **timed})
 
     @classmethod
     def read(cls, group: h5py.Group) -> Self:
@@ -91,7 +91,8 @@ def digest(cameras: Mapping[str, Alignment]) -> str:
     return f"sha256:{sha.hexdigest()}"
 
 
-def _now() -> str:
+def date_now() -> str:
+    """ISO 8601, UTC; the environment's SOURCE_DATE_EPOCH stands in for now where it is set."""
     fixed = os.environ.get("SOURCE_DATE_EPOCH", "")
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(fixed) if fixed.isdecimal() else time.time()))
 

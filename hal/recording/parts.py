@@ -42,6 +42,10 @@ class SignalRecord:
     limits: str = ""
     ticks_clock: str = ""
     """The device whose clock `ticks` are of."""
+    raw: str = ""
+    """Of a calibrated signal: the path of the signal that it was made of."""
+    certificate: str = ""
+    """And the name of the certificate among its device's."""
 
     def __len__(self) -> int:
         return len(self.value)

@@ -14,6 +14,7 @@ import numpy as np
 from ..frames.frame import Reason
 from ..frames.stimuli import can_be_aligned, kind_of
 from ..instrument.clocked import Clocked, Sampler
+from ..model.calibrated import CalibratedAt
 from ..model.context import Context
 from ..model.signal import Kind, SignalR, SignalRW
 from ..transport.link import UNREAL
@@ -132,9 +133,11 @@ def _device(lab: Recordable, device: Any) -> DevicePlan:
             }
         }
     certificates = {}
-    if entry.calibration is not None:
+    if isinstance(entry.calibration, str):
         path = Path(lab.config.path).parent / entry.calibration
         certificates[entry.calibration] = path.read_text(encoding="utf-8")
+    for made in (s.at.calibration for s in device.signals() if isinstance(s.at, CalibratedAt)):
+        certificates[made.file] = made.text
     return DevicePlan(
         name=device.name,
         driver=entry.driver,
@@ -172,6 +175,8 @@ def _signal(signal: SignalR[Any]) -> SignalPlan:
         limits=signal.limits.shown(signal.unit) if isinstance(signal, SignalRW) and signal.limits.low > -1e300 else "",
         raw_ticks=stamped,
         ticks_clock=signal.device.name if stamped else "",
+        raw=f"{signal.device.name}.{signal.at.raw.name}" if isinstance(signal.at, CalibratedAt) else "",
+        certificate=signal.at.calibration.file if isinstance(signal.at, CalibratedAt) else "",
     )
 
 

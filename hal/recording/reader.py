@@ -414,6 +414,8 @@ class Recording:
             _str(group["value"].attrs["long_name"]),
             _str(about["limits"]),
             _str(about.get("ticks_clock", "")),
+            _str(about.get("raw", "")),
+            _str(about.get("certificate", "")),
         )
 
     def _clock(self, name: str) -> ClockRecord:

@@ -20,6 +20,7 @@ from ..frames.channel import Channel
 from ..frames.expose import expose
 from ..frames.frame import FrameTimes, Reason
 from ..frames.numbering import Numbered
+from .calibrated import at_frames
 from .clocks import RunClocks
 from .declared import CameraClock, Changes
 from .layout import QUALITIES, UNKNOWN_TIME, Aligned, Alignment
@@ -126,12 +127,17 @@ def realigned(recording: Recording, changes: Changes | None = None) -> Realigned
             if matching.times is not None:
                 times, pulse, by = matching.times, matching.pulse, f"pulses at input {number} of {device}"
         paths = recording.aligned_to(name)
-        channels = {path: signals.channel(path, details.get(path, {}), times.clock) for path in paths}
+        raws = {path: recording.signals[path].raw for path in paths}
+        made = {path: raw for path, raw in raws.items() if raw in raws}
+        channels = {
+            path: signals.channel(path, details.get(path, {}), times.clock) for path in paths if path not in made
+        }
         values = align(times, channels)
         columns = {
             path: Aligned(a.value, np.asarray(a.sigma, np.float64), a.valid, recording.signals[path].unit)
             for path, a in values.items()
         }
+        columns |= {path: at_frames(recording, path, columns[raw]) for path, raw in made.items()}
         recorded = RecordedTimes(
             times.start, times.stop, times.bound, times.valid, np.asarray(times.sigma, np.float32), times.reason, pulse
         )

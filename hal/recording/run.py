@@ -23,6 +23,7 @@ import numpy as np
 
 from ..errors import HalError, RecordError
 from ..gate import Purpose, acting
+from ..model.calibrated import CalibratedAt
 from ..model.journal import Event
 from ..model.reading import Reading
 from ..model.signal import SignalR, SignalRW
@@ -142,6 +143,7 @@ class Run:
             raise
         self._lab.context.journal.listeners.append(self._events.append)
         self._listening.callback(self._lab.context.journal.listeners.remove, self._events.append)
+        self._tell_overrides()
         self._wall.tell()
         self._provisional = Provisional(self._lab)
         for device in self._lab.devices.values():
@@ -212,6 +214,13 @@ class Run:
         if waiting > BEHIND and not self._said_behind:
             self._said_behind = True
             self._lab.context.journal.note("error", camera, f"the disk is {waiting} frames behind; nothing is lost yet")
+
+    def _tell_overrides(self) -> None:
+        """Every run says of itself which certificates it has no right to."""
+        for signal in self._signals:
+            if isinstance(signal.at, CalibratedAt) and (reason := signal.at.calibration.override):
+                text = f"{signal.name}: certificate {signal.at.calibration.file} is used by override: {reason}"
+                self._lab.context.journal.note("calibration", signal.device.name, text, override=reason)
 
     async def _first_readings(self) -> None:
         """Have a reading of every signal; those polled slowly are asked now."""

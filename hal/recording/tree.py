@@ -160,6 +160,8 @@ def _signal_log(file: h5py.File, plan: SignalPlan) -> None:
             "unit": plan.unit,
             "ucum": plan.ucum,
             "ticks_clock": plan.ticks_clock,
+            "raw": plan.raw,
+            "certificate": plan.certificate,
         }
     )
     fast = is_fast(plan)

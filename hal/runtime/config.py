@@ -10,7 +10,7 @@ import difflib
 import tomllib
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
@@ -20,14 +20,16 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from ..errors import ConfigError, UnitError
 from ..instrument.camera import CameraInstrument
 from ..instrument.instrument import Instrument
+from ..model.calibrated import Calibration
 from ..model.capabilities import FrameClock
 from ..model.limits import Limits, parse_limits
 from ..model.safety import parse_condition
 from ..model.signal import SignalR, SignalRW
-from ..telemetry.broker import parse_broker
+from ..telemetry.broker import without_passwords
 from ..transport.link import UNREAL, parse_url
 from ..units import factors
-from . import registry
+from . import registry, telemetry_entry
+from .telemetry_entry import CommandsEntry, RateEntry, TelemetryEntry, UserEntry
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 OnLost = Literal["safe", "reconnect"]
@@ -66,7 +68,9 @@ class DeviceEntry(BaseModel):
     channel: int | str | None = Field(None, description="Which channel of the instrument.")
     limits: dict[str, str] = Field({}, description='Narrower limits by signal: setpoint = "20..400 degC".')
     poll: dict[str, Annotated[float, Field(gt=0)]] = Field({}, description="Seconds between readings, by signal.")
-    calibration: str | None = Field(None, description="Path of a certificate, relative to the lab file.")
+    calibration: str | dict[str, str | CalibrationEntry] | None = Field(
+        None, description='Certificates by signal: temperature = "k.toml"; or the path of one that is only recorded.'
+    )
     emulator: dict[str, Any] = Field({}, description="Settings of the device's emulator.")
     frame_clock: str | None = Field(None, description="Of a camera: the device that stamps its frame pulses.")
     frame_input: int | None = Field(None, ge=0, description="Of a camera: the capture input they go to (0).")
@@ -77,6 +81,13 @@ class DeviceEntry(BaseModel):
     def options(self) -> dict[str, Any]:
         """The keys that belong to the driver."""
         return dict(self.model_extra or {})
+
+
+class CalibrationEntry(_Entry):
+    """A certificate for one signal."""
+
+    certificate: str = Field(description="Its path, relative to the lab file.")
+    override: str = Field("", description="Why it is used although it has expired or is another sensor's; recorded.")
 
 
 class HolderEntry(BaseModel):
@@ -100,12 +111,6 @@ class InterlockEntry(_Entry):
     name: Name
     keep: str = Field(description='"gauge.pressure < 1e-3 Pa"')
     for_at_least: float = Field(0.0, ge=0, description="Seconds of failure before it acts.")
-
-
-class TelemetryEntry(_Entry):
-    """Where readings are published."""
-
-    broker: str = Field(description='"mqtt://host:port", or "embedded:" to start one.')
 
 
 class LabFile(_Entry):
@@ -133,6 +138,8 @@ class LabConfig:
     """By device and signal: the limits to add, each with who set them."""
     guards: list[tuple[str, str, Limits, str]]
     """Readbacks the holder limits: device, signal, limits in the signal's unit, who set them."""
+    calibrations: dict[str, dict[str, Calibration]] = field(default_factory=dict)
+    """By device and raw signal: the certificates that are applied."""
 
     def link_of(self, device: str) -> tuple[str, LinkEntry]:
         """The key and entry of a device's link; devices with the same key share a session."""
@@ -194,6 +201,7 @@ class _Checker:
         self.options: dict[str, Any] = {}
         self.limits: dict[str, dict[str, tuple[tuple[Limits, str], ...]]] = {}
         self.guards: list[tuple[str, str, Limits, str]] = []
+        self.calibrations: dict[str, dict[str, Calibration]] = {}
 
     def check(self) -> LabConfig:
         for name, link in self.file.links.items():
@@ -214,10 +222,15 @@ class _Checker:
         if self.file.holder is not None:
             self._holder(self.file.holder)
         if self.file.telemetry is not None:
-            self._attempt("telemetry.broker", parse_broker, self.file.telemetry.broker)
+            telemetry_entry.check(
+                self.file.telemetry, self.path.parent, self.drivers, self._signal, self._attempt, self.problems
+            )
         if self.problems:
             raise _told(self.path, self.problems)
-        return LabConfig(self.path, self.text, self.file, self.drivers, self.options, self.limits, self.guards)
+        text = without_passwords(self.text)  # every record keeps it
+        return LabConfig(
+            self.path, text, self.file, self.drivers, self.options, self.limits, self.guards, self.calibrations
+        )
 
     def condition(self, text: str) -> None:
         device, name, _, _, unit = parse_condition(text)
@@ -289,13 +302,28 @@ class _Checker:
         scheme = url.partition(":")[0]
         if scheme not in (*cls.wires, "emulator"):
             self.problems.append(f"{key}.link: a {cls.model} is reached by {' or '.join(cls.wires)}, not by {scheme}")
-        if entry.calibration is not None and not (self.path.parent / entry.calibration).is_file():
+        if isinstance(entry.calibration, str) and not (self.path.parent / entry.calibration).is_file():
             self.problems.append(f"{key}.calibration: there is no file {self.path.parent / entry.calibration}")
+        elif isinstance(entry.calibration, str):
+            from .calibration import refuse_curve
+
+            self._attempt(f"{key}.calibration", refuse_curve, self.path.parent / entry.calibration)
+        if isinstance(entry.calibration, dict):
+            for signal_name, given in entry.calibration.items():
+                self._attempt(f"{key}.calibration.{signal_name}", self._calibration, name, signal_name, given)
         self._options(key, name, entry, cls)
         for signal_name, text in entry.limits.items():
             self._attempt(f"{key}.limits.{signal_name}", self._narrow, name, signal_name, text, f"{self.path.name}")
         for signal_name in entry.poll:
             self._attempt(f"{key}.poll.{signal_name}", self._signal, name, signal_name)
+
+    def _calibration(self, device: str, signal_name: str, given: str | CalibrationEntry) -> None:
+        from .calibration import stated
+
+        how = CalibrationEntry(certificate=given) if isinstance(given, str) else given
+        signal = self._signal(device, signal_name)
+        found = stated(self.path.parent, how.certificate, how.override, signal)
+        self.calibrations.setdefault(device, {})[signal_name] = found
 
     def _options(self, key: str, name: str, entry: DeviceEntry, cls: type[Instrument]) -> None:
         assert is_dataclass(cls.Options)
@@ -402,6 +430,9 @@ class _Checker:
 
     def _signal(self, device: str, name: str) -> SignalR[Any]:
         signals = _signals(self.drivers[device])
+        for raw, calibration in self.calibrations.get(device, {}).items():
+            made = calibration.of(signals[raw])
+            signals[made.name] = made
         if name not in signals:
             raise ConfigError(f"{device} has no signal {name!r}{_near(name, signals)}; it has {', '.join(signals)}")
         return signals[name]
@@ -470,11 +501,16 @@ def _sentence(problem: Any, raw: dict[str, Any]) -> str:
             return f"{key}: is missing" + ("; write schema = 1 at the top" if key == "schema" else "")
         case "string_pattern_mismatch":
             return f"{key}: a name is made of letters, digits and underscores and does not begin with a digit"
+        case _ if where[0] == "telemetry" and where[1:2] != ["rates"]:  # it may be a password
+            return f"{key}: {problem['msg']}"
         case _:
             return f"{key}: {problem['msg']} (got {problem['input']!r})"
 
 
 def _known_keys(where: list[str]) -> list[str]:
+    within: dict[str, type[BaseModel]] = {"users": UserEntry, "commands": CommandsEntry, "rates": RateEntry}
+    if where[0] == "telemetry" and len(where) > 2 and where[1] in within:
+        return list(within[where[1]].model_fields)
     section = where[0] if len(where) > 1 else ""
     models: dict[str, type[BaseModel]] = {
         "lab": LabEntry, "links": LinkEntry, "interlocks": InterlockEntry, "telemetry": TelemetryEntry,

@@ -11,7 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, get_type_hints
+from typing import TYPE_CHECKING, Any, Self, TypeVar, get_type_hints
 
 from ..clock.timebase import Timebase
 from ..errors import CapabilityError, ConfigError, HalError, InterlockTripped, LinkLost, RecordError, Superseded
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from ..clock.envelope import EnvelopeClock
     from ..clock.exchange_clock import ExchangeClock
     from ..recording.run import Run
+    from ..telemetry.broker import BrokerUrl
+    from ..telemetry.commands import Commands
     from ..telemetry.publisher import Publisher
     from .config import LabConfig
     from .emulation import Emulation
@@ -42,7 +44,21 @@ TRIES = 3
 """How often a device is asked to go to its safe state."""
 
 
-OWN_NAMES = {"config", "name", "context", "devices", "interlocks", "trip", "trips", "emulation", "telemetry", "run"}
+T = TypeVar("T")
+
+OWN_NAMES = {
+    "config",
+    "name",
+    "context",
+    "devices",
+    "interlocks",
+    "trip",
+    "trips",
+    "emulation",
+    "telemetry",
+    "commands",
+    "run",
+}
 """What a lab has under these names itself."""
 
 
@@ -73,17 +89,26 @@ class Lab:
         self._latch = Latch(config.path, self.name)
         self._sessions: dict[str, Session] = {}
         self._body: asyncio.Task[Any] | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._cancelled_for: Trip | None = None
         """The trip for which the script's task was cancelled."""
         self._interrupted = self._told_to_end = False
         self._leaving = False
         self._closing = False
+        self._let_go = False
+        """The devices are being disconnected: nothing can be sent to them any more."""
         self._looking = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._kept: set[asyncio.Task[Any]] = set()
+        """Those of the tasks that closing waits for: devices on their way to their safe state, the latch file."""
+        self._writing: asyncio.Task[None] | None = None
+        """The latest work on the latch file that is done on a thread."""
         self._unwritten: Trip | None = None
         """A trip that could not be written to the latch file."""
         self.telemetry: Publisher | None = None
         """The publisher, if the lab file names a broker."""
+        self.commands: Commands | None = None
+        """Who listens to commands, if the lab file allows any."""
         self.run: Run | None = None
         """The recording under way."""
 
@@ -160,13 +185,37 @@ class Lab:
         self.context.journal.note("note", condition.signal.device.name, f"interlock {interlock.name}: {condition.text}")
         return interlock
 
+    async def stop(self, *, by: str, reason: str = "") -> None:
+        """A person's stop: every device to its safe state, and nothing is set until somebody acknowledges.
+
+        It is a trip: what a script does fails with it, and the next lab does not open before `hal ack`.
+        Once begun it goes on, also if the caller is cancelled. It may be awaited on another thread's loop.
+        Raises the first failure of a device to get there, the others as its notes; `HalError` where the lab
+        is only looked at, or closed.
+        """
+        if not by.strip():
+            raise ValueError("stop: by whom? give a person's name")
+        if self._loop is not None and self._loop is not asyncio.get_running_loop():
+            there = asyncio.run_coroutine_threadsafe(self.stop(by=by, reason=reason), self._loop)
+            await asyncio.wrap_future(there)
+            return
+        if self._looking:
+            raise HalError("this lab was opened to be looked at; nothing can be stopped from here")
+        if self._let_go:
+            raise HalError("the lab is closed; nothing can be sent to its devices any more")
+        text = f"stopped by {by}" + (f": {reason}" if reason.strip() else "")
+        made_safe = self._trip("stop", text, InterlockTripped, latched=True)
+        if made_safe is None:  # tripped already: once more, the safe state passes a closed gate
+            made_safe = self._start(self._make_all_safe(), kept=True)
+        await asyncio.wait([made_safe] + ([self._writing] if self._writing is not None else []))
+        _raise_first(made_safe.result())
+
     async def safe_state(self) -> None:
-        """Take every device to its safe state. Raises the first failure, the others as its notes."""
-        problems = [p for p in await asyncio.gather(*(self._make_safe(d) for d in self.devices.values())) if p]
-        if problems:
-            for other in problems[1:]:
-                problems[0].add_note(f"also: {other}")
-            raise problems[0]
+        """Take every device to its safe state. Raises the first failure, the others as its notes.
+
+        Once begun it goes on, also if the caller is cancelled: a few devices would be safe, the others not.
+        """
+        _raise_first(await asyncio.shield(self._start(self._make_all_safe(), kept=True)))
 
     def acknowledge(self, trip: Trip | None = None, *, by: str) -> None:
         """Release a trip in the name of a person: writes pass again, interlocks watch anew."""
@@ -174,10 +223,13 @@ class Lab:
             raise ValueError("acknowledge: by whom? give a person's name")
         if self.trip is None or (trip is not None and trip is not self.trip):
             return
-        try:
-            self._latch.acknowledge(by, self.context.timebase)
-        except OSError as problem:
-            self.context.journal.note("error", "lab", f"the acknowledgement could not be written down: {problem}")
+        if self._writing is not None and not self._writing.done():  # else the trip would be written after its release
+            self._writing = self._start(self._released_late(by, self._writing), kept=True)
+        else:
+            try:
+                self._latch.acknowledge(by, self.context.timebase)
+            except OSError as problem:
+                self._not_written(f"the acknowledgement could not be written down: {problem}")
         self._release(by)
 
     # ------------------------------------------------------------------ recording
@@ -243,7 +295,7 @@ class Lab:
         config = load(os.environ.get("HAL_LAB") or path or "lab.toml")
         cls._check_needs(config)
         lab = cls(config)
-        lab._body, lab._looking = body, looking
+        lab._body, lab._looking, lab._loop = body, looking, asyncio.get_running_loop()
         if looking:
             lab.context.gate.close(lambda: HalError("this lab was opened to be looked at; nothing can be set"))
         else:
@@ -275,17 +327,16 @@ class Lab:
     async def _connect(self) -> None:
         from .wiring import give_frame_clock, wire
 
-        config = self.config
+        config, broker = self.config, None
+        if config.file.telemetry is not None and not self._looking:  # a password not found: nothing is opened
+            broker = await asyncio.to_thread(config.file.telemetry.url, config.path.parent)
         wires = await wire(config, self.context)
         self.emulation, self._sessions, self.devices = wires.emulation, wires.sessions, wires.devices
         for session in self._sessions.values():
             session.on_lost.append(self._link_lost)
             session.on_restored.append(self._link_restored)
         problems = [p for p in await asyncio.gather(*map(_opening, self.devices.values())) if p]
-        if problems:
-            for other in problems[1:]:
-                problems[0].add_note(f"also: {other}")
-            raise problems[0]
+        _raise_first(problems)
         for name, capability in self.needs().items():
             if missing := lacking(self.devices[name], capability):  # it told what it has when it was connected
                 what = "; ".join(missing)
@@ -293,11 +344,15 @@ class Lab:
             setattr(self, name, self.devices[name])
         for name in self.devices:
             give_frame_clock(config, name, self.devices)
+        if config.calibrations:
+            from .calibration import apply
+
+            await apply(config, self.devices)
         self._give_stimuli()
         if self._looking:
             return
         self._start_interlocks()
-        await self._start_telemetry()
+        await self._start_telemetry(broker)
 
     def _give_stimuli(self) -> None:
         from ..frames.stimuli import Stimuli
@@ -321,16 +376,38 @@ class Lab:
                 Condition(signal, limits.__contains__, text), name=f"{device}_{name}_of_holder", for_at_least=0.2
             )
 
-    async def _start_telemetry(self) -> None:
+    async def _start_telemetry(self, broker: BrokerUrl | None) -> None:
         entry = self.config.file.telemetry
-        if entry is None:
+        if entry is None or broker is None:
             return
+        from ..telemetry.commands import Commands
         from ..telemetry.publisher import Publisher
 
-        self.telemetry = Publisher(
-            self.context, self.devices.values(), entry.broker, lab=self.name, clocks=lambda: self.clocks
-        )
-        await self.telemetry.start()
+        folder = self.config.path.parent
+        telemetry = self.telemetry = Publisher(
+            self.context, self.devices.values(), broker, lab=self.name,
+            qos=entry.qos, rates=entry.rate_of(), outbox=entry.outbox_folder(folder), outbox_size=entry.outbox_size,
+            outbox_age=entry.outbox_age, clocks=lambda: self.clocks,
+        )  # fmt: skip
+        await telemetry.start()
+        if telemetry.url.embedded:
+            self._tell_broker(f"mqtt://{telemetry.url.host}:{telemetry.url.port}\n")
+        if entry.commands is not None:
+            self.commands = Commands(
+                self, self.name, telemetry.url, may=entry.may(), allow=entry.commands.allow,
+                lease=entry.commands.lease, session=telemetry.session, alarm=telemetry.acknowledge,
+            )  # fmt: skip
+            self.commands.start()
+
+    def _tell_broker(self, url: str) -> None:
+        """Leave word beside the lab file of where an embedded broker is; empty: it is gone."""
+        place = self._latch.path.with_name(f"{self.name}.broker")
+        with contextlib.suppress(OSError):  # a convenience for `hal dashboard`
+            if url:
+                place.parent.mkdir(exist_ok=True)
+                place.write_text(url)
+            else:
+                place.unlink(missing_ok=True)
 
     # ------------------------------------------------------------------ private: tripping
 
@@ -350,10 +427,13 @@ class Lab:
                 if device.session is session:
                     self._start(self._make_safe_quietly(device))
 
-    def _trip(self, name: str, text: str, make: Callable[[str], HalError], *, latched: bool) -> None:
-        if self.trip is not None:
+    def _trip(
+        self, name: str, text: str, make: Callable[[str], HalError], *, latched: bool
+    ) -> asyncio.Task[list[Exception]] | None:
+        """Return the devices' way to their safe state; None if a trip is in force that does for this one too."""
+        if self.trip is not None and (self.trip.latched or not latched):
             self.context.journal.note("trip", name, f"{text} (while tripped already)")
-            return
+            return None
         remedy = (
             "Every device was told to go to its safe state; look after them, then type "
             f"`hal ack {self.config.path} --by YOUR_NAME`."
@@ -373,40 +453,67 @@ class Lab:
         self.context.tripped = text
         self.context.reached.clear()
         self.context.gate.close(refusal)
-        self.context.fail_pending(trip.error)
-        self._start(self._after_trip(trip))
-        self.context.journal.note("trip", name, text, number=trip.number, latched=latched)
+        # These begin once this function has returned, and do so whatever the rest of it meets.
+        made_safe = self._start(self._make_all_safe(), kept=True)
         if latched:
-            try:
-                self._latch.set(trip)
-            except OSError as problem:
-                self._unwritten = trip
-                self.context.journal.note("error", "lab", f"the trip could not be written down: {problem}")
+            self._writing = self._start(self._write_down(trip, self._writing), kept=True)
+        self._start(self._after_trip(trip, made_safe))
+        self.context.fail_pending(trip.error)
+        self.context.journal.note("trip", name, text, number=trip.number, latched=latched)
+        return made_safe
 
-    async def _after_trip(self, trip: Trip) -> None:
-        for problem in await asyncio.gather(*(self._make_safe(d) for d in self.devices.values())):
-            if problem is not None and not isinstance(problem, LinkLost):
+    async def _write_down(self, trip: Trip, before: asyncio.Task[None] | None) -> None:
+        """On a thread: a network folder that hangs must hold up neither the safe state nor the polls."""
+        if before is not None:
+            await asyncio.wait([before])
+        try:
+            await asyncio.to_thread(self._latch.set, trip)
+        except OSError as problem:
+            self._unwritten = trip
+            self._not_written(f"the trip could not be written down: {problem}")
+
+    async def _released_late(self, by: str, before: asyncio.Task[None]) -> None:
+        await asyncio.wait([before])
+        try:
+            await asyncio.to_thread(self._latch.acknowledge, by, self.context.timebase)
+        except OSError as problem:
+            self._not_written(f"the acknowledgement could not be written down: {problem}")
+
+    def _not_written(self, text: str) -> None:
+        self.context.journal.note("error", "lab", text)
+
+    async def _after_trip(self, trip: Trip, made_safe: asyncio.Task[list[Exception]]) -> None:
+        for problem in await made_safe:
+            if not isinstance(problem, LinkLost):
                 trip.error.add_note(f"NOT in its safe state: {problem}")
         await asyncio.sleep(GRACE)
         body = self._body
         if body is not None and not body.done() and not self._leaving and body not in self.context.reached:
             self._cancelled_for = trip
             body.cancel()
+        if self._writing is not None:
+            await asyncio.wait([self._writing])
         # A trip that is not on disk can only be released by `acknowledge` in this process.
         while self.trip is trip and trip.latched and self._unwritten is not trip and not self._closing:
             await asyncio.sleep(LOOK)
-            if (by := self._latch.acknowledged_by()) is not None and self.trip is trip:
+            if (by := self._latch.acknowledged_by()) is not None and self.trip is trip and not self._closing:
                 self._release(by)
 
     def _release(self, by: str) -> None:
         assert self.trip is not None
         trip, self.trip = self.trip, None
         self.context.tripped = None
-        self.context.gate.open()
+        if self._closing:  # who acknowledges meanwhile does not let anything through after the safe state
+            self._refuse_from_now_on()
+        else:
+            self.context.gate.open()
         self.context.reached.clear()
         for interlock in self.interlocks:
             interlock.reset()
         self.context.journal.note("acknowledge", trip.name, f"acknowledged by {by}", number=trip.number, by=by)
+
+    async def _make_all_safe(self) -> list[Exception]:
+        return [p for p in await asyncio.gather(*(self._make_safe(d) for d in self.devices.values())) if p]
 
     async def _make_safe(self, device: Instrument) -> Exception | None:
         problem: Exception | None = None
@@ -414,21 +521,36 @@ class Lab:
             try:
                 await device.safe_state()
                 return None
+            except asyncio.CancelledError:  # of something that the driver awaited, unless it is ours
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                problem = HalError(f"{device.name}: something its safe state waited for was cancelled; see to it")
             except Exception as error:  # a driver's bug must not keep the others from their safe state
                 problem = error
                 if isinstance(error, LinkLost):
                     break
-                await asyncio.sleep(0.2 * (attempt + 1))
+            await asyncio.sleep(0.2 * (attempt + 1))
         self.context.journal.note("error", device.name, f"not in its safe state: {problem}")
         return problem
 
     async def _make_safe_quietly(self, device: Instrument) -> None:
         await self._make_safe(device)
 
-    def _start(self, work: Any) -> None:
+    def _start(self, work: Coroutine[Any, Any, T], *, kept: bool = False) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        for those in (self._tasks, self._kept) if kept else (self._tasks,):
+            those.add(task)
+            task.add_done_callback(those.discard)
+        return task
+
+    async def _settle(self) -> None:
+        """Wait for what a trip or a stop has begun, then end the other tasks."""
+        while self._tasks:
+            if not self._kept:
+                for task in self._tasks:
+                    task.cancel()
+            await asyncio.wait(self._kept or self._tasks)
 
     # ------------------------------------------------------------------ private: closing
 
@@ -456,13 +578,16 @@ class Lab:
                     device.operation.cancel()  # holds: what runs steadily is left running
                     await device.operation.ended()
             self._refuse_from_now_on()
-        for task in list(self._tasks):
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        if self.commands is not None:
+            await self._attempt("commands", self.commands.close())
+        await self._settle()
         if self.telemetry is not None:
             await self._attempt("telemetry", self.telemetry.stop())
+            if self.telemetry.url.embedded:
+                self._tell_broker("")
         await self.context.close()
+        await self._settle()  # a stop may have come all the while
+        self._let_go = True
         for device in self.devices.values():
             # What a driver writes as it lets go passes the gate of a lab that closes, not that of a trip.
             with acting(Purpose.COMMAND if self.trip is not None or self._looking else Purpose.SAFE):
@@ -533,6 +658,13 @@ async def _opening(device: Instrument) -> Exception | None:
     except Exception as error:  # all are waited for before the lab closes again
         return error
     return None
+
+
+def _raise_first(problems: list[Exception]) -> None:
+    if problems:
+        for other in problems[1:]:
+            problems[0].add_note(f"also: {other}")
+        raise problems[0]
 
 
 async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:

@@ -29,13 +29,13 @@ class Latch:
         self.path.with_suffix(".by").unlink(missing_ok=True)
         content = {"name": trip.name, "text": trip.text, "time": str(trip.time), "process": os.getpid()}
         partial = self.path.with_suffix(".part")
-        partial.write_text(json.dumps(content))
+        partial.write_text(json.dumps(content), encoding="utf-8")
         partial.replace(self.path)
 
     def read(self) -> dict[str, Any] | None:
         """The unacknowledged trip, if there is one."""
         try:
-            content: dict[str, Any] = json.loads(self.path.read_text())
+            content: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
         except (OSError, ValueError):
@@ -47,18 +47,22 @@ class Latch:
         trip = self.read()
         if trip is not None:
             time = str((timebase or Timebase.system()).now())
-            with (self.path.parent / "acknowledged.jsonl").open("a") as log:
+            with (self.path.parent / "acknowledged.jsonl").open("a", encoding="utf-8") as log:
                 log.write(json.dumps(trip | {"acknowledged_by": by, "acknowledged": time}) + "\n")
-            (self.path.with_suffix(".by")).write_text(by)
+            (self.path.with_suffix(".by")).write_text(by, encoding="utf-8")
             self.path.unlink(missing_ok=True)
         return trip
 
     def acknowledged_by(self) -> str | None:
-        """Who released it from outside, if anybody has; None while it is latched."""
-        if self.path.exists():
+        """Who released it from outside, if anybody has; None while it is latched, and where that can't be told."""
+        try:
+            # Without its folder (a disk that is gone) a file is missing too, and nobody has acknowledged.
+            if not self.path.parent.is_dir() or self.path.exists():
+                return None
+            by = self.path.with_suffix(".by")
+            return by.read_text(encoding="utf-8") if by.exists() else "somebody who removed the latch file"
+        except OSError:
             return None
-        by = self.path.with_suffix(".by")
-        return by.read_text() if by.exists() else "somebody who removed the latch file"
 
     def refuse_if_set(self) -> None:
         """Raise `InterlockTripped` if a trip of an earlier session has not been acknowledged."""

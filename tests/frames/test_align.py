@@ -135,6 +135,12 @@ def test_a_long_exposure_over_a_step_gets_the_time_weighted_mean() -> None:
     assert align(at(1.0, exposure=1.0), {"v": channel})["v"].value[0] == pytest.approx(2.0)
 
 
+def test_a_long_exposure_whose_time_is_known_to_many_seconds_is_as_uncertain_as_the_step_is_high() -> None:
+    channel = Channel(times(*range(40)), np.where(np.arange(40) < 20, 0.0, 4.0), kind="step")
+    got = align(at(20.0, exposure=2.0, bound=4 * SECOND), {"t": channel})["t"]
+    assert 1.0 < got.sigma[0] <= 4.0
+
+
 def test_the_declared_delay_shifts_the_readings_back() -> None:
     channel = Channel(times(0, 1, 2), np.array([0.0, 1.0, 2.0]), delay_s=0.25)
     assert align(at(0.5), {"t": channel})["t"].value[0] == pytest.approx(0.75)

@@ -1,0 +1,92 @@
+"""A whole data sheet: 64 bits that say whose sensor it is, the templates, and an end.
+
+Layout: National Instruments, "IEEE 1451.4 Sensor Templates Overview" (tutorial 3468), tables 1 and 2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import TedsError
+from .bits import BitReader, BitWriter, Format, Letters, Unsigned
+from .templates import TEMPLATES, Template
+
+STANDARD, END = 0, 3
+"""Selectors of 2 bits: a standard template follows; nothing follows."""
+MOST = 8
+"""Templates in one data sheet; more are a sign of rubbish."""
+
+
+@dataclass(frozen=True, slots=True)
+class Basic:
+    """The basic data sheet: its first 64 bits."""
+
+    manufacturer: int
+    """17 to 16381, as the IEEE assigns them."""
+    model: int
+    serial: int
+    version_letter: str = ""
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A data sheet."""
+
+    basic: Basic
+    templates: tuple[Template, ...] = ()
+
+
+_BASIC: tuple[tuple[str, Format], ...] = (
+    ("manufacturer", Unsigned(14, 17, 16381)), ("model", Unsigned(15)), ("version_letter", Letters(5)),
+    ("version", Unsigned(6)), ("serial", Unsigned(24)),
+)  # fmt: skip
+
+
+def pack(sheet: Sheet) -> bytes:
+    """The data sheet's bytes, without the pages' checksums. Raises `TedsError` for what has no room in its field."""
+    bits = BitWriter()
+    _put(bits, sheet.basic, _BASIC)
+    for template in sheet.templates:
+        bits.put(STANDARD, 2)
+        bits.put(template.NUMBER, 8)
+        _put(bits, template, template.FIELDS)
+    bits.put(END, 2)
+    bits.put(1, 1)  # no more of the standard's; users' data may follow
+    return bits.to_bytes()
+
+
+def unpack(data: bytes) -> Sheet:
+    """The other way round. Raises `TedsError`: cut off, damaged, or a template that is not known here."""
+    bits = BitReader(data)
+    basic = Basic(**_take(bits, _BASIC))
+    templates: list[Template] = []
+    while (selector := bits.take(2)) != END:
+        if selector != STANDARD or len(templates) == MOST:
+            raise TedsError(f"the data sheet has a section of kind {selector}, a maker's own; ask its maker")
+        number = bits.take(8)
+        if number not in TEMPLATES:
+            known = ", ".join(map(str, TEMPLATES))
+            raise TedsError(f"the data sheet uses template {number}, which is not known here; known are {known}")
+        cls = TEMPLATES[number]
+        templates.append(cls(**_take(bits, cls.FIELDS)))
+    return Sheet(basic, tuple(templates))
+
+
+def _put(bits: BitWriter, told: object, fields: tuple[tuple[str, Format], ...]) -> None:
+    for name, form in fields:
+        bits.put(form.code(name, getattr(told, name)), form.bits)
+
+
+def _take(bits: BitReader, fields: tuple[tuple[str, Format], ...]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, form in fields:
+        code = bits.take(form.bits)
+        if isinstance(form, Unsigned):
+            try:
+                form.code(name, code)
+            except TedsError as error:
+                raise TedsError(f"the data sheet's {error}; it is damaged, or has another layout") from None
+        found[name] = form.value(code)
+    return found
