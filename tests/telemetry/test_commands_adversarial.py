@@ -1,6 +1,7 @@
 """What a lab does with commands, also with those that come wrong, late, twice, or while it closes.
 
-The broker is memory here, so that what comes, and when, is in the test's hand; real brokers are in test_commands_on_brokers.
+The broker is memory here, so that what comes, and when, is in the hand of the test; real brokers are in
+test_commands_on_brokers.
 """
 
 from __future__ import annotations
