@@ -204,7 +204,7 @@ class Lab:
         if self._let_go:
             raise HalError("the lab is closed; nothing can be sent to its devices any more")
         text = f"stopped by {by}" + (f": {reason}" if reason.strip() else "")
-        made_safe = self._trip("stop", text, InterlockTripped, latched=True)
+        made_safe = self._trip("stop", text, InterlockTripped, latched=True, anew=True)
         if made_safe is None:  # tripped already: once more, the safe state passes a closed gate
             made_safe = self._start(self._make_all_safe(), kept=True)
         await asyncio.wait([made_safe] + ([self._writing] if self._writing is not None else []))
@@ -428,10 +428,13 @@ class Lab:
                     self._start(self._make_safe_quietly(device))
 
     def _trip(
-        self, name: str, text: str, make: Callable[[str], HalError], *, latched: bool
+        self, name: str, text: str, make: Callable[[str], HalError], *, latched: bool, anew: bool = False
     ) -> asyncio.Task[list[Exception]] | None:
-        """Return the devices' way to their safe state; None if a trip is in force that does for this one too."""
-        if self.trip is not None and (self.trip.latched or not latched):
+        """Return the devices' way to their safe state; None if a trip is in force that does for this one too.
+
+        `anew`: one that is not latched does not. (It does for an interlock, which a lost link makes blind.)
+        """
+        if self.trip is not None and (self.trip.latched or not anew):
             self.context.journal.note("trip", name, f"{text} (while tripped already)")
             return None
         remedy = (
