@@ -14,7 +14,7 @@ demo: $(VENV)/demo.stamp
 	$(PY) -m hal.demo $(ARGS)
 
 test: $(VENV)/test.stamp tools lint
-	$(PY) -m pytest -n 2 --dist loadgroup $(ARGS)
+	OPENBLAS_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadgroup $(ARGS)
 
 lint: $(VENV)/test.stamp
 	$(VENV)/bin/ruff check .

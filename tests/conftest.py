@@ -13,6 +13,8 @@ import asyncio
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -22,10 +24,12 @@ from hal.testing import JumpingLoop
 hypothesis.settings.register_profile("untimed", deadline=None)  # how long an example takes is the machine's affair
 hypothesis.settings.load_profile("untimed")
 
-_not_run: dict[str, list[str]] = {}
+CACHE = Path(__file__).parents[1] / ".pytest_cache"
+"""A folder that all processes of a run share."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    CACHE.mkdir(exist_ok=True)
     config.addinivalue_line("markers", "real_clock: runs on the real clock and real wires")
     config.addinivalue_line("markers", "needs_tool(*names): needs programs on the PATH")
 
@@ -36,14 +40,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("real clock"))
 
 
-@pytest.fixture(autouse=True)
-def _steps_back(request: pytest.FixtureRequest) -> None:
-    if (
-        hasattr(os, "setpriority")
-        and "PYTEST_XDIST_WORKER" in os.environ
-        and not request.node.get_closest_marker("real_clock")
-    ):
-        os.setpriority(os.PRIO_PROCESS, 0, 19)  # there is no way back, but the real clock's group comes first
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # before a test's time is taken
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    if "PYTEST_XDIST_WORKER" not in os.environ or item.get_closest_marker("real_clock"):
+        return (yield)
+    os.setpriority(os.PRIO_PROCESS, 0, 19)  # there is no way back, but the real clock's group comes first
+    with sharing(alone=False):
+        return (yield)
+
+
+@contextmanager
+def sharing(*, alone: bool) -> Iterator[None]:
+    """The machine, `alone` or with whoever else shares it: for what a busy machine would spoil."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        yield
+        return
+    import fcntl
+
+    with (CACHE / "machine.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        yield
+
+
+@pytest.fixture(scope="session")
+def machine_to_oneself() -> Callable[[], AbstractContextManager[None]]:
+    """Nothing is computed beside what is done within."""
+    return lambda: sharing(alone=True)
 
 
 def pytest_asyncio_loop_factories(
@@ -61,11 +83,15 @@ def _tools(request: pytest.FixtureRequest) -> Iterator[None]:
         if shutil.which(tool) is None and shutil.which(tool, path="/usr/sbin:/sbin") is None:
             if os.environ.get("CI") == "true":
                 pytest.fail(f"this test needs {tool}, and CI must have it (see the Makefile's `tools` target)")
-            _not_run.setdefault(tool, []).append(request.node.nodeid)
             pytest.skip(f"needs {tool}")
     yield
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    for tool, tests in sorted(_not_run.items()):
+    missing: dict[str, list[str]] = {}
+    for report in terminalreporter.stats.get("skipped", ()):  # told by each process to the one that sums up
+        why = str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else ""
+        if "needs " in why:
+            missing.setdefault(why.partition("needs ")[2], []).append(report.nodeid)
+    for tool, tests in sorted(missing.items()):
         terminalreporter.write_line(f"NOT RUN for want of {tool}: {', '.join(tests)}", yellow=True)

@@ -173,6 +173,7 @@ def test_the_plot_draws_the_readings_and_zooms_by_button_wheel_and_key(page):
     strips = page.locator(".strips")
     colour = "rgb(0, 114, 178)"  # of the first curve
     drawn = """colour => { const c = document.querySelector('.strips canvas'), want = colour.match(/\\d+/g).map(Number);
+        if (!c) return false;
         const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; let n = 0;
         for (let i = 0; i < d.length; i += 4) n += want.every((w, k) => Math.abs(d[i + k] - w) < 6) && d[i + 3] > 200;
         return n > 100; }"""
