@@ -3,8 +3,8 @@
 A test marked `needs_tool("qemu", ...)` fails without the tool where CI=true; elsewhere it is not
 run and the end of the run says so.
 
-With pytest-xdist (`-n 2 --dist loadgroup`, as `make test` does) the tests of the real clock run one after
-another in one process, while another one, at the lowest priority, does those that only need to be computed.
+`make test` runs the tests of the real clock one after another, and beside them, at the lowest priority, those
+that only need to be computed: two processes, which share the machine (`sharing`).
 """
 
 from __future__ import annotations
@@ -34,17 +34,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs_tool(*names): needs programs on the PATH")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.get_closest_marker("real_clock"):
-            item.add_marker(pytest.mark.xdist_group("real clock"))
-
-
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # before a test's time is taken
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    if "PYTEST_XDIST_WORKER" not in os.environ or item.get_closest_marker("real_clock"):
+    if item.get_closest_marker("real_clock"):
         return (yield)
-    os.setpriority(os.PRIO_PROCESS, 0, 19)  # there is no way back, but the real clock's group comes first
     with sharing(alone=False):
         return (yield)
 
@@ -52,7 +45,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 @contextmanager
 def sharing(*, alone: bool) -> Iterator[None]:
     """The machine, `alone` or with whoever else shares it: for what a busy machine would spoil."""
-    if "PYTEST_XDIST_WORKER" not in os.environ:
+    if "TESTS_SHARE_MACHINE" not in os.environ:
         yield
         return
     import fcntl
@@ -64,7 +57,7 @@ def sharing(*, alone: bool) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def machine_to_oneself() -> Callable[[], AbstractContextManager[None]]:
-    """Nothing is computed beside what is done within."""
+    """No test is computed beside what is done within."""
     return lambda: sharing(alone=True)
 
 
