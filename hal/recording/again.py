@@ -8,7 +8,6 @@ place, or its own name, when it is whole.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,9 +21,8 @@ from .columns import make_group
 from .declared import Changes
 from .finish import aligned_rows, write_alignment
 from .layout import ALIGNMENT, EARLIER, FRAME_COLUMNS, RUN, Alignment, frames_group, stimuli_group
-from .lock import is_being_written
 from .origin import Origin
-from .repair import is_broken
+from .rewriting import make_sure_it_is_over, rewritten
 
 if TYPE_CHECKING:
     from .reader import Recording
@@ -118,10 +116,7 @@ def align_again(
 
     path = Path(path)
     target = Path(out) if out is not None else None
-    if path.is_file() and is_being_written(path):
-        raise RecordError(f"{path}: this run is still being written; align it when it is over")
-    if path.is_file() and is_broken(path):
-        raise RecordError(f"{path}: its writer left it unfinished; `hal repair {path}` mends and aligns it")
+    make_sure_it_is_over(path, "align", "mends and aligns it")
     in_place = target is not None and target.exists() and path.exists() and target.samefile(path)
     if target is not None and target.exists() and not in_place:
         raise RecordError(f"{target}: is there already; name another file, or align in place")
@@ -141,7 +136,13 @@ def align_again(
         return AgainReport(str(path), "", origin, shifts, "name a file, or align in place")
     if in_place and stands:
         return AgainReport(str(path), "", origin, shifts, "the same numbers stand there already")
-    _write(path, target, found.cameras, kinds, origin)
+    with rewritten(path, target, "aligned") as file:
+        start = int(file[f"{RUN}/start_time"][()])
+        _keep(file, list(found.cameras))
+        for camera, alignment in found.cameras.items():
+            _make_room(file, camera)
+            write_alignment(file, camera, aligned_rows(alignment.columns, kinds), alignment.times, start)
+        origin.write(file)
     return AgainReport(str(path), str(target), origin, shifts)
 
 
@@ -172,28 +173,6 @@ def _shift(run: Recording, camera: str, new: Alignment) -> CameraShift:
 
 def _middle_and_most(change: Any) -> tuple[float, float]:
     return (float(np.median(change)), float(np.max(change))) if len(change) else (0.0, 0.0)
-
-
-def _write(
-    path: Path, target: Path, cameras: Mapping[str, Alignment], kinds: Mapping[str, str], origin: Origin
-) -> None:
-    passing = target.with_name(f".{target.name}.aligned")
-    try:
-        shutil.copyfile(path, passing)
-        with h5py.File(passing, "r+", libver=("v110", "v110")) as file:
-            start = int(file[f"{RUN}/start_time"][()])
-            _keep(file, list(cameras))
-            for camera, alignment in cameras.items():
-                _make_room(file, camera)
-                write_alignment(file, camera, aligned_rows(alignment.columns, kinds), alignment.times, start)
-            origin.write(file)
-        with open(passing, "rb+") as written:
-            os.fsync(written.fileno())
-        os.replace(passing, target)
-    except (OSError, RuntimeError) as error:  # HDF5 raises either
-        raise RecordError(f"{target}: can't be written ({error}); the run is as it was") from error
-    finally:
-        passing.unlink(missing_ok=True)
 
 
 def _keep(file: h5py.File, cameras: list[str]) -> None:

@@ -7,7 +7,6 @@ both at every camera's frames. The file is written anew beside the run and takes
 from __future__ import annotations
 
 import os
-import shutil
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -24,10 +23,9 @@ from ..units import unit as known_unit
 from .calibrated import day_of, through
 from .columns import make_group
 from .layout import ENTRY, QUALITIES, Aligned, signal_group
-from .lock import is_being_written
 from .origin import date_now
 from .plan import software
-from .repair import is_broken
+from .rewriting import make_sure_it_is_over, rewritten
 
 if TYPE_CHECKING:
     from calibration.certificate import Certificate
@@ -135,10 +133,7 @@ def recalibrate(
 
     path = Path(path)
     target = Path(out) if out is not None else path
-    if path.is_file() and is_being_written(path):
-        raise RecordError(f"{path}: this run is still being written; calibrate it when it is over")
-    if path.is_file() and is_broken(path):
-        raise RecordError(f"{path}: its writer left it unfinished; `hal repair {path}` mends it")
+    make_sure_it_is_over(path, "calibrate")
     if out is not None and target.exists():
         raise RecordError(f"{target}: is there already; name another file")
     try:
@@ -157,7 +152,8 @@ def recalibrate(
         report = _report(run, path, target, layer)
         if out is None and any(_alike(layer, other) for other in layers(run)):
             return _unwritten(report, "the same values stand there already")
-    _write(path, target, layer)
+    with rewritten(path, target, "recalibrated") as file:
+        _put(file, layer)
     return report
 
 
@@ -267,21 +263,6 @@ def _alike(one: Layer, other: Layer) -> bool:
 
 
 # ---------------------------------------------------------------------------- private: the file
-
-
-def _write(path: Path, target: Path, layer: Layer) -> None:
-    passing = target.with_name(f".{target.name}.recalibrated")
-    try:
-        shutil.copyfile(path, passing)
-        with h5py.File(passing, "r+", libver=("v110", "v110")) as file:
-            _put(file, layer)
-        with open(passing, "rb+") as written:
-            os.fsync(written.fileno())
-        os.replace(passing, target)
-    except (OSError, RuntimeError) as error:  # HDF5 raises either
-        raise RecordError(f"{target}: can't be written ({error}); the run is as it was") from error
-    finally:
-        passing.unlink(missing_ok=True)
 
 
 def _put(file: h5py.File, layer: Layer) -> None:
