@@ -5,6 +5,7 @@ from __future__ import annotations
 from devices.source_meter import ErrorQueue, Mode, Ordered, SourceMeterUnit, close
 from hal.errors import ProtocolError, Refused, WrongInstrument
 from hal.instrument.address import Field
+from hal.instrument.identity import identified
 from hal.model.capabilities import SourceMeter
 from hal.model.reading import Answer, Noise
 from hal.model.signal import Kind, SignalR, SignalRW
@@ -79,9 +80,7 @@ class Keithley2450(ErrorQueue, SourceMeterUnit):
         return Probe(b"*IDN?", lambda reply: reply.startswith(b"KEITHLEY"))
 
     async def identify(self) -> str:
-        found = (await self.ask(b"*IDN?")).reply.decode("ascii", "replace").strip()
-        if not found.upper().startswith(codec.IDENTITY):
-            raise WrongInstrument(self.name, f"expected a Keithley 2450, found {found!r}; check `link` in the lab file")
+        found = await identified(self, "a Keithley 2450", codec.IDENTITY)
         language = (await self.ask(b"*LANG?")).reply.decode("ascii", "replace").strip()
         if language != "SCPI":
             raise WrongInstrument(

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from devices.source_meter import ErrorQueue, Mode, SourceMeterUnit, close
-from hal.errors import ConfigError, Refused, WrongInstrument
+from hal.errors import ConfigError, Refused
 from hal.instrument.address import Field, Scpi
+from hal.instrument.identity import identified
 from hal.model.capabilities import SourceMeter
 from hal.model.reading import Answer, Noise
 from hal.model.signal import Kind, SignalR, SignalRW
@@ -130,12 +131,7 @@ class Keithley2602B(ErrorQueue, SourceMeterUnit):
         return Probe(b"*IDN?", lambda reply: reply.upper().startswith(b"KEITHLEY"))
 
     async def identify(self) -> str:
-        found = (await self.ask(b"*IDN?")).reply.decode("ascii", "replace").strip()
-        if not found.upper().startswith(codec.IDENTITY):
-            raise WrongInstrument(
-                self.name, f"expected a Keithley 2602B, found {found!r}; check `link` in the lab file"
-            )
-        return found
+        return await identified(self, "a Keithley 2602B", codec.IDENTITY)
 
     async def prepare(self) -> None:
         """Integration time and sensing, as far as the options say."""

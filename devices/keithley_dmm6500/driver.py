@@ -8,6 +8,7 @@ from typing import Any, Literal
 from devices.source_meter import ErrorQueue
 from hal.errors import ConfigError, WrongInstrument
 from hal.instrument.address import Calls, Field, Scpi
+from hal.instrument.identity import identified
 from hal.instrument.instrument import Instrument
 from hal.model.capabilities import Thermometer
 from hal.model.reading import Answer, Noise, Sample
@@ -111,11 +112,7 @@ class KeithleyDmm6500(ErrorQueue, Instrument):
         return Probe(b"*IDN?", lambda reply: reply.startswith(b"KEITHLEY"))
 
     async def identify(self) -> str:
-        found = (await self.ask(b"*IDN?")).reply.decode("ascii", "replace").strip()
-        if not found.upper().startswith(codec.IDENTITY):
-            raise WrongInstrument(
-                self.name, f"expected a Keithley DMM6500, found {found!r}; check `link` in the lab file"
-            )
+        found = await identified(self, "a Keithley DMM6500", codec.IDENTITY)
         language = (await self.ask(b"*LANG?")).reply.decode("ascii", "replace").strip()
         if language != "SCPI":
             raise WrongInstrument(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from hal.errors import Refused, WrongInstrument
+from hal.errors import Refused
 from hal.instrument.address import Calls, Scpi
+from hal.instrument.identity import identified
 from hal.instrument.instrument import Instrument
 from hal.model.capabilities import Heater, Thermometer
 from hal.model.reading import Answer, Noise
@@ -100,12 +101,7 @@ class LakeShore336(Instrument):
         return Probe(b"*IDN?", lambda reply: reply.startswith(b"LSCI,"))
 
     async def identify(self) -> str:
-        found = (await self.ask(b"*IDN?")).reply.decode("ascii", "replace").strip()
-        if not found.upper().startswith(codec.IDENTITY):
-            raise WrongInstrument(
-                self.name, f"expected a Lake Shore 336, found {found!r}; check `link` in the lab file"
-            )
-        return found
+        return await identified(self, "a Lake Shore 336", codec.IDENTITY)
 
     async def read_setpoint(self) -> Answer:
         """The setpoint with its units: somebody may change them at the front panel."""

@@ -7,8 +7,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from hal.errors import ConfigError, LimitError, Refused, WrongInstrument
+from hal.errors import ConfigError, LimitError, Refused
 from hal.instrument.address import Calls
+from hal.instrument.identity import identified
 from hal.instrument.instrument import Instrument
 from hal.model.capabilities import Heater, Thermometer
 from hal.model.reading import Answer, Noise
@@ -88,12 +89,7 @@ class OxfordMercuryItc(Instrument):
         return Probe(b"*IDN?", lambda reply: reply.startswith(b"IDN:"))
 
     async def identify(self) -> str:
-        found = (await self.ask(b"*IDN?")).reply.decode("ascii", "replace").strip()
-        if not found.upper().startswith(codec.IDENTITY):
-            raise WrongInstrument(
-                self.name, f"expected an Oxford MercuryiTC, found {found!r}; check `link` in the lab file"
-            )
-        return found
+        return await identified(self, "an Oxford MercuryiTC", codec.IDENTITY)
 
     async def connected(self) -> None:
         heater = (await self._get(f"{self._loop}:HTR")).payload

@@ -6,8 +6,9 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 from devices.source_meter import Checked, ErrorQueue, Mode, SourceMeterUnit, close
-from hal.errors import ConfigError, LimitError, Refused, WrongInstrument
+from hal.errors import ConfigError, LimitError, Refused
 from hal.instrument.address import Field
+from hal.instrument.identity import identified
 from hal.model.capabilities import SourceMeter, Sweep
 from hal.model.reading import Answer, Noise, Quality, Sample
 from hal.model.signal import Kind, SignalR, SignalRW
@@ -140,12 +141,7 @@ class YokogawaGS200(ErrorQueue, SourceMeterUnit):
         return Probe(b"*IDN?", lambda reply: reply.startswith(b"YOKOGAWA"))
 
     async def identify(self) -> str:
-        found = (await self.ask(b"*IDN?")).reply.decode("ascii", "replace").strip()
-        if not found.upper().startswith(codec.IDENTITY):
-            raise WrongInstrument(
-                self.name, f"expected a Yokogawa GS200, found {found!r}; check `link` in the lab file"
-            )
-        return found
+        return await identified(self, "a Yokogawa GS200", codec.IDENTITY)
 
     async def connected(self) -> None:
         options = (await self.ask(b"*OPT?")).reply.decode("ascii", "replace")

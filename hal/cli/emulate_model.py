@@ -24,9 +24,6 @@ from ..instrument.serving import PtyPort, StreamPort, TcpPort
 from ..runtime import registry
 from .emulate import LOOPBACK, ending, live
 
-# As in runtime.emulation, which would load the lab file's schema and the recorder for the sake of these two.
-WORLD = "devices.physics:World"
-BOARD = "devices.insitu_mcu.emulator:EmulatedBoard"
 ANY = ("0.0.0.0", "::")
 """Addresses at which every host of the network may call."""
 
@@ -47,7 +44,7 @@ class Place:
 async def serve(options: argparse.Namespace) -> int:
     """Start one emulator, say where it is, wait for the end. Raises `HalError`."""
     cls, ended = find(options.what), ending()
-    bench = Bench(registry.load(WORLD)())
+    bench = Bench(registry.load(registry.WORLD)())
     settings = dict(_setting(text) for text in options.set or ())
     try:
         place = await (_board if "firmware" in cls.wires else _ports)(cls, bench, settings, options)
@@ -125,7 +122,7 @@ async def _ports(cls: type[Instrument], bench: Bench, settings: dict[str, Any], 
 
 async def _board(cls: type[Instrument], bench: Bench, settings: dict[str, Any], options: argparse.Namespace) -> Place:
     """Start our board's own program: it makes its pty or port itself."""
-    make = registry.load(BOARD)
+    make = registry.load(registry.BOARD)
     kind = settings.pop("kind", "posix")
     if kind not in ("posix", "mps2"):
         raise ConfigError(f"{options.what}: kind = {kind!r} is neither 'posix' (this machine) nor 'mps2' (QEMU)")

@@ -19,8 +19,6 @@ from ..transport.link import UNREAL, parse_url
 from . import registry
 from .config import LabConfig, parse
 
-WORLD = "devices.physics:World"
-BOARD = "devices.insitu_mcu.emulator:EmulatedBoard"
 """What ``firmware:`` links start."""
 
 
@@ -50,7 +48,7 @@ class Emulation:
 
     def __init__(self, config: LabConfig, *, world: Any = None) -> None:
         self.config = config
-        self.bench = Bench(world if world is not None else registry.load(WORLD)())
+        self.bench = Bench(world if world is not None else registry.load(registry.WORLD)())
         self.links: dict[str, EmulatedLink] = {}
         self._made: dict[str, list[tuple[Any, Any, str]]] = {}
 
@@ -147,7 +145,7 @@ class Emulation:
         entry = self.config.file.devices[name]
         try:
             kind = parse_url(url).path if url.startswith("firmware:") else "posix"
-            board = registry.load(BOARD)(kind, self.bench, **entry.emulator)
+            board = registry.load(registry.BOARD)(kind, self.bench, **entry.emulator)
         except TypeError as error:
             raise ConfigError(f"devices.{name}.emulator: {error}") from error
         await board.open()

@@ -14,6 +14,10 @@ from ..errors import ConfigError
 from ..instrument.instrument import Instrument
 
 GROUP = "hal.devices"
+WORLD = "devices.physics:World"
+"""What emulated instruments share."""
+BOARD = "devices.insitu_mcu.emulator:EmulatedBoard"
+"""What starts our board's own firmware."""
 
 
 @cache
