@@ -22,7 +22,7 @@ from hal.model.capabilities import Gauge, Heater
 from hal.model.signal import Kind, SignalR, SignalRW
 from hal.model.status import Status
 from hal.protocols.framing import Lines
-from hal.runtime import emulation, wiring
+from hal.runtime import emulation, registry, wiring
 from hal.transport.fault import Faults, FaultyLink
 from hal.transport.link import parse_url
 from hal.transport.memory import MemoryLink
@@ -272,7 +272,7 @@ def in_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         return make_link(url, cls)
 
     monkeypatch.setattr(emulation, "TcpPort", MemoryPort)
-    monkeypatch.setattr(emulation, "WORLD", "toy:World")
+    monkeypatch.setattr(registry, "WORLD", "toy:World")
     monkeypatch.setattr(wiring, "make_link", make)
     return
 
