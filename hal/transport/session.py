@@ -1,8 +1,7 @@
 """Questions and answers on a link: one at a time, the urgent first, each with a deadline.
 
-Theory of operation. A session owns one link and serves every device on it. Whoever wants the wire
-takes a *turn*; turns are granted by purpose (safe state, stop, command, question, poll) and then in
-order of arrival. A question that hangs is set aside when the safe state waits longer than `GRACE`.
+Theory of operation. A session owns one link (kept open and found again in `kept_link`) and serves every
+device on it. Whoever wants the wire takes a turn (`turns`); a question that hangs is set aside for the safe state.
 
 A reply that was not collected - its question timed out, was cancelled or was set aside - is *owed*.
 Before the next question the session resynchronises, else that question would get the last one's
@@ -24,35 +23,23 @@ before bytes leave. While a link is being reconnected only `verify` speaks on it
 from __future__ import annotations
 
 import asyncio
-import heapq
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from contextvars import ContextVar
+from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
-from itertools import count
-from typing import ParamSpec, TypeVar
 
 from ..clock.timebase import Timebase
-from ..errors import HalError, LinkLost, NoReply
-from ..gate import Gate, Purpose, acting, purpose
+from ..errors import HalError, NoReply
+from ..gate import Gate, Purpose, purpose
 from ..protocols.framing import Framing
+from .kept_link import KeptLink, LinkState, Reconnect
 from .link import Link
+from .turns import GRACE, SetAside, Turns
 
-GRACE = 0.15
-"""Seconds the safe state waits for a question in flight before it is set aside."""
+__all__ = ["Exchange", "FollowUp", "LinkState", "Matches", "Probe", "Reconnect", "Session"]
+
 PATIENCE = 2
 """Timeouts within which the further replies of an instrument come that has begun to answer late."""
-BACKOFF = (0.1, 2.0)
-"""First and longest pause between attempts to reconnect, s."""
 
 Matches = Callable[[bytes], bool]
-
-T = TypeVar("T")
-P = ParamSpec("P")
-
-_mending: ContextVar[object | None] = ContextVar("hal_mending", default=None)
-"""Marks the task that verifies a link just reopened, and what that task starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +62,6 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
-class Reconnect:
-    """What to do when the link is lost: try again for `within` seconds, then give up."""
-
-    within: float = 10.0
-
-
-@dataclass(frozen=True, slots=True)
 class FollowUp:
     """The second half of an exchange in two steps, within one turn: ACK, then ENQ, then the data."""
 
@@ -92,24 +72,11 @@ class FollowUp:
     """Tells the reply to `message` from others."""
 
 
-class LinkState(Enum):
-    """Where a session's link stands."""
-
-    CLOSED = "closed"
-    OPEN = "open"
-    RECONNECTING = "reconnecting"
-    LOST = "lost"
-
-
-class _SetAside(Exception):
-    """The safe state needs the wire now."""
-
-
 class _Doubtful(Exception):
     """An answer came that may be to an older question; now that the wire is quiet, ask again."""
 
 
-class Session:
+class Session(KeptLink):
     """One link, its framing, and the queue of those who want it."""
 
     def __init__(
@@ -125,20 +92,13 @@ class Session:
         reconnect: Reconnect | None = None,
     ) -> None:
         """`timeout`: seconds for one attempt. `pace`: least seconds between two messages (from the manual)."""
-        self.link, self.framing, self.timebase = link, framing, timebase
+        super().__init__(link, reconnect)
+        self.framing, self.timebase = framing, timebase
         self.gate = gate or Gate()
-        self.timeout, self.pace, self.probe, self.reconnect = timeout, pace, probe, reconnect
-        self.state = LinkState.CLOSED
-        self.users: list[str] = []
-        """Names of the devices on this link."""
-        self.verify: list[Callable[[], Awaitable[object]]] = []
-        """Run after a reconnection, before anybody else: is it still the right instrument?"""
-        self.on_lost: list[Callable[[Session, LinkLost, bool], None]] = []
-        """Told at once when the link is lost: (session, error, for_good)."""
-        self.on_restored: list[Callable[[Session], None]] = []
+        self.timeout, self.pace, self.probe = timeout, pace, probe
         self.resynchronised = 0
         """How often owed replies had to be cleared away."""
-        self._turns = _Turns()
+        self._turns = Turns()
         self._messages: list[bytes] = []
         self._owed: list[tuple[bytes, int]] = []
         """What has had no reply yet, and when it left (lab time, ns)."""
@@ -148,34 +108,11 @@ class Session:
         self._last_heard = float("-inf")
         self._left = False
         """Whether anything of the turn's message may have reached the wire."""
-        self._hand: asyncio.Task[None] | None = None
-        self._mending: object | None = None
-        self._restored: asyncio.Event = asyncio.Event()
-        self._why = ""
-
-    # ------------------------------------------------------------------ life
 
     async def open(self) -> None:
         """Open the link once, however many devices ask for it. Raises `LinkLost`."""
         async with self._turns.turn(Purpose.COMMAND):
-            if self.state is LinkState.OPEN:
-                return
-            try:
-                await self.link.open()
-            except OSError as error:
-                raise LinkLost(self._who(), f"{error}; check the cable, the power and `link` in the lab file") from None
-            self._fresh()
-
-    async def close(self) -> None:
-        """Close the link; pending questions fail."""
-        self.state = LinkState.CLOSED
-        if self._hand is not None:
-            self._hand.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._hand
-            self._hand = None
-        await self.link.close()
-        self._restored.set()
+            await super().open()
 
     # ------------------------------------------------------------------ asking and telling
 
@@ -222,12 +159,12 @@ class Session:
             await self._usable(owner, rank)
             error: HalError
             try:
-                async with self._turns.turn(rank, self._hurry):
+                async with self._turns.turn(rank):
                     self._left = False
                     return await self._send(message, self.timeout, rank, writes=changes)
             except HalError:
                 raise
-            except _SetAside:
+            except SetAside:
                 error = self._set_aside(owner, message)
             except TimeoutError:
                 error = NoReply(
@@ -243,15 +180,12 @@ class Session:
             if not idempotent and self._left:
                 raise error from None
 
-    def lose(self, owner: str, reason: OSError) -> LinkLost:
-        """A driver's further connection to the same instrument is gone: then this link counts as lost too.
-
-        Reconnects if so configured (`verify` opens the further connection again) and tells `on_lost`;
-        returns the error to raise.
-        """
-        return self._lost(owner, reason)
-
-    # ------------------------------------------------------------------ private
+    def forget(self) -> None:
+        """A wire just opened owes nothing."""
+        self.framing.reset()
+        self._messages.clear()
+        self._owed.clear()
+        self._stray = b"", 0, 0.0
 
     async def _exchange(
         self,
@@ -273,7 +207,7 @@ class Session:
             await self._usable(owner, rank)
             error: HalError
             try:
-                async with self._turns.turn(rank, self._hurry):
+                async with self._turns.turn(rank):
                     self._left = False
                     if writes:
                         self.gate.check(rank)
@@ -282,7 +216,7 @@ class Session:
                 raise
             except _Doubtful:
                 continue
-            except _SetAside:
+            except SetAside:
                 if repeatable or not self._left:
                     continue  # not its fault: no attempt is used up
                 error = self._set_aside(owner, message)
@@ -385,11 +319,11 @@ class Session:
             self._owed.append((message, self.timebase.now()))
         self._left = True
         sent = self.timebase.now()
-        await self._wait(limit, self.link.send, self.framing.encode(message))
+        await self._turns.wait(limit, self.link.send, self.framing.encode(message))
         return sent
 
     async def _reply(self, limit: float, matches: Matches | None) -> bytes:
-        """Wait for the next message that `matches`; raise TimeoutError, OSError or `_SetAside`."""
+        """Wait for the next message that `matches`; raise TimeoutError, OSError or `SetAside`."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + limit
         while True:
@@ -399,24 +333,9 @@ class Session:
                     return message
             if (left := deadline - loop.time()) <= 0:
                 raise TimeoutError
-            data = await self._wait(left, self.link.receive)
+            data = await self._turns.wait(left, self.link.receive)
             self._last_heard = loop.time()
             self._messages += self.framing.feed(data)
-
-    async def _wait(self, limit: float, work: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Wait for the link at most `limit` seconds, unless the safe state sets the wait aside."""
-        if self._turns.hurried:
-            raise _SetAside
-        waiting = self._turns.interruptible()
-        try:
-            async with asyncio.timeout(limit):
-                return await work(*args, **kwargs)
-        except asyncio.CancelledError:
-            if waiting.taken_back():
-                raise _SetAside from None
-            raise
-        finally:
-            self._turns.uninterruptible()
 
     async def _await_stray(self, message: bytes, *, proof: bool) -> None:
         """Let the second reply to a question asked twice pass, where it could be taken for another's."""
@@ -461,197 +380,12 @@ class Session:
                 return heard
         return most
 
-    def _hurry(self) -> None:
-        self._turns.interrupt()
-
-    # ------------------------------------------------------------------ losing and finding the link
-
-    async def _usable(self, owner: str, rank: Purpose) -> None:
-        """Return when the link is open; wait while it reconnects, but not for a poll."""
-        while not self._mine():
-            if self.state is LinkState.OPEN:
-                return
-            if self.state is LinkState.CLOSED:
-                raise LinkLost(owner or self._who(), f"{self.link.url} is closed; open the lab first")
-            if not self._may_wait(rank):
-                raise LinkLost(owner or self._who(), self._remedy(self._why))
-            await self._restored.wait()
-
-    def _may_wait(self, rank: Purpose) -> bool:
-        """Whether this task is to wait for a reconnection under way."""
-        return self.state is LinkState.RECONNECTING and rank is not Purpose.POLL and not self._mine()
-
-    def _mine(self) -> bool:
-        """Whether this task verifies the link just reopened."""
-        return self._mending is not None and _mending.get() is self._mending
-
     def _set_aside(self, owner: str, message: bytes) -> NoReply:
         return NoReply(
             owner or self._who(),
             f"{_shown(message)} was set aside for the safe state; whether it was carried out is not known, look",
         )
 
-    def _lost(self, owner: str, reason: OSError) -> LinkLost:
-        """Note that the wire is gone, start to reconnect if so configured; return the error to raise."""
-        if self.state is LinkState.OPEN:
-            self._why = str(reason)
-            self._restored.clear()
-            if self.reconnect is not None:
-                self.state = LinkState.RECONNECTING
-                self._hand = asyncio.get_running_loop().create_task(self._reconnect(self.reconnect.within))
-            else:
-                self.state = LinkState.LOST
-            self._tell_lost(for_good=self.reconnect is None)
-        return LinkLost(owner or self._who(), self._remedy(str(reason)))
-
-    async def _reconnect(self, within: float) -> None:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + within
-        pause, longest = BACKOFF
-        self._mending = object()
-        _mending.set(self._mending)
-        with acting(Purpose.COMMAND):  # whatever the task did that found the link lost
-            while loop.time() < deadline and self.state is LinkState.RECONNECTING:
-                await self.link.close()
-                try:
-                    async with asyncio.timeout_at(deadline + longest):
-                        await self.link.open()
-                        self._forget()
-                        for verify in list(self.verify):
-                            await verify()
-                except Exception as error:  # a wrong instrument may yet be exchanged for the right one
-                    self._why = str(error) or f"it took too long to answer ({type(error).__name__})"
-                    await asyncio.sleep(min(pause, max(0.0, deadline - loop.time())))
-                    pause = min(2 * pause, longest)
-                    continue
-                self._mending = None
-                self._fresh()
-                for told in self.on_restored:
-                    told(self)
-                return
-        self._mending = None
-        await self.link.close()
-        self.state = LinkState.LOST
-        self._why += f"; gave up after {within:g} s"
-        self._restored.set()
-        self._tell_lost(for_good=True)
-
-    def _forget(self) -> None:
-        """A wire just opened owes nothing."""
-        self.framing.reset()
-        self._messages.clear()
-        self._owed.clear()
-        self._stray = b"", 0, 0.0
-
-    def _fresh(self) -> None:
-        self._forget()
-        self.state = LinkState.OPEN
-        self._restored.set()
-
-    def _tell_lost(self, *, for_good: bool) -> None:
-        error = LinkLost(self._who(), self._remedy(self._why))
-        for told in self.on_lost:
-            told(self, error, for_good)
-
-    def _remedy(self, why: str) -> str:
-        if self.state is LinkState.RECONNECTING:
-            return f"the link {self.link.url} is gone ({why}); reconnecting, check the cable"
-        return f"the link {self.link.url} is gone ({why}); check the cable, then reopen the lab"
-
-    def _who(self) -> str:
-        return ", ".join(self.users) or self.link.url
-
 
 def _shown(message: bytes) -> str:
     return repr(message) if len(message) <= 40 else f"{message[:40]!r}..."
-
-
-class _Waiting:
-    """A wait for bytes that the safe state may end."""
-
-    __slots__ = ("before", "interrupted", "task")
-
-    def __init__(self, task: asyncio.Task[object]) -> None:
-        self.task, self.interrupted = task, False
-        self.before = task.cancelling()
-
-    def interrupt(self) -> None:
-        if not self.interrupted:
-            self.interrupted = True
-            self.task.cancel()
-
-    def taken_back(self) -> bool:
-        """Whether the cancellation was ours alone; if so it is undone."""
-        return self.interrupted and self.task.uncancel() <= self.before
-
-
-class _Turns:
-    """A lock whose next holder is the most urgent, not the first come."""
-
-    def __init__(self) -> None:
-        self._held: Purpose | None = None
-        self.hurried = False
-        """The holder is to be set aside as soon as it waits."""
-        self._queue: list[tuple[Purpose, int, asyncio.Future[None]]] = []
-        self._order = count()
-        self._waiting: _Waiting | None = None
-
-    def turn(self, rank: Purpose, hurry: Callable[[], None] | None = None) -> _Turn:
-        return _Turn(self, rank, hurry)
-
-    async def take(self, rank: Purpose, hurry: Callable[[], None] | None) -> None:
-        if self._held is None:
-            self._held = rank
-            return
-        loop = asyncio.get_running_loop()
-        granted: asyncio.Future[None] = loop.create_future()
-        heapq.heappush(self._queue, (rank, next(self._order), granted))
-        alarm = loop.call_later(GRACE, hurry) if rank is Purpose.SAFE and hurry else None
-        try:
-            await granted
-        except asyncio.CancelledError:
-            if granted.done() and not granted.cancelled():
-                self.give()
-            raise
-        finally:
-            if alarm is not None:
-                alarm.cancel()
-
-    def give(self) -> None:
-        self._held, self.hurried = None, False
-        while self._queue:
-            rank, _, granted = heapq.heappop(self._queue)
-            if not granted.done():
-                self._held = rank
-                granted.set_result(None)
-                return
-
-    def interruptible(self) -> _Waiting:
-        task = asyncio.current_task()
-        assert task is not None
-        self._waiting = _Waiting(task)
-        return self._waiting
-
-    def uninterruptible(self) -> None:
-        self._waiting = None
-
-    def interrupt(self) -> None:
-        """Set the holder aside, unless it is the safe state itself (another device's, on the same wire)."""
-        if self._held is None or self._held is Purpose.SAFE:
-            return
-        self.hurried = True
-        if self._waiting is not None:
-            self._waiting.interrupt()
-
-
-class _Turn:
-    __slots__ = ("_hurry", "_rank", "_turns")
-
-    def __init__(self, turns: _Turns, rank: Purpose, hurry: Callable[[], None] | None) -> None:
-        self._turns, self._rank, self._hurry = turns, rank, hurry
-
-    async def __aenter__(self) -> None:
-        await self._turns.take(self._rank, self._hurry)
-
-    async def __aexit__(self, *_: object) -> None:
-        self._turns.give()

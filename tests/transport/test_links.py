@@ -18,7 +18,6 @@ import toy
 from hal.errors import ConfigError, LinkLost
 from hal.instrument.bench import Bench
 from hal.instrument.serving import PtyPort, TcpPort
-from hal.transport.fault import Faults, FaultyLink
 from hal.transport.link import Inbox, Link, SerialSettings, parse_url
 from hal.transport.serial import SerialLink, settings_from
 from hal.transport.tcp import TcpLink
@@ -269,25 +268,6 @@ async def test_an_inbox_gives_all_that_came_before_the_error_that_ended_it() -> 
     assert await inbox.take() == b"abcd"
     with pytest.raises(ConnectionError, match="first"):
         await inbox.take()
-
-
-async def test_faults_are_the_same_every_time_for_one_seed() -> None:
-    async def heard(seed: int) -> list[bytes]:
-        async with wired("tcp") as (link, _):
-            faulty = FaultyLink(link, Faults(drop=0.3, garble=0.3), seed=seed)
-            out = []
-            for number in range(20):
-                await faulty.send(b"%02d\n" % number)
-                try:
-                    async with asyncio.timeout(0.03):
-                        out.append(await faulty.receive())
-                except TimeoutError:
-                    out.append(b"")
-            return out
-
-    first = await heard(1)
-    assert first == await heard(1)
-    assert b"" in first
 
 
 @posix

@@ -18,7 +18,7 @@ from hal.errors import HalError, InterlockTripped, LinkLost, NoReply, WrongInstr
 from hal.gate import Gate, Purpose, acting
 from hal.protocols.framing import Lines
 from hal.testing import JumpingLoop
-from hal.transport import session as sessions
+from hal.transport import turns
 from hal.transport.fault import Faults, FaultyLink
 from hal.transport.memory import MemoryLink
 from hal.transport.session import FollowUp, LinkState, Probe, Reconnect, Session
@@ -299,7 +299,7 @@ async def test_a_hanging_question_is_set_aside_for_the_safe_state_and_answered_a
     bench.echo.delays = [0.8]
     question = bench.later(bench.ask(b"Q"))
     await asyncio.sleep(0.1)
-    assert await bench.safe() <= sessions.GRACE + 0.01
+    assert await bench.safe() <= turns.GRACE + 0.01
     assert await question == b"a:Q"
 
 
@@ -324,7 +324,7 @@ async def test_a_command_set_aside_says_that_its_fate_is_unknown(bench: Bench) -
 
 
 async def test_two_safe_states_on_one_slow_bus_do_not_set_each_other_aside(bench: Bench) -> None:
-    bench.echo.delay = 3 * sessions.GRACE
+    bench.echo.delay = 3 * turns.GRACE
 
     async def off(message: bytes) -> bytes:
         with acting(Purpose.SAFE):
@@ -712,3 +712,24 @@ def test_every_error_of_a_session_is_ours_and_ends_with_what_to_do() -> None:
     for error in (NoReply("toy", "x"), LinkLost("toy", "x")):
         assert isinstance(error, HalError)
         assert re.match("toy: ", str(error))
+
+
+async def test_faults_are_the_same_every_time_for_one_seed() -> None:
+    async def heard(seed: int) -> list[bytes]:
+        link = FaultyLink(MemoryLink(Echo()), Faults(drop=0.3, garble=0.3), seed=seed)
+        await link.open()
+        out = []
+        for number in range(20):
+            await link.send(b"%02d\n" % number)
+            try:
+                async with asyncio.timeout(1.0):
+                    out.append(await link.receive())
+            except TimeoutError:
+                out.append(b"")
+        await link.close()
+        return out
+
+    first = await heard(1)
+    assert first == await heard(1)
+    assert first != await heard(2)
+    assert b"" in first
