@@ -316,9 +316,10 @@ class Session(KeptLink):
             self.framing.reset()
             self.link.discard()
             del self._owed[:-63]  # of an instrument that is dead
-            self._owed.append((message, self.timebase.now()))
         self._left = True
         sent = self.timebase.now()
+        if begins:
+            self._owed.append((message, sent))
         await self._turns.wait(limit, self.link.send, self.framing.encode(message))
         return sent
 

@@ -36,6 +36,9 @@ class Turns:
         self._queue: list[tuple[Purpose, int, asyncio.Future[None]]] = []
         self._order = count()
         self._waiting: _Wait | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        """Looks whether a wait is over its limit. It outlives the wait it was set for, and serves the next ones:
+        a timer for each would be a quarter of what a question costs."""
 
     def turn(self, rank: Purpose) -> _Turn:
         """Hold the wire: ``async with turns.turn(rank):``."""
@@ -49,15 +52,20 @@ class Turns:
         """
         if self._hurried:
             raise SetAside
-        self._waiting = waiting = _Wait(limit)
+        task = asyncio.current_task()
+        assert task is not None
+        loop = task.get_loop()
+        self._waiting = waiting = _Wait(task, loop.time() + limit)
+        if self._alarm is None or self._alarm.when() > waiting.until:
+            self._set_alarm(loop, waiting.until)
         try:
             return await work(*args, **kwargs)
         except BaseException as error:
             if waiting.taken_back() and isinstance(error, asyncio.CancelledError):
+                assert waiting.why is not None
                 raise waiting.why from None
             raise
         finally:
-            waiting.deadline.cancel()
             self._waiting = None
 
     async def take(self, rank: Purpose) -> None:
@@ -89,6 +97,20 @@ class Turns:
                 granted.set_result(None)
                 return
 
+    def _set_alarm(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = loop.call_at(when, self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._alarm = None
+        if self._waiting is None:
+            return
+        if loop.time() < self._waiting.until:
+            self._set_alarm(loop, self._waiting.until)
+        else:
+            self._waiting.end(TimeoutError)
+
     def _hurry(self) -> None:
         """Set the holder aside, unless it is the safe state itself (another device's, on the same wire)."""
         if self._held is None or self._held is Purpose.SAFE:
@@ -99,26 +121,23 @@ class Turns:
 
 
 class _Wait:
-    """A wait for the wire. asyncio.timeout would do for the deadline, at a third of what a whole question costs."""
+    """A wait for the wire."""
 
-    __slots__ = ("_before", "_task", "deadline", "why")
+    __slots__ = ("_before", "_task", "until", "why")
 
-    def __init__(self, limit: float) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._task, self._before = task, task.cancelling()
-        self.why: type[Exception] = Exception
-        """What it was ended with; Exception while it was not."""
-        self.deadline = task.get_loop().call_later(limit, self.end, TimeoutError)
+    def __init__(self, task: asyncio.Task[object], until: float) -> None:
+        self._task, self._before, self.until = task, task.cancelling(), until
+        self.why: type[Exception] | None = None
+        """What ended it, unless it ended by itself."""
 
     def end(self, why: type[Exception]) -> None:
-        if self.why is Exception:
+        if self.why is None:
             self.why = why
             self._task.cancel()
 
     def taken_back(self) -> bool:
         """Undo the cancellation by `end`; return whether there was one, and none by anybody else."""
-        return self.why is not Exception and self._task.uncancel() <= self._before
+        return self.why is not None and self._task.uncancel() <= self._before
 
 
 class _Turn:
