@@ -6,7 +6,8 @@ and in time? A value goes the way a script's does, ``signal.set``: limits, gate 
 was asked, by whom, and what came of it is a ``command`` in the journal.
 
 When in doubt nothing is set, nothing is released, and a stop stops: it is carried out once more even
-under an id used before. A trip ends the lease, so that nothing that was sent before it is set after it.
+under an id used before, and also if, pressed now, the broker is to retain it by mistake. A trip ends the
+lease, so that nothing that was sent before it is set after it.
 """
 
 from __future__ import annotations
@@ -45,7 +46,11 @@ class Controls(Protocol):
     """What commands need of a lab."""
 
     context: Context
-    trip: Trip | None
+
+    @property
+    def trip(self) -> Trip | None:
+        """The trip in force."""
+        ...
 
     def signal(self, path: str) -> SignalR[Any]:
         """The signal called ``device.signal``. Raises `ConfigError`."""
@@ -118,8 +123,9 @@ class Commands:
             url, topics.urgent_filters(name), lambda heard: self._heard(self._urgent, heard), self._tell
         )
         self._other = Listener(
-            url, topics.other_filters(name), lambda heard: self._heard(self._other, heard), self._tell
-        )
+            url, topics.other_filters(name), lambda heard: self._heard(self._other, heard), self._tell,
+            as_published=True,
+        )  # fmt: skip
 
     @property
     def connected(self) -> bool:
@@ -193,7 +199,8 @@ class Commands:
             id = command.id  # first of all, since whatever comes of it is answered by its id
             if heard.retained:
                 raise Denied(
-                    "this was published some time ago and retained by the broker; a command must not be retained. "
+                    "the broker was told to retain this, and would bring it again to every lab; "
+                    "a command must not be retained, and this one was not carried out. "
                     f"Take it back with an empty retained message to {heard.topic}"
                 )
             if self._ending:

@@ -122,7 +122,7 @@ async def test_a_hold_under_way_when_the_trip_comes_is_ended_by_it(bench: Bench,
     ramp.cancel()
     await asyncio.sleep(head_start)
     bench.fail()
-    bench.lab._tripped_by(bench.lab.interlocks[0], "gauge.pressure < 0.001 Pa failed: 0.5 Pa")
+    bench.lab._guard.tripped_by(bench.lab.interlocks[0], "gauge.pressure < 0.001 Pa failed: 0.5 Pa")
     with pytest.raises((InterlockTripped, asyncio.CancelledError)):
         await ramp
     await quiet(bench)
