@@ -79,6 +79,8 @@ class Interlock:
         self._watchdog: asyncio.TimerHandle | None = None
         self._latest = ""
         self.tripped = False
+        self.blind = False
+        """Whether, when it last failed, it was because there was no value to see."""
 
     def start(self) -> None:
         """Begin to watch."""
@@ -122,14 +124,15 @@ class Interlock:
             self._clear()
         else:
             value = f"{reading.value:.6g}" if isinstance(reading.value, float) else str(reading.value)
-            self._fail(f"{self.condition.text} failed: {value} {reading.unit}".rstrip())
+            self._fail(f"{self.condition.text} failed: {value} {reading.unit}".rstrip(), blind=False)
 
     def _failed_to_see(self, why: str) -> None:
         if not self.condition.signal.device.reconnecting:
-            self._fail(f"{self.condition.text} can't be seen: {why}")
+            self._fail(f"{self.condition.text} can't be seen: {why}", blind=True)
 
-    def _fail(self, text: str) -> None:
+    def _fail(self, text: str, *, blind: bool) -> None:
         self._latest = text
+        self.blind = blind and (self._alarm is None or self.blind)  # a value that was seen to fail counts
         if self.tripped or self._alarm is not None:
             return
         if self.for_at_least:

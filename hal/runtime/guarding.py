@@ -16,7 +16,7 @@ from ..errors import HalError, InterlockTripped, LinkLost, Superseded
 from ..instrument.instrument import Instrument
 from ..model.context import Context
 from ..model.safety import Condition, Interlock, Trip
-from ..transport.session import Session
+from ..transport.session import LinkState, Session
 from .latch import Latch
 
 GRACE = 0.3
@@ -69,7 +69,11 @@ class Guard:
 
     def tripped_by(self, interlock: Interlock, text: str) -> None:
         """An interlock's condition has failed."""
-        self._trip(interlock.name, f"interlock {interlock.name!r} tripped: {text}", InterlockTripped, latched=True)
+        # Blind for the very link that was lost it adds nothing to that trip; all else must be acknowledged.
+        device = self.devices.get(interlock.condition.signal.device.name)
+        explained = interlock.blind and device is not None and device.session.state is LinkState.LOST
+        text = f"interlock {interlock.name!r} tripped: {text}"
+        self._trip(interlock.name, text, InterlockTripped, latched=True, anew=not explained)
 
     def link_lost(self, session: Session, error: LinkLost, for_good: bool) -> None:
         """A link is gone; `for_good` if nobody tries to open it again."""
@@ -131,7 +135,7 @@ class Guard:
     ) -> asyncio.Task[list[Exception]] | None:
         """Return the devices' way to their safe state; None if a trip is in force that does for this one too.
 
-        `anew`: one that is not latched does not. (It does for an interlock, which a lost link makes blind.)
+        `anew`: one that is not latched does not. (It does for an interlock that the lost link itself made blind.)
         """
         if self.trip is not None and (self.trip.latched or not anew):
             self.context.journal.note("trip", name, f"{text} (while tripped already)")
