@@ -28,8 +28,13 @@ CACHE = Path(__file__).parents[1] / ".pytest_cache"
 """A folder that all processes of a run share."""
 
 
+PROGRAMS = ("/usr/sbin", "/sbin", Path(__file__).parents[1] / "build/node-red/node_modules/.bin")
+"""Where programs are that tests need, besides the PATH: Debian's servers, and what `make test` puts below build/."""
+
+
 def pytest_configure(config: pytest.Config) -> None:
     CACHE.mkdir(exist_ok=True)
+    os.environ["PATH"] = os.pathsep.join((os.environ.get("PATH", os.defpath), *map(str, PROGRAMS)))
     config.addinivalue_line("markers", "real_clock: runs on the real clock and real wires")
     config.addinivalue_line("markers", "needs_tool(*names): needs programs on the PATH")
 
@@ -73,7 +78,7 @@ def pytest_asyncio_loop_factories(
 def _tools(request: pytest.FixtureRequest) -> Iterator[None]:
     marker = request.node.get_closest_marker("needs_tool")
     for tool in marker.args if marker else ():
-        if shutil.which(tool) is None and shutil.which(tool, path="/usr/sbin:/sbin") is None:
+        if shutil.which(tool) is None:
             if os.environ.get("CI") == "true":
                 pytest.fail(f"this test needs {tool}, and CI must have it (see the Makefile's `tools` target)")
             pytest.skip(f"needs {tool}")
