@@ -97,8 +97,8 @@ class World:
     """Across the specimen, V."""
     pumped: float = 0.0
     """Liquid delivered, uL."""
-    liquid: float = 0.0
-    """Liquid flow, uL/min."""
+    pumps: dict[object, float] = field(default_factory=dict)
+    """uL/min into the cell's liquid line, by who pumps: several pumps add up."""
     blanked: bool = False
     valves: dict[int, bool] = field(default_factory=dict)
     """Relays by channel, True when energised."""
@@ -115,6 +115,11 @@ class World:
     def body_power(self) -> float:
         """Into the holder's body, W."""
         return sum(self.body_heaters.values())
+
+    @property
+    def liquid(self) -> float:
+        """Flow in the liquid line, uL/min: what all pumps push or draw together."""
+        return sum(self.pumps.values())
 
     @property
     def resistance(self) -> float:

@@ -21,41 +21,70 @@ ANALOG = "A"
 OLDEST = (9, 0)
 """The first firmware with LS and LV (P)."""
 TELLS_SOURCE = (10, 5)
-"""The first firmware with LSS (P)."""
+"""The first firmware with LSS, and with DCFRT (P)."""
 
 ICE = 273.15  # K
 # mL/min in one unit of volume, and whether it counts at the "standard" temperature or the "normal" one (unverified).
-VOLUMES = {"SCCM": (1.0, True), "SLPM": (1000.0, True), "NCCM": (1.0, False), "NLPM": (1000.0, False)}
+_FOOT = 28316.846592  # mL
+VOLUMES = {
+    "SCCM": (1.0, True), "SLPM": (1000.0, True), "SCCS": (60.0, True), "SL/H": (1000 / 60, True),
+    "SCFM": (_FOOT, True), "SCFH": (_FOOT / 60, True), "NCCM": (1.0, False), "NLPM": (1000.0, False),
+    "NCCS": (60.0, False), "NL/H": (1000 / 60, False),
+}  # fmt: skip
+UNIT_LABELS = {
+    7: "SLPM", 8: "SL/h", 11: "SCCS", 12: "SCCM", 18: "SCFM", 19: "SCFH", 37: "NLPM", 38: "NL/h", 41: "NCCS",
+    42: "NCCM",
+}  # fmt: skip
+"""Units of mass flow by the number that DCU and LS take (P, appendix B; D: alicatlib)."""
+UNIT_CODES = {label.upper(): code for code, label in UNIT_LABELS.items()}
+PSI = 6894.757  # Pa
+PRESSURES = {
+    2: ("PaA", 1.0), 3: ("hPaA", 100.0), 4: ("kPaA", 1e3), 5: ("MPaA", 1e6), 6: ("mbarA", 100.0), 7: ("barA", 1e5),
+    10: ("PSIA", PSI), 13: ("torrA", 101325 / 760), 22: ("atmA", 101325.0),
+}  # fmt: skip
+"""Label and Pa of one (P, appendix B; D: alicatlib; labels but PSIA unverified)."""
+TEMPERATURES = {2: "`C", 3: "`F", 4: "`K"}
 
-# Gas numbers (D: alicat; P, "Gas").
+# Gas numbers (P, appendix C; D: alicatlib, labmcp-alicat; older firmware calls 25 and 26 A-75 and A-25, D: alicat).
 GASES = (
     "Air", "Ar", "CH4", "CO", "CO2", "C2H6", "H2", "He", "N2", "N2O", "Ne", "O2", "C3H8", "n-C4H10", "C2H2",
-    "C2H4", "i-C4H10", "Kr", "Xe", "SF6", "C-25", "C-10", "C-8", "C-2", "C-75", "A-75", "A-25", "A1025", "Star29",
+    "C2H4", "i-C4H10", "Kr", "Xe", "SF6", "C-25", "C-10", "C-8", "C-2", "C-75", "He-25", "He-75", "A1025", "Star29",
     "P-5",
 )  # fmt: skip
+LONG_NAMES = {
+    "Ar": "Argon", "CH4": "Methane", "CO": "Carbon_Monoxide", "CO2": "Carbon_Dioxide", "C2H6": "Ethane",
+    "H2": "Hydrogen", "He": "Helium", "N2": "Nitrogen", "N2O": "Nitrous_Oxide", "Ne": "Neon", "O2": "Oxygen",
+    "C3H8": "Propane", "C2H2": "Acetylene", "C2H4": "Ethylene", "Kr": "Krypton", "Xe": "Xenon",
+    "SF6": "Sulfur_Hexafluoride",
+}  # fmt: skip
+"""As GS tells them: one word (D: alicatlib; which words is unverified)."""
 
 # Words after the gas (P, "Status/Error Codes"; D for HLD, LCK and the overs; the others' meanings are unverified).
 HELD, LOCKED, MASS_OVER = "HLD", "LCK", "MOV"
 STATES = {
     "ADC": "its converter does not answer; it needs service",
+    "COM": "nobody has spoken to it for too long",
     "EXH": "the valve exhausts",
+    "GTA": "it tunes its loop",
     HELD: "the valve is held",
     LOCKED: "its front panel is locked",
     MASS_OVER: "mass flow over range",
     "OPL": "over its pressure limit; it closed the valve",
     "OVR": "totalizer rolled over",
+    "P2O": "second pressure over range",
     "POV": "pressure over range",
     "TMF": "totalizer missed flow",
     "TOV": "temperature over range",
     "VOV": "volumetric flow over range",
 }
 
-_NUMBER = r"[+-]\d+(?:\.\d+)?"
-_FRAME = re.compile(rf"([A-Z])((?: +{_NUMBER}){{5,8}}) +([A-Za-z][^ ]*)((?: +[A-Z]{{3}})*)\s*")
+_NUMBER = r"[+-]?\d+(?:\.\d+)?"  # setpoint and totalizer may have no sign (D: pyalicat, FDF)
+_FRAME = re.compile(rf"([A-Z])((?: +{_NUMBER}){{5,8}}) +([A-Za-z][^ ]*)((?: +[A-Z][A-Z0-9]{{2}})*)\s*")
 _SETPOINT = re.compile(rf"([A-Z]) +({_NUMBER}) +({_NUMBER}) +(\d+) +([^ ]+)\s*")
 _FULL_SCALE = re.compile(r"([A-Z])(?: +\d+)? +([+-]?\d+(?:\.\d+)?) +(\d+) +([A-Za-z/%][^ ]*)\s*")
 _FIRMWARE = re.compile(r"([A-Z]) +(?:.*[^\d])?(\d+)v(\d+).*")
 _VARIABLE = re.compile(r"([A-Z]) +(\d+)\s*")
+_TEMPERATURE = re.compile(rf"([A-Z]) +({_NUMBER}) +(\d+) +`?([CFK])\s*")
 _SOURCE = re.compile(r"([A-Z]) +([SUA])\s*")
 
 
@@ -127,6 +156,13 @@ def decode_variable(line: str) -> int:
 def decode_source(line: str) -> str:
     """The answer to LSS: ``A S``; raises ValueError."""
     return _match(_SOURCE, line, "setpoint source")[2]
+
+
+def decode_temperature(line: str) -> float:
+    """The answer to DCFRT, in degC: ``A 25.00 2 `C`` (form after D: alicatlib); raises ValueError."""
+    found = _match(_TEMPERATURE, line, "temperature")
+    value = float(found[2])
+    return {"C": value, "F": (value - 32) / 1.8, "K": value - ICE}[found[4]]
 
 
 def sccm(unit: str, standard: float) -> float:

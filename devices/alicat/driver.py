@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from hal.capabilities import FlowController
-from hal.errors import ConfigError, Refused, UnitError, WrongInstrument
+from hal.errors import ConfigError, NoReply, Refused, UnitError, WrongInstrument
 from hal.instrument.address import Calls, Field
 from hal.instrument.instrument import Instrument
 from hal.model.limits import Limits
@@ -74,9 +74,9 @@ class Alicat(Instrument):
     timeout = 0.5
     emulator = "devices.alicat.emulator:AlicatEmulator"
     verified = (
-        "command guide of the MC manual, forms of answers after two open drivers; "
-        "the open driver alicat 0.9 against the emulator. "
-        "Unverified: scatter, units' standard states; the standard temperature is not read"
+        "command guide of the MC manual, forms of answers after open drivers; "
+        "the open drivers alicat 0.9, alicatlib 0.3.1, pyalicat 0.0.11 and labmcp-alicat 0.1 against the emulator. "
+        "Unverified: scatter, units' standard states"
     )
 
     flow = SignalR(
@@ -118,13 +118,14 @@ class Alicat(Instrument):
             raise WrongInstrument(self.name, f"its firmware is {said[1:].strip()}; the driver needs 9v00 or newer")
         try:
             await self._asked("LV", codec.decode_variable)
-        except Refused:
+        except (Refused, NoReply):  # a meter is silent to what only a controller knows
             raise WrongInstrument(
                 self.name, "expected a flow controller, found a meter; check `unit` and `link` in the lab file"
             ) from None
         return f"Alicat {self._letter}, firmware {said[1:].strip()}"
 
     async def connected(self) -> None:
+        await self._check_standard()
         await self.read_full_scale()
         await self._check_order()
         limits = Limits(0.0, self._full)
@@ -173,6 +174,11 @@ class Alicat(Instrument):
             source, _ = await self._asked("LSS", codec.decode_source)
             if source == codec.ANALOG:
                 raise Refused(self.name, "its setpoint comes from the analog input; choose serial at its front panel")
+        told, _ = await self._asked("LS", Setpoint.decode)
+        if told.unit.upper() != self._unit.upper():  # somebody has been at its menu: a number would mean another flow
+            raise UnitError(
+                f"{self.name}: it is set in {told.unit} now, and was in {self._unit}; nothing was set. Connect anew"
+            )
         taken, _ = await self._sent(f"LS {value / self._sccm:.6g}", Setpoint.decode)
         if abs(taken.requested - value / self._sccm) > taken.step:
             raise Refused(
@@ -200,6 +206,20 @@ class Alicat(Instrument):
         return Answer(self._full, exchange.sent, exchange.received)
 
     # ------------------------------------------------------------------ private
+
+    async def _check_standard(self) -> None:
+        """A wrong standard temperature is a flow wrong by up to 9 %: newer firmware tells its own."""
+        if self._firmware < codec.TELLS_SOURCE:
+            return
+        try:
+            told, _ = await self._asked("DCFRT S", codec.decode_temperature)
+        except (Refused, NoReply):  # the form of its answer is unverified: then the lab file counts
+            return
+        if abs(told - self.options.standard_temperature) > 0.05:
+            raise UnitError(
+                f"{self.name}: it counts its standard units at {told:g} degC and the lab file says "
+                f"{self.options.standard_temperature:g}; if its own is right, write standard_temperature = {told:g}"
+            )
 
     async def _check_order(self) -> None:
         """The data frame can be configured: make sure that the setpoint stands where it is looked for."""

@@ -88,6 +88,9 @@ class BronkhorstEmulator:
         if abs(self.line.flow) < 1e-6 * self.full_scale and self._target() == 0.0:
             self.line.flow = 0.0  # the valve seals
         self.valve += (min(self._target() / self.full_scale, 1.0) * 0.6 - self.valve) * share
+        if self.values[parameters.COUNTER_MODE]:
+            total = float(self.values[parameters.COUNTER]) + self.line.flow / 1000 * dt / 60  # ln
+            self.values[parameters.COUNTER] = total
         self._age += dt
         if self._age >= SAMPLING - 1e-9:
             self._measure()
@@ -182,8 +185,22 @@ class BronkhorstEmulator:
             return codec.WRONG_VALUE
         if kept.parameter == parameters.INIT_RESET and value not in (parameters.UNLOCK, parameters.LOCK):
             return codec.WRONG_VALUE
+        if kept.parameter == parameters.RESET:
+            if value == 1:
+                self.values[parameters.COUNTER] = 0.0
+            return codec.OK
         self.values[kept.parameter] = value
         return codec.OK
+
+    def _alarms(self) -> int:
+        """Bits of the alarms that are on."""
+        if self.values[parameters.ALARM_MODE] != 1:
+            return 0
+        counts, most = self._value(codec.MEASURE), self.values[parameters.ALARM_MAXIMUM]
+        assert isinstance(counts, int)
+        above = parameters.ABOVE_MAXIMUM if most and counts > float(most) else 0
+        below = counts < float(self.values[parameters.ALARM_MINIMUM])
+        return above | (parameters.BELOW_MINIMUM if below else 0)
 
     def _status(self, process: int, code: int) -> int:
         if (process, code) in self._known:
@@ -217,8 +234,12 @@ class BronkhorstEmulator:
                 return round(self.valve * 0xFFFFFF)
             case codec.CHANNELS:
                 return 1
-            case codec.ADDRESS | codec.NEXT_ADDRESS:
-                return self.node  # the next after the last is the first: a ring of one
+            case codec.ALARM_INFO:
+                return self._alarms()
+            case codec.ADDRESS:
+                return self.node
+            case codec.NEXT_ADDRESS:
+                return 0  # it knows of no other (bronkhorst-propar's get_nodes ends there)
             case _:
                 return 0
 

@@ -15,7 +15,6 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from devices.zmq_camera.receiving import StreamCamera
-from devices.zmq_camera.zmtp import Message
 from hal.capabilities import Camera
 from hal.errors import HalError, NoReply, ProtocolError, Refused, WrongInstrument
 from hal.frames.chunk import FrameChunk
@@ -23,6 +22,7 @@ from hal.instrument.address import ReadOnly
 from hal.model.reading import Answer
 from hal.model.signal import Kind, SignalR, SignalRW
 from hal.protocols.framing import Framing
+from hal.protocols.zmtp import Message
 from hal.transport.link import Link, beside
 
 from . import rest

@@ -1,12 +1,14 @@
 """An emulated DECTRIS detector: SIMPLON over HTTP, and a stream that sends frames late, in bursts, or never.
 
-What it leaves out: the file writer writes nothing, the monitor has no images, header_detail "all" sends no more
-than "basic", and its stream, where several listen, tells everybody everything (the real one deals messages out).
+What it leaves out: the file writer writes nothing, the monitor gets one image of every 10 ms at most, header_detail
+"all" sends no more than "basic", and its stream, where several listen, tells everybody everything (the real one deals
+messages out).
 """
 
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,17 +19,22 @@ from numpy.typing import NDArray
 from devices.merlin.film import Film
 from devices.merlin.scene import Scene
 from devices.physics import World
-from devices.zmq_camera import zmtp
 from devices.zmq_camera.outbox import Outbox
+from hal.protocols import zmtp
 from hal.protocols.framing import Framing
 
-from . import rest
+from . import rest, tiff
 from .parameters import Entry, Table, table
 from .rest import Http
 from .stream import WriterV1, WriterV2
 
 SWITCHED_ON = datetime(2026, 1, 1, tzinfo=UTC)  # what the control unit's clock says then, less `offset`
 MODULES = ("detector", "stream", "filewriter", "monitor", "system")
+COMMANDS = {
+    "detector": ("initialize", "arm", "trigger", "disarm", "cancel", "abort", "status_update", "check_connection",
+                 "hv_reset"),
+    "system": ("restart",),
+}  # fmt: skip
 SET_OFF = 1e-3  # s from a trigger to the first exposure
 
 
@@ -77,6 +84,8 @@ class Dectris(Film):
         self._zero = 0.0  # when the series began, s lived
         self._next = self._until = self._made = self._all = 0
         self._outbox = Outbox()
+        self._monitored: deque[tuple[int, int, bytes]] = deque()
+        """Series, number and TIFF of the images that the monitor keeps."""
 
     # ------------------------------------------------------------------ REST
 
@@ -97,10 +106,14 @@ class Dectris(Film):
         if asked.method not in ("GET", "PUT"):
             return rest.response(405, "only GET and PUT")
         try:
+            if task == "command" and asked.method == "GET" and name in ("", "keys"):
+                return rest.response(200, sorted(COMMANDS.get(module, ("clear", "initialize"))))
             if task == "command" and asked.method == "PUT":
                 return self._command(module, name, asked.body)
             if task == "config":
                 return self._get(module, name) if asked.method == "GET" else self._put(module, name, asked.body)
+            if (module, task, asked.method) == ("monitor", "images", "GET"):
+                return self._images(name)
             if task == "status" and asked.method == "GET":
                 return self._status(module, name)
         except KeyError:
@@ -167,10 +180,11 @@ class Dectris(Film):
             "detector": {
                 "state": self._state, "error": [], "time": self._date(),
                 "temperature": 24.0 + self._rng.normal(0, 0.05),
-                "humidity": 3.1, "high_voltage/state": "READY",
+                "humidity": 3.1, "high_voltage/state": "READY", "board_000/th0_temp": 24.0,
+                "board_000/th0_humidity": 3.1, "builder/dcu_buffer_free": 100.0,
             },
             "stream": {"state": "ready" if self._state != "acquire" else "acquire", "dropped": 0, "error": []},
-            "filewriter": {"state": "ready", "error": [], "files": []},
+            "filewriter": {"state": "ready", "error": [], "files": [], "buffer_free": 1.0e6},
             "monitor": {"state": "normal", "error": []},
             "system": {},
         }  # fmt: skip
@@ -178,7 +192,7 @@ class Dectris(Film):
         if name in ("", "keys"):
             return rest.response(200, sorted(found))
         value = found[name]
-        kind = {str: "string", int: "uint", float: "float", list: "list"}[type(value)]
+        kind = {str: "string", int: "uint", float: "float", list: "string[]"}[type(value)]
         return rest.response(200, {"value": value, "value_type": kind, "access_mode": "r", "time": self._date()})
 
     def _command(self, module: str, name: str, body: bytes) -> bytes:
@@ -186,6 +200,8 @@ class Dectris(Film):
             self._outbox.clear()
             self._table.stream["mode"].value = "disabled"
             return rest.response(200)
+        if module == "monitor":
+            self._monitored.clear()
         if module != "detector":
             return rest.response(200) if name in ("clear", "initialize", "restart") else rest.response(404, name)
         number = {"sequence id": self._series}
@@ -207,6 +223,31 @@ class Dectris(Film):
             case "status_update" | "check_connection" | "hv_reset":
                 return rest.response(200)
         return rest.response(404, f"no such command: {name}")
+
+    def _images(self, name: str) -> bytes:
+        """``next`` takes the oldest away, ``monitor`` shows the latest (fastcs-eiger, ADEiger restApi.cpp)."""
+        kept = self._monitored
+        if name == "":
+            series = sorted({each[0] for each in kept})
+            return rest.response(200, [[s, [number for each, number, _ in kept if each == s]] for s in series])
+        if name in ("next", "monitor"):
+            if not kept:
+                return rest.response(408, "no image")
+            return rest.image(kept.popleft()[2] if name == "next" else kept[-1][2])
+        wanted = tuple(int(part) for part in name.split("/") if part.isdigit())
+        found = [picture for series, number, picture in kept if (series, number) == wanted]
+        return rest.image(found[0]) if found else rest.response(404, f"no image {name}")
+
+    def _monitor(self, number: int) -> None:
+        """Keep the image `number` for whoever monitors."""
+        if self._table.monitor["mode"].value != "enabled":
+            return
+        if self._scene is None:
+            self._scene = Scene(self.world, self.size, self._rng)
+        counts = self._scene.images(1, self._exposure / self._usual).reshape(self.size, self.size)
+        self._monitored.append((self._series, number, tiff.encode(counts.astype(self._type))))
+        while len(self._monitored) > self._table.monitor["buffer_size"].value:
+            self._monitored.popleft()
 
     def _arm(self) -> None:
         self._series += 1
@@ -256,6 +297,7 @@ class Dectris(Film):
         stop = start + self._exposure
         number = self._made + np.arange(len(k))
         self._made += len(k)
+        self._monitor(self._made - 1)
         sent = self.exposed(self._series - 1, number, start, stop)
         if self._outbox.full or self._writer is None:
             sent[:] = False

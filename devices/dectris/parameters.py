@@ -1,6 +1,7 @@
 """The parameters of the emulated DECTRIS detector: what it is at power-up, and what may be set.
 
-Names and forms as in [LL] sim.py, [ES] config.py and [SD] (see `rest`); the ranges are those of no model in particular.
+Names and forms as in [LL] sim.py, [ES] config.py and [SD] (see `rest`), and as fastcs-eiger 0.4.0 and [AD]
+eigerDetector.cpp ask for them; the ranges are those of no model in particular.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+HC = 12398.42  # eV angstrom
 READOUT = 1e-7
 """Dead time between two exposures, s."""
 
@@ -79,7 +81,20 @@ class Table:
                 frame.value = max(frame.value, count.value + READOUT)
             elif name == "frame_time":
                 count.value = min(count.value, frame.value - READOUT)
+            self._follow(name, entry.value)
         return [key for key, e in entries.items() if e.value != before[key]] or [name]
+
+    def _follow(self, name: str, value: Any) -> None:
+        """Energies and thresholds that go together: a threshold is half the photon's energy unless set otherwise."""
+        d = self.detector
+        match name:
+            case "photon_energy" | "wavelength" if value > 0.0:
+                energy = value if name == "photon_energy" else HC / value
+                d["photon_energy"].value, d["wavelength"].value = energy, HC / energy
+                for threshold in ("threshold_energy", "threshold/1/energy"):
+                    d[threshold].value = energy / 2
+            case "threshold_energy" | "threshold/1/energy":
+                d["threshold_energy"].value = d["threshold/1/energy"].value = value
 
 
 def table(fps: float, rows: int, columns: int, depth: int, serial: str, stream: str) -> Table:
@@ -105,16 +120,24 @@ def table(fps: float, rows: int, columns: int, depth: int, serial: str, stream: 
             "frame_time": Entry(period, "s", 2e-6, 3600.0),
             "nimages": Entry(1, "", 1, most),
             "ntrigger": Entry(1, "", 1, most),
-            "trigger_mode": Entry("ints", choices=("ints", "inte", "exts", "exte")),
+            "eiger_fw_version": Entry("release-2022.1.2rc2", writable=False),
+            "trigger_mode": Entry("ints", choices=("ints", "inte", "exts", "exte", "extg")),
+            "extg_mode": Entry("double", choices=("single", "double")),
+            "nexpi": Entry(1, "", 1, most),
             "trigger_start_delay": Entry(0.0, "s", 0, 100),
             "compression": Entry("bslz4", choices=("lz4", "bslz4", "none")),
             "photon_energy": Entry(8041.0, "eV", 0, 1e6),
             "incident_energy": Entry(200e3, "eV", 0, 1e6),
             "threshold_energy": Entry(4020.0, "eV", 0, 1e6),
+            "threshold/1/energy": Entry(4020.0, "eV", 0, 1e6),
+            "threshold/1/mode": Entry("enabled", choices=flag),
+            "threshold/2/energy": Entry(8040.0, "eV", 0, 1e6),
+            "threshold/2/mode": Entry("disabled", choices=flag),
+            "threshold/difference/mode": Entry("disabled", choices=flag),
             "beam_center_x": Entry(0.0, "", 0, 1e6),
             "beam_center_y": Entry(0.0, "", 0, 1e6),
             "detector_distance": Entry(0.0, "m", 0, 1e3),
-            "wavelength": Entry(1.0, "angstrom", 0, 1e3),
+            "wavelength": Entry(HC / 8041.0, "angstrom", 0, 1e3),
             "roi_mode": Entry("disabled", choices=("disabled",)),
             "auto_summation": Entry(True),
             "countrate_correction_applied": Entry(False),

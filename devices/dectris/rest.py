@@ -93,12 +93,20 @@ def parse_request(message: bytes) -> Request | None:
 
 def response(status: int, value: Any = None) -> bytes:
     """A reply; `value` as JSON, a text as it is, None for an empty body."""
-    text = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed"}.get(status, "Error")
+    text = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 408: "Timeout"}.get(
+        status, "Error"
+    )
     plain = isinstance(value, str)
     body = b"" if value is None else value.encode() if plain else json.dumps(value).encode()
     kind = "text/plain" if plain or value is None else "application/json; charset=utf-8"
     head = f"HTTP/1.1 {status} {text}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode("ascii") + body
+
+
+def image(picture: bytes) -> bytes:
+    """A reply with a TIFF in it."""
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/tiff\r\nContent-Length: {len(picture)}\r\n\r\n"
+    return head.encode("ascii") + picture
 
 
 def parse_response(message: bytes) -> Response:

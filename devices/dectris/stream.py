@@ -27,9 +27,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from devices.zmq_camera.zmtp import Message
 from hal.errors import ConfigError
 from hal.frames.chunk import FrameChunk
+from hal.protocols.zmtp import Message
 
 from .packing import pack, unpack
 

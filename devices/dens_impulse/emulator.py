@@ -17,9 +17,9 @@ from typing import Any, Literal
 import numpy as np
 
 from devices.physics import AMBIENT, CAPACITY, FULL_POWER, World
-from devices.zmq_camera import zmtp
 from devices.zmq_camera.asking import Answers
 from devices.zmq_camera.outbox import Outbox
+from hal.protocols import zmtp
 from hal.protocols.framing import Framing
 
 from . import codec
@@ -421,7 +421,7 @@ class ImpulseEmulator:
     def _apply_liquid(self, asked: dict[str, Any]) -> None:
         values = {name: _number(asked, name, 0.0, 10_000.0) for name in self._liquid if name in asked}
         self._liquid |= values
-        self.world.liquid = self._liquid["flow"]
+        self.world.pumps[self] = self._liquid["flow"]
 
     def _load_profile(self, asked: dict[str, Any]) -> None:
         path = asked.get("path")

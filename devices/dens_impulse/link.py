@@ -8,8 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from devices.zmq_camera import zmtp
 from devices.zmq_camera.asking import Asking
+from hal.protocols import zmtp
 from hal.transport.link import Link
 from hal.transport.session import LinkState, Session
 

@@ -1,8 +1,9 @@
 """An emulated Pump 11 Elite: pumps liquid into the shared world, and stops at a target volume or time.
 
 When it stops by itself and does not poll, its prompt comes unasked (D: a driver of the Legato 110 waits for it).
-Of the real one it lacks stored methods, ramps, the display and echo; polling ``remote`` is as ``off``.
-Unverified: the words after ``Command error:`` and ``Argument error:``, and what it says to ``crate`` when it stands.
+Of the real one it lacks stored methods, the display and echo; polling ``remote`` is as ``off``.
+Unverified: the form of ramps and what they answer (here: from one rate to another in so many seconds, until a rate is
+set), the words after ``Command error:`` and ``Argument error:``, and what it says to ``crate`` when it stands.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ from .codec import Reply, Running
 STEP = 0.01  # s, of the bench: the last of a volume goes out within one
 SERIAL = "D400123"
 WORDS = (
-    "address", "ascale", "baud", "cat", "citime", "civolume", "config", "crate", "ctime", "cttime", "ctvolume",
-    "cvolume", "cwtime", "cwvolume", "diameter", "dim", "echo", "force", "ftswitch", "gang", "iramp", "irate", "irun",
-    "itime", "ivolume", "load", "metrics", "nvram", "poll", "rrun", "run", "status", "stop", "stp", "svolume",
-    "syrmanu", "time", "ttime", "tvolume", "ver", "version", "wramp", "wrate", "wrun", "wtime", "wvolume",
+    "address", "ascale", "baud", "boot", "cat", "citime", "civolume", "cmd", "config", "crate", "ctime", "cttime",
+    "ctvolume", "cvolume", "cwtime", "cwvolume", "diameter", "dim", "echo", "force", "ftswitch", "gang", "iramp",
+    "irate", "irun", "itime", "ivolume", "load", "metrics", "nvram", "poll", "rrun", "run", "status", "stop", "stp",
+    "svolume", "syrmanu", "tilt", "time", "ttime", "tvolume", "ver", "version", "wramp", "wrate", "wrun", "wtime",
+    "wvolume",
 )  # fmt: skip
 CHOICES = {
     "echo": ("on", "off"), "poll": ("on", "off", "remote"), "nvram": ("on", "off", "none"),
-    "ftswitch": ("mom", "rise", "fall"),
+    "ftswitch": ("mom", "rise", "fall"), "cmd": ("ultra", "22", "44"),
 }  # fmt: skip
 RANGES = {"ascale": (1, 100), "dim": (0, 100), "force": (1, 100), "gang": (1, 2), "baud": (9600, 921600)}
 PLASTIC = {1: 4.699, 3: 8.585, 5: 11.989, 10: 14.427, 20: 19.05, 30: 21.59, 60: 26.594}
@@ -52,13 +54,16 @@ class Harvard11EliteEmulator:
         self.address = int(unit) if unit is not None else 0
         self.diameter, self.syringe_volume = diameter, syringe_volume * 1e3
         self.settings = {"echo": "off", "poll": "off", "nvram": "on", "ftswitch": "mom", "ascale": "100",
-                         "baud": "115200", "dim": "15", "force": "50", "gang": "1"}  # fmt: skip
+                         "baud": "115200", "dim": "15", "force": "50", "gang": "1", "cmd": "ultra"}  # fmt: skip
         self.rates = {"i": 1000.0, "w": 1000.0}  # uL/min
         self.units = {"i": "ml/min", "w": "ml/min", "t": "ml", "s": "ml"}
         self.out = {"i": 0.0, "w": 0.0}  # uL
         self.seconds = {"i": 0.0, "w": 0.0}
         self.target = 0.0  # uL; 0: none
         self.target_time = 0.0  # s; 0: none
+        self.ramps: dict[str, tuple[float, float, float]] = {}
+        """From and to (uL/min) and in how many seconds, by direction."""
+        self._ramping = 0.0  # s of the ramp that are over
         self.direction = "i"
         self.prompt = codec.IDLE
         self._flow = 0.0  # uL/min, signed
@@ -99,6 +104,7 @@ class Harvard11EliteEmulator:
         if self.prompt in codec.MOVING:
             self.out[self.direction] += abs(self._flow) * dt / 60
             self.seconds[self.direction] += dt
+            self._ramping += dt
             self._stop_at_target()
             self._stopped = not self.moving
         self._drive()
@@ -121,11 +127,18 @@ class Harvard11EliteEmulator:
 
     def _drive(self) -> None:
         """What flows from now on."""
-        speed = self.rates[self.direction] if self.moving else 0.0
+        speed = self._rate_now() if self.moving else 0.0
         if self.target:
             speed = min(speed, max(self.target - self.out[self.direction], 0.0) * 60 / STEP)
         self._flow = speed if self.direction == "i" else -speed
-        self.world.liquid = self._flow
+        self.world.pumps[self] = self._flow
+
+    def _rate_now(self) -> float:
+        """uL/min, of a ramp or as set."""
+        if self.direction not in self.ramps:
+            return self.rates[self.direction]
+        start, end, seconds = self.ramps[self.direction]
+        return start + (end - start) * min(self._ramping / seconds, 1.0)
 
     def _do(self, text: str) -> list[str]:
         word, _, argument = text.partition(" ")
@@ -161,9 +174,9 @@ class Harvard11EliteEmulator:
                 if not self.moving:
                     return []
                 how = "Infusing" if self.direction == "i" else "Withdrawing"
-                return [f"{how} at {codec.rate_text(self.rates[self.direction], self.units[self.direction])}"]
-            case "iramp" | "wramp" if not argument:
-                return ["Ramp not set up."]
+                return [f"{how} at {codec.rate_text(self._rate_now(), self.units[self.direction])}"]
+            case "iramp" | "wramp":
+                return self._ramp(word[0], argument)
             case "ivolume" | "wvolume":
                 return [codec.volume_text(self.out[word[0]])]
             case "itime" | "wtime":
@@ -180,7 +193,7 @@ class Harvard11EliteEmulator:
                 self.target_time = 0.0
             case "status":
                 moving, backwards = self.moving, self.direction == "w"
-                present = self.rates[self.direction] if moving else 0.0
+                present = self._rate_now() if moving else 0.0
                 return [
                     Running(
                         present, self.seconds[self.direction], self.out[self.direction], backwards, moving,
@@ -193,7 +206,25 @@ class Harvard11EliteEmulator:
                 return self._setting(word, argument)
         return []
 
+    def _ramp(self, direction: str, argument: str) -> list[str]:
+        """``iramp 1 ml/min 5 ml/min 30``"""
+        if not argument:
+            if direction not in self.ramps:
+                return ["Ramp not set up."]
+            start, end, seconds = self.ramps[direction]
+            return [f"{codec.rate_text(start)} to {codec.rate_text(end)} in {_seconds(seconds)}"]
+        found = re.fullmatch(r"(\S+ \S+?) (\S+ \S+?) (\S+)", argument)
+        if found is None:
+            raise _Error(f"Argument error: {argument}", "Unknown argument")
+        low, high = (speed * codec.area(self.diameter) for speed in (codec.SLOWEST, codec.FASTEST))
+        start, end = (_quantity(found[n], codec.parse_rate)[0] for n in (1, 2))
+        if not (low <= start <= high and low <= end <= high):
+            raise _Error(f"Argument error: {argument}", "Out of range")
+        self.ramps[direction] = start, end, _within(found[3], 0.1, 359999)
+        return []
+
     def _run(self, direction: str) -> None:
+        self._ramping = 0.0
         self.direction = direction
         self.prompt = codec.INFUSING if direction == "i" else codec.WITHDRAWING
         self._stop_at_target()
@@ -211,6 +242,7 @@ class Harvard11EliteEmulator:
                 rate, unit = _quantity(argument, codec.parse_rate)
                 if not low * (1 - 1e-4) <= rate <= high * (1 + 1e-4):  # limits as it tells them are taken
                     raise _Error(f"Argument error: {argument}", "Out of range")
+        self.ramps.pop(direction, None)  # a constant rate again
         self.rates[direction] = min(max(rate, low), high)
         self.units[direction] = unit or codec.rate_text(rate).split()[1]
         return []
@@ -276,6 +308,11 @@ class Harvard11EliteEmulator:
                 return [] if argument else ["Quick Start"]
             case "cat" if not argument:
                 return ["0 file(s) using 0 steps"]
+            case "boot":
+                self.prompt, self.settings["poll"] = codec.IDLE, "off"
+                return []
+            case "config" | "tilt":
+                return []  # taken (D: kdsautolib), and nothing changes here
             case "time":
                 return ["07/01/26 12:00:00 PM"]
         if word not in self.settings:

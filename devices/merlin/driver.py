@@ -89,7 +89,10 @@ class Merlin(StreamingCamera):
     emulator = "devices.merlin.emulator:Merlin"
     stream_word = "data port"
     stream_advice = "check `data_port`, and that no other program holds it"
-    verified = "protocol against ADMerlin, libertem-live and tickit-devices; emulator with libertem-live; no hardware"
+    verified = (
+        "protocol against ADMerlin, libertem-live and tickit-devices; emulator with libertem-live and merlin-interface "
+        "0.0.6; no hardware"
+    )
     options: Options
 
     exposure = SignalRW(

@@ -232,9 +232,12 @@ class Merlin(Film):
             if self._armed:
                 return Code.BUSY
             self._start()
+        elif name in ("SCANSTARTRECORD", "SCANSTARTSEARCH", "STARTLIVE", "THSCAN"):
+            # It takes what it is told to do, and no scan engine is there [MI; AD for THSCAN].
+            return Code.BUSY if self._armed else Code.OK
         elif name in ("STOPACQUISITION", "ABORT"):
             self._stop()
-        elif name == "SOFTTRIGGER":
+        elif name in ("SOFTTRIGGER", "SWTRIGGER"):  # [AD] calls it the latter
             if self._armed and self._values["TRIGGERSTART"] == TriggerStart.SOFT and self._next >= self._until:
                 self._trigger(int(self._values["NUMFRAMESPERTRIGGER"]))
         elif name == "RESET":

@@ -22,7 +22,10 @@ class Parameter:
 
 
 def table(fps: float, size: int, depth: int, version: str) -> dict[str, Parameter]:
-    """The parameters it knows [TD parameters.commands; IMAGEX, IMAGEY: LL read_sig_shape]."""
+    """The parameters it knows [TD parameters.commands; IMAGEX, IMAGEY: LL read_sig_shape; the rest: MI, AD].
+
+    Those of scans, of the trigger's outputs, of background and profiles are kept and change nothing.
+    """
     flag, most = (0, 1), 4_294_967_295
     return {
         "SOFTWAREVERSION": Parameter(version, writable=False),
@@ -44,6 +47,33 @@ def table(fps: float, size: int, depth: int, version: str) -> dict[str, Paramete
         "TRIGGERSTOP": Parameter(0, choices=tuple(range(10))),
         "FILEFORMAT": Parameter(0, choices=(0,)),
         "FILEENABLE": Parameter(0, choices=flag),
+        "FILEDIRECTORY": Parameter("C:\\MERLIN"),
+        "FILENAME": Parameter("default.mib"),
+        "RUNHEADLESS": Parameter(0, choices=flag),
+        **{f"TRIGGEROUT{line}": Parameter(0, choices=tuple(range(7))) for line in ("TTL", "LVDS")},
+        **{f"TRIGGEROUT{line}INVERT": Parameter(0, choices=flag) for line in ("TTL", "LVDS")},
+        **{f"TRIGGEROUT{line}DELAY": Parameter(0.0, high=68_719_476_720.0) for line in ("TTL", "LVDS")},
+        "TRIGGERUSEDELAY": Parameter(0, choices=flag),
+        "TRIGGERMODE": Parameter(0, choices=tuple(range(6))),
+        "SCANX": Parameter(1, low=1, high=65535),
+        "SCANY": Parameter(1, low=1, high=65535),
+        "SCANTRIGGERMODE": Parameter(0, choices=(0, 1, 2, 3)),
+        "SCANTRIGGERFRAMECOUNT": Parameter(1, low=1, high=most),
+        "SCANLINESKIP": Parameter(0, high=65535),
+        "SCANSTARTSKIP": Parameter(0, high=65535),
+        "THSCAN": Parameter(0, choices=tuple(range(8))),
+        "THSTART": Parameter(0.0, high=511.0),
+        "THSTOP": Parameter(100.0, high=511.0),
+        "THSTEP": Parameter(1.0, high=511.0),
+        "THNUMSTEPS": Parameter(100, low=1, high=most),
+        "THWINDOWMODE": Parameter(0, choices=flag),
+        "THWINDOWSIZE": Parameter(0.0, high=511.0),
+        "BCKGRNDCORRECTION": Parameter(0, choices=flag),
+        "BCKGRND": Parameter(1, low=1, high=most),
+        "IMGAVERAGE": Parameter(0, choices=flag),
+        "IMAGESTOSUM": Parameter(1, low=1, high=most),
+        "ROI": Parameter(f"0 0 {size} {size}"),
+        "PROFILES": Parameter(1, high=15),
         "HVBIAS": Parameter(120, low=0, high=200),
     }
 

@@ -36,7 +36,8 @@ class Mks937b(Instrument):
     timeout = 0.5
     emulator = "devices.mks_937b.emulator:Mks937bEmulator"
     verified = (
-        "manual section 9.1; the open driver pymeasure 0.16 against the emulator. "
+        "manual section 9.1; the open driver pymeasure 0.16 against the emulator, which also answers what the EPICS "
+        "protocol file of the accelerator Sirius asks. "
         "Unverified: the words that stand for a pressure, the model's name, noise and rate"
     )
 

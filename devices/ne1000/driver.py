@@ -61,7 +61,9 @@ class Ne1000(Instrument):
     line = SerialSettings(19200)  # 8N1 (manual, section 10.1)
     timeout = 0.3
     emulator = "devices.ne1000.emulator:Ne1000Emulator"
-    verified = "manual 1200-01, sections 10.2 to 10.4; the open driver nesp-lib against the emulator"
+    verified = (
+        "manual 1200-01, sections 10.2 to 10.4; the open drivers nesp-lib and labmcp-new-era 0.1.2 against the emulator"
+    )
 
     # No scatter is declared: a stepper motor's counts are exact, and each reading carries its own resolution.
     rate = SignalR(
@@ -203,6 +205,7 @@ class Ne1000(Instrument):
     async def _begin(self, rate: Quantity, volume: Quantity | None) -> None:
         """Settings, a look at what was taken, and RUN."""
         await self.make_safe()
+        await self._forget_program()
         # In mL where the counter would otherwise run over in minutes.
         unit = volume.unit if volume is not None else "ML" if rate.value >= 1000.0 else "UL"
         await self._send(f"VOL{unit}")
@@ -214,6 +217,15 @@ class Ne1000(Instrument):
         reply = await self._send("RUN", idempotent=False)
         if reply.status not in codec.PUMPING:
             raise Refused(self.name, f"RUN was acknowledged and it is {codec.STATES[reply.status]}; look at the pump")
+
+    async def _forget_program(self) -> None:
+        """Only one phase: a program that somebody left in it would go on, at its own rate, when ours is done."""
+        try:
+            await self._send("PHN1")
+        except Refused:  # a pump of the family that has no programs
+            return
+        for text in ("FUNRAT", "PHN2", "FUNSTP", "PHN1"):
+            await self._send(text)
 
     async def _took(self, what: str, value: float, units: dict[str, float]) -> None:
         reply, exchange = await self._asked(what)

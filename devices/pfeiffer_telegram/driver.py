@@ -82,7 +82,7 @@ class PfeifferTelegram(Telegraph):
     emulator = "devices.pfeiffer_telegram.emulator:PfeifferTelegramEmulator"
     verified = (
         "telegrams by the manuals of TC 110 and TC 400, section 8; parameters by the open driver "
-        "pfeiffer-vacuum-protocol 1.0, run against the emulator; "
+        "pfeiffer-vacuum-protocol 1.0, run against the emulator, as was pylablib 1.4 (DPG202); "
         "unverified: the gauges' manuals, noise and rate, what it says out of range"
     )
 

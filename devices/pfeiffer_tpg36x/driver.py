@@ -68,7 +68,10 @@ class PfeifferTpg36x(Instrument):
     line = SerialSettings(9600)  # 8N1 (BG 5500 BEN, section 1.2)
     timeout = 0.5
     emulator = "devices.pfeiffer_tpg36x.emulator:PfeifferTpg36xEmulator"
-    verified = "manual BG 5500 BEN in part; the open driver PyExpLabSys against the emulator"
+    verified = (
+        "manual BG 5500 BEN in part; the open drivers PyExpLabSys, pylablib 1.4 (as a TPG 262) and labmcp-pfeiffer-tpg "
+        "0.1.2 against the emulator"
+    )
 
     pressure = SignalR(
         float, "Pa", at=Input(), kind=Kind.HINTED, poll=0.2,

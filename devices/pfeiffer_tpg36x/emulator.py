@@ -1,20 +1,34 @@
 """An emulated gauge controller: its first gauge sits on the cell, the second on the column.
 
-Not emulated: the continuous output (COM) with which a real one begins after power-up, since an
-emulator speaks only when spoken to.
+Not emulated: test programs, degassing, and gauges that are switched by another's pressure (their settings are kept).
 """
 
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from typing import Any
 
-from . import codec
+from . import codec, settings
 from .codec import ACK, ENQ, ETX, NAK, Measurement
 
 SAMPLING = 0.04  # s between two measurements
 LOWEST, HIGHEST = 5e-7, 1e5  # Pa: a full-range gauge, PKR 251 (5e-9 to 1000 mbar)
+INTERVALS = (0.1, 1.0, 60.0)  # s, of COM
 ABSENT = 2.0e-2 * 100  # Pa, what is sent of an input without a gauge (D: TPG 256 A drivers)
+
+
+@dataclass
+class Switch:
+    """One switching function: on below `low`, off above `high` (Pa)."""
+
+    input: int = 0
+    low: float = 1e-2
+    high: float = 1e-1
+    on: bool = False
+
+    def see(self, pascal: float) -> None:
+        self.on = pascal < self.low or (self.on and pascal <= self.high)
 
 
 class PfeifferTpg36xEmulator:
@@ -30,9 +44,11 @@ class PfeifferTpg36xEmulator:
         sees: tuple[str, ...] = ("pressure", "column"),
         shown: str = "",
         noise: float = 0.005,
+        fresh: bool = False,
         seed: int = 1,
     ) -> None:
-        """`sees`: what of the world each input measures. `shown`: unit. `noise`: relative, one sigma."""
+        """`sees`: what of the world each input measures. `shown`: unit. `noise`: relative, one sigma.
+        `fresh`: just switched on, it tells measurements every second until it hears something."""
         self.reply_delay = 0.008
         self.world, self.model, self.noise = world, model, noise
         self.inputs = codec.INPUTS.get(model, 2 if model.endswith("2") else 1)
@@ -45,9 +61,18 @@ class PfeifferTpg36xEmulator:
         """Status forced upon an input, for tests: ``{1: codec.ERROR}``."""
         self.off: set[int] = set()
         self.error = codec.NO_ERROR
-        self._settings = {"BAU": "0", "LNG": "0", "FIL": ",".join("1" * self.inputs)}
+        family = "36" if self.modern else "26"
+        self._kept = {name: kept for name, kept in settings.KEPT.items() if kept.only in ("", family)}
+        self._settings = {name: kept.first(self.inputs) for name, kept in self._kept.items()}
+        self._settings |= {f"SC{number}": settings.GAUGE_CONTROL for number in range(1, self.inputs + 1)}
+        self.switches = [Switch() for _ in range(6 if self.inputs == 6 else 4)]
+        self._switching = {f"SP{number}" for number in range(1, len(self.switches) + 1)}
         self._refused = False
-        self._asked = "PRX"
+        self._asked = "ERR"
+        self._every = 1.0 if fresh else 0.0
+        """Seconds between two lines of the continuous output; 0: none."""
+        self._waited = 0.0
+        self._said: list[bytes] = []
         self._random = random.Random(seed)
         self._age = 0.0
         self._measured: list[Measurement] = []
@@ -57,6 +82,7 @@ class PfeifferTpg36xEmulator:
         return codec.ControllerEnd()
 
     def respond(self, message: bytes) -> bytes | None:
+        self._every, self._said = 0.0, []  # whatever comes ends the continuous output
         if message == ETX:
             self._refused = False
             return None
@@ -68,9 +94,26 @@ class PfeifferTpg36xEmulator:
         if self._refused:
             return NAK
         self._asked = mnemonic
+        if mnemonic == "COM":  # ACK is followed at once by the first line
+            self._every = self._waited = INTERVALS[int(parameters[0]) if parameters else 1]
         return ACK
 
+    @property
+    def talking(self) -> bool:
+        """Whether it tells measurements without being asked."""
+        return self._every > 0.0
+
+    def unasked(self) -> list[bytes]:
+        """Measurements of the continuous output (COM)."""
+        said, self._said = self._said, []
+        return said
+
     def advance(self, dt: float) -> None:
+        if self._every:
+            self._waited += dt
+            if self._waited >= self._every - 1e-9:
+                self._waited = 0.0
+                self._said.append(codec.encode_measurements([self._shown(m) for m in self._measured]).encode("ascii"))
         self._age += dt
         if self._age >= SAMPLING - 1e-9:
             self._measure()
@@ -80,6 +123,8 @@ class PfeifferTpg36xEmulator:
     def _measure(self) -> None:
         self._age = 0.0
         self._measured = [self._one(number) for number in range(1, self.inputs + 1)]
+        for switch in self.switches:
+            switch.see(self._measured[switch.input].value if switch.input < self.inputs else ABSENT)
 
     def _one(self, number: int) -> Measurement:
         """In pascals."""
@@ -92,10 +137,11 @@ class PfeifferTpg36xEmulator:
         return Measurement(self.faults.get(number, status), min(max(pressure, LOWEST), HIGHEST))
 
     def _known(self, mnemonic: str) -> bool:
-        known = {"PRX", "UNI", "TID", "ERR", "SEN", "COM", "PNR", *self._settings}
+        known = {"PRX", "UNI", "TID", "ERR", "SEN", "COM", "PNR", "SPS", "RES", "SAV", *self._settings}
         known |= {f"PR{number}" for number in range(1, self.inputs + 1)}
+        known |= self._switching
         if self.modern:
-            known |= {"AYT", "TMP"}
+            known |= {"AYT", *settings.TOLD}
         if mnemonic in known:
             return True
         self.error = codec.SYNTAX
@@ -104,22 +150,33 @@ class PfeifferTpg36xEmulator:
     def _set(self, mnemonic: str, parameters: list[str]) -> bool:
         """Take a setting; False (and the error word) if it is inadmissible."""
         self.error = codec.INADMISSIBLE
-        if not all(p.isdecimal() for p in parameters):
+        if mnemonic in self._kept:
+            taken = self._kept[mnemonic].taken(parameters, self.inputs)
+            if taken is None:
+                return False
+            self._settings[mnemonic] = taken
+            self.error = codec.NO_ERROR
+            return True
+        try:
+            numbers = [float(p) for p in parameters]
+        except ValueError:
             return False
-        numbers = [int(p) for p in parameters]
         match mnemonic, numbers:
             case "UNI", [code] if code in codec.UNITS and (self.modern or code <= 2):
-                self.unit = code
+                self.unit = int(code)
             case "SEN", states if len(states) == self.inputs and all(s in (0, 1, 2) for s in states):
                 for number, state in enumerate(states, 1):
                     if state:  # 0 leaves it, 1 is off, 2 is on
                         (self.off.add if state == 1 else self.off.discard)(number)
                 self._measure()
-            case ("FIL", filters) if len(filters) == self.inputs and all(f <= 3 for f in filters):
-                self._settings["FIL"] = ",".join(parameters)
-            case (("BAU" | "LNG"), [code]) if code <= 4:
-                self._settings[mnemonic] = str(code)
-            case "COM", [code] if code <= 2:
+            case (("RES" | "SAV"), [code]) if code in (0, 1):
+                pass
+            case (name, [who, low, high]) if name in self._switching and 0 < low <= high < 1e9 and who in range(9):
+                switch = self.switches[int(name[2:]) - 1]
+                switch.input, switch.low, switch.high = int(who), *(x * self._pascal for x in (low, high))
+            case (name, [on, off, low, high]) if name in self._settings and on in range(6) and off in range(6):
+                self._settings[name] = f"{on:.0f},{off:.0f},{low:.4E},{high:.4E}"
+            case "COM", [code] if code in (0, 1, 2):
                 pass
             case _:
                 return False
@@ -130,6 +187,8 @@ class PfeifferTpg36xEmulator:
         if self._refused:
             return self.error
         match self._asked:
+            case asked if asked in self._settings:
+                return self._settings[asked]
             case "AYT":
                 return codec.Identity(self.model, "PTG28290", "44998061", "010100", "010100").encode()
             case "PNR":
@@ -141,16 +200,28 @@ class PfeifferTpg36xEmulator:
             case "ERR":
                 error, self.error = self.error, codec.NO_ERROR
                 return error
-            case "TMP":
-                return "23"
+            case "RES" | "SAV":
+                return "0"
+            case "SPS":
+                return ",".join(str(int(switch.on)) for switch in self.switches)
+            case asked if asked[:2] == "SP":
+                switch = self.switches[int(asked[2:]) - 1]
+                return f"{switch.input},{switch.low / self._pascal:.4E},{switch.high / self._pascal:.4E}"
             case "SEN":
-                return ",".join("1" if n in self.off else "2" for n in range(1, self.inputs + 1))
+                return ",".join(
+                    "0" if not seen else "1" if n in self.off else "2" for n, seen in enumerate(self.sees, 1)
+                )
             case "PRX" | "COM":
                 return codec.encode_measurements([self._shown(m) for m in self._measured])
             case asked if asked.startswith("PR"):
                 return self._shown(self._measured[int(asked[2:]) - 1]).encode()
             case asked:
-                return self._settings[asked]
+                return settings.TOLD[asked]
+
+    @property
+    def _pascal(self) -> float:
+        """Pa in one of the unit that it shows."""
+        return codec.PASCALS.get(self.unit, 1.0)
 
     def _shown(self, measured: Measurement) -> Measurement:
         if self.unit == codec.VOLT:

@@ -34,7 +34,7 @@ class _Relay(Instrument):
     line = SerialSettings(9600, 8, "N", 1)
     timeout = 0.5
     emulator = "devices.relay_board.emulator:RelayBoardEmulator"
-    verified = "against pymodbus as another master; no particular board"
+    verified = "against pymodbus and minimalmodbus 2.1 as other masters; no particular board"
 
     @classmethod
     def framing(cls, scheme: str) -> ModbusFraming:

@@ -12,13 +12,13 @@ from typing import Any
 
 from devices.zmq_camera import schema
 from devices.zmq_camera.receiving import StreamCamera
-from devices.zmq_camera.zmtp import Message
 from hal.capabilities import Camera
 from hal.errors import Refused, WrongInstrument
 from hal.instrument.address import Calls
 from hal.model.reading import Answer
 from hal.model.signal import SignalRW
 from hal.protocols.framing import AnyLines, Framing
+from hal.protocols.zmtp import Message
 from hal.transport.link import Link, beside
 
 

@@ -10,8 +10,9 @@ import json
 import numpy as np
 
 from devices.physics import World
-from devices.zmq_camera import schema, zmtp
+from devices.zmq_camera import schema
 from devices.zmq_camera.outbox import Outbox
+from hal.protocols import zmtp
 from hal.protocols.framing import AnyLines, Framing
 
 from .files import open_film

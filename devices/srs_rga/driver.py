@@ -54,7 +54,8 @@ class SrsRga(Instrument):
     timeout = 3.0
     emulator = "devices.srs_rga.emulator:SrsRgaEmulator"
     verified = (
-        "manual, chapter 6; its emulator by SRS's own package srsinst.rga 0.3.9. Not by an instrument. Unverified: "
+        "manual, chapter 6; its emulator by SRS's own package srsinst.rga 0.3.9 and by labmcp-srs-rga 0.1. "
+        "Not by an instrument. Unverified: "
         "times of scans (as ruediPy measured them), noise"
     )
 

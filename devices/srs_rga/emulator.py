@@ -31,6 +31,7 @@ WIDTH = 0.23  # amu, one sigma of a peak
 NOISE = 2e-15  # A, one sigma at the slowest setting, on the Faraday cup
 HEATING, COOLING = 1.5, 0.1  # s until FL is answered
 PROTECTS_AT = 1e-4 * codec.TORR  # Pa (6-35)
+LEAST_VOLTAGE = 10  # V of the multiplier, if it is on (D: labmcp-srs-rga 0.1.1)
 LONGEST = 140  # characters of its input buffer (6-7)
 
 # Settings: least, greatest, factory, decimals (0: whole numbers), and whether STATUS is echoed (chapter 6).
@@ -67,12 +68,14 @@ class SrsRgaEmulator:
         """What is still to be measured (a mass, or None for the total) and how long it takes, s."""
         self._next: tuple[float | None, float] = None, 0.0
         self._said: list[bytes] = []
+        self._degas = 0.0
+        """Seconds of degassing that are left."""
         self._random = random.Random(seed)
 
     @property
     def talking(self) -> bool:
         """Whether it has more to say by itself."""
-        return self._scan is not None or bool(self._said)
+        return self._scan is not None or bool(self._said) or self._degas > 0.0
 
     def unasked(self) -> list[bytes]:
         """The currents measured since it was last asked this."""
@@ -100,6 +103,11 @@ class SrsRgaEmulator:
         if self.emission and self.world.column > PROTECTS_AT:
             self.emission, self.high_voltage = 0.0, 0
             self.errors["EF"] |= codec.PRESSURE_TOO_HIGH
+        if self._degas > 0.0:
+            self._degas -= dt
+            if self._degas <= 1e-9:  # its STATUS comes when it is over (manual, DG)
+                self._degas = 0.0
+                self._said.append(self._echo())
         self._measure(dt)
 
     def _measure(self, dt: float) -> None:
@@ -224,12 +232,9 @@ class SrsRgaEmulator:
         self.emission = value
         return self._echo()
 
-    def _dg(self, parameter: str) -> bytes | None:
+    def _dg(self, parameter: str) -> None:
         minutes = 3.0 if parameter == "*" else _number(parameter, 0, 20, whole=True)
-        if not minutes:
-            return None
-        self.reply_delay = 60 * minutes
-        return self._echo()
+        self._degas = 60 * minutes  # DG0 ends it and is not answered
 
     def _hv(self, parameter: str) -> bytes:
         if not self.multiplier:
@@ -238,6 +243,8 @@ class SrsRgaEmulator:
             return _text(str(self.high_voltage))
         default = self.settings["MV"]
         value = default if parameter == "*" else _number(parameter, 0, codec.HIGH_VOLTAGE, whole=True)
+        if 0 < value < LEAST_VOLTAGE:
+            raise _Refusal(codec.BAD_PARAMETER)
         self.high_voltage = int(value)
         if value:
             self.total = False

@@ -38,6 +38,7 @@ MOT_MOVE_JOG, MOT_SUSPEND_ENDOFMOVEMSGS, MOT_RESUME_ENDOFMOVEMSGS = 0x046A, 0x04
 MOT_REQ_STATUSUPDATE, MOT_GET_STATUSUPDATE = 0x0480, 0x0481
 MOT_REQ_DCSTATUSUPDATE, MOT_GET_DCSTATUSUPDATE, MOT_ACK_DCSTATUSUPDATE = 0x0490, 0x0491, 0x0492
 MOT_SET_DCPIDPARAMS, MOT_SET_AVMODES, MOT_SET_EEPROMPARAMS = 0x04A0, 0x04B3, 0x04B9
+RESTORE_FACTORY_SETTINGS = 0x0686
 MOT_SET_KCUBEMMIPARAMS, MOT_SET_KCUBETRIGIOCONFIG, MOT_SET_KCUBEPOSTRIGPARAMS = 0x0520, 0x0523, 0x0526
 
 NEGATIVE, POSITIVE = 1, 2
@@ -93,8 +94,9 @@ class Stage:
     """By which the controller knows it (D, pylablib; 0: not told)."""
 
 
-# 512 counts a turn, gear 67.49 to 1, screw of 1 mm; issues of the document before 2018 say 34304 (gear 67 to 1), which
-# is 0.7 % short. Travel and speed: data sheets of the stages, unverified.
+# 512 counts a turn, gear 67.49 to 1, screw of 1 mm (MTS50/M-Z8 manual); the document of 28 November 2022 has 34554.96
+# for all Z8, its older issues 34304 (gear 67 to 1), 0.7 % short. Both as open programs quote them: pylablib and
+# thorlabs-apt-device still have the latter. Travel and speed: data sheets of the stages, unverified.
 Z8 = 34554.96
 STAGES = {
     "MTS25-Z8": Stage(Z8, 25.0, 2.4, 4.5, 7),
@@ -220,7 +222,7 @@ def _said() -> frozenset[int]:
             MOD_SET_CHANENABLESTATE, MOD_REQ_CHANENABLESTATE, MOD_IDENTIFY, MOT_REQ_STATUSBITS, MOT_MOVE_HOME,
             MOT_MOVE_RELATIVE, MOT_MOVE_ABSOLUTE, MOT_MOVE_VELOCITY, MOT_MOVE_STOP, MOT_MOVE_JOG,
             MOT_SUSPEND_ENDOFMOVEMSGS, MOT_RESUME_ENDOFMOVEMSGS, MOT_REQ_STATUSUPDATE, MOT_REQ_DCSTATUSUPDATE,
-            MOT_ACK_DCSTATUSUPDATE, MOT_SET_EEPROMPARAMS,
+            MOT_ACK_DCSTATUSUPDATE, MOT_SET_EEPROMPARAMS, RESTORE_FACTORY_SETTINGS,
         }
         | {number + step for number in PARAMETERS for step in (0, 1)}
     )  # fmt: skip

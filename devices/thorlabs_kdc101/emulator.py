@@ -237,6 +237,8 @@ class Kdc101Emulator:
                     self._stop(codec.IMMEDIATE)
             case codec.HW_START_UPDATEMSGS:
                 self._updates, self._next, self._unheard = True, self._now + UPDATES_EVERY, 0
+            case codec.RESTORE_FACTORY_SETTINGS:
+                self.parameters = self._factory()
             case codec.MOT_ACK_DCSTATUSUPDATE:
                 self._unheard = 0
             case codec.HW_STOP_UPDATEMSGS | codec.HW_DISCONNECT:

@@ -20,6 +20,7 @@ SCO, GCO, CCO = 30, 31, 32
 VERSION, FACTORY, REACHED_EVENT = 136, 137, 138
 PROGRAM = range(128, 136)
 """Stop, run, step and reset a program, download mode, read memory, status."""
+STOP_PROGRAM, RESET_PROGRAM, PROGRAM_STATUS = 128, 131, 135
 
 ABS, REL, COORD = 0, 1, 2  # types of MVP
 START, STOP, STATUS = 0, 1, 2  # types of RFS
@@ -44,8 +45,8 @@ SEARCH_MODE, SEARCH_SPEED, SWITCH_SPEED, SWITCH_DISTANCE = 193, 194, 195, 196
 
 # Global parameters (section 5): bank 0, and the user variables of bank 2, of which those from 56 on are not kept
 # without power.
-ADDRESS, HOST_ADDRESS = 66, 76
-USER_BANK, MARK = 2, 255
+ADDRESS, HEARTBEAT, PAUSE_BEFORE_REPLY, HOST_ADDRESS, SECONDARY_ADDRESS = 66, 68, 75, 76, 87
+USER_BANK, INTERRUPT_BANK, MARK = 2, 3, 255
 
 FASTEST = 2047  # internal units of speed and acceleration
 CLOCK = 16e6  # Hz, of the motion controller

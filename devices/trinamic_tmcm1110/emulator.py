@@ -1,8 +1,8 @@
 """An emulated TMCM-1110 on a linear axis with a limit switch at either end and a home switch between them.
 
-Not emulated: programs (their commands are unavailable), the second and third motor, stall detection. Unverified: which
-status answers a write to a parameter that can only be read (here: wrong type), and how a motor that is spun with ROR
-takes a negative speed (here: to the left, as PyTrinamic's `rotate` expects).
+Not emulated: programs (there is none in it, and none is taken), stall detection. Unverified: which status answers a
+write to a parameter that can only be read (here: wrong type), and how a motor that is spun with ROR takes a negative
+speed (here: to the left, as PyTrinamic's `rotate` expects).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Tmcm1110Emulator:
         reply_delay: float = 0.002,
     ) -> None:  # fmt: skip
         """`left`, `right`, `home`: where the switches are on the rail, microsteps; `at`: where the motor wakes up."""
-        self.reply_delay = reply_delay
+        self.quick = self.reply_delay = reply_delay
         self.left, self.right, self.home = left, right, home
         self.version = version
         self.axis = Axis(low=left - LEAD, high=right + LEAD, position=float(at))
@@ -52,22 +52,25 @@ class Tmcm1110Emulator:
         self.values = {n: self.eeprom.get((-1, n), p.factory) for n, p in parameters.AXIS.items()}
         self.globals = {n: self.eeprom.get((0, n), p.factory) for n, p in parameters.GLOBAL.items()}
         self.user = {n: self.eeprom.get((2, n), 0) for n in range(256)}
+        self.interrupts = dict.fromkeys(parameters.INTERRUPTS, 0)
         self.coordinates = [0] * COORDINATES
         self.outputs = [0] * OUTPUTS
         self._search: list[tuple[int, str, int]] = []
         self._announce = False
         self._said: list[bytes] = []
-        self._booted = self.now
+        self._booted = self._heard = self.now
 
     def framing(self, scheme: str) -> codec.ModuleEnd:
         return codec.ModuleEnd(lambda: self.now)
 
     def respond(self, message: bytes) -> bytes | None:
         address = message[0]
-        if address != self.globals[codec.ADDRESS]:
+        if address != self.globals[codec.ADDRESS] and not address == self.globals[codec.SECONDARY_ADDRESS] > 0:
             return None
+        self.reply_delay = self.quick + self.globals[codec.PAUSE_BEFORE_REPLY] / 1000
         if message != codec.summed(message[:-1]):
             return self._reply(message[1], codec.BAD_CHECKSUM)
+        self._heard = self.now
         command = Command.decode(message[:-1])
         if command.number == codec.VERSION and command.type == 0:
             return bytes((self.globals[codec.HOST_ADDRESS],)) + self.version.encode("ascii")
@@ -91,6 +94,9 @@ class Tmcm1110Emulator:
 
     def advance(self, dt: float) -> None:
         self.now += dt
+        heartbeat = self.globals[codec.HEARTBEAT] / 1000
+        if heartbeat and self.now - self._heard > heartbeat and (self._search or self.axis.moving):
+            self._run(0)  # nobody has spoken for too long (section 5, parameter 68)
         units = self.values
         self.axis.acceleration = codec.microsteps_per_second2(
             max(units[codec.MAX_ACCELERATION], 1), units[codec.RAMP_DIVISOR], units[codec.PULSE_DIVISOR]
@@ -229,6 +235,8 @@ class Tmcm1110Emulator:
             case codec.REACHED_EVENT:
                 self._announce = True
                 return command.value
+            case codec.STOP_PROGRAM | codec.RESET_PROGRAM | codec.PROGRAM_STATUS:
+                return 0  # there is none: it stands
             case number if number in codec.PROGRAM or 19 <= number <= 50:
                 raise _Refusal(codec.UNAVAILABLE)
             case _:
@@ -316,6 +324,8 @@ class Tmcm1110Emulator:
                 parameter, values = parameters.GLOBAL.get(command.type), self.globals
             case codec.USER_BANK:
                 parameter, values = parameters.USER, self.user
+            case codec.INTERRUPT_BANK:
+                parameter, values = parameters.INTERRUPTS.get(command.type), self.interrupts
             case _:
                 raise _Refusal(codec.BAD_TYPE)
         if parameter is None:

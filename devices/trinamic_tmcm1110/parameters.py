@@ -86,5 +86,11 @@ GLOBAL = _table(
     (255, 0, 1, 0, "RW"),  # no replies
 )  # fmt: skip
 
+INTERRUPTS = _table(
+    *((number, 0, FULL - 1, 0, "RW") for number in range(3)),  # timers, ms
+    *((number, 0, 3, 0, "RW") for number in (27, 28, *range(39, 46))),  # edges of the stop switches and of the inputs
+)
+"""Bank 3: when interrupts of a program come (D)."""
+
 USER = Parameter(-FULL, FULL - 1, 0, "RWE")
 KEPT_USER = 56  # user variables below this number may be kept (bank 2)

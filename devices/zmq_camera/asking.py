@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
+from hal.protocols import zmtp
 from hal.transport.link import Link, beside
-
-from . import zmtp
 
 NUMBER = 4
 """Bytes of a question's number."""

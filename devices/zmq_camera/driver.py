@@ -13,11 +13,11 @@ from hal.instrument.address import Calls
 from hal.model.reading import Answer, Quality, Sample
 from hal.model.signal import SignalRW
 from hal.protocols.framing import Framing, Raw
+from hal.protocols.zmtp import Message
 from hal.transport.link import Link, beside
 
 from . import schema
 from .receiving import StreamCamera
-from .zmtp import Message
 
 UNTIMED = 0.05
 """Standard uncertainty, s, of a frame that nobody stamped: how late a frame usually is, at most."""

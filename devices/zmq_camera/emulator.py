@@ -7,9 +7,10 @@ import numpy as np
 from devices.merlin.film import Film
 from devices.merlin.scene import Scene
 from devices.physics import World
+from hal.protocols import zmtp
 from hal.protocols.framing import Framing, Raw
 
-from . import schema, zmtp
+from . import schema
 from .outbox import Outbox
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from . import zmtp
+from hal.protocols import zmtp
 
 BUFFER = 64 << 20
 """Bytes that wait for somebody to fetch them; beyond it frames are lost."""

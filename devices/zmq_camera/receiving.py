@@ -9,9 +9,8 @@ from typing import Any
 
 from hal.errors import ProtocolError
 from hal.instrument.streaming import StreamingCamera
+from hal.protocols import zmtp
 from hal.transport.link import Link
-
-from . import zmtp
 
 
 class StreamCamera(StreamingCamera):

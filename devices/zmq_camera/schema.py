@@ -26,8 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hal.frames.chunk import FrameChunk
-
-from .zmtp import Message
+from hal.protocols.zmtp import Message
 
 Int64 = NDArray[np.int64]
 

@@ -67,6 +67,9 @@ class ModbusFraming:
         """Of the message last sent (TCP client)."""
         self._end = end
         self._buffer = b""
+        if end == "server":  # pymodbus is loaded before the first question: masters wait as little as 50 ms
+            _decoder(end)
+            _crc(b"")
 
     def encode(self, message: bytes) -> bytes:
         if self.rtu:

@@ -114,17 +114,18 @@ def test_no_bytes_whatever_upset_either_end(noise):
         (b"AR122\r", b"A   122 = 37\r"), (b"AW122=34\r", b"A   122 = 34\r"), (b"A$$R46\r", b"A   046 = 1\r"),
         (b"A$$W46=8\r", b"A   046 = 8\r"), (b"A$$r85\r", b"A   085 = 1\r"), (b"ALS\r", b"A +0.00 +0.00 12 SCCM\r"),
         (b"AS5.00\r", b"A +014.70 +025.00 +000.00 +000.00 +005.00     Ar\r"), (b"ALSRC\r", b"A 1 1 0 0\r"),
-        (b"ASR 25.00 4\r", b"A 25.00 12 4 SCCM/s\r"), (b"AGM mix 240 50 0 50 1\r", b"?\r"),
-        (b"A$$TB 1\r", b"?\r"), (b"AVE\r", b"A   10v20.0-R24 Jan  9 2025,15:04:07\r"),
+        (b"ASR 25.00 4\r", b"A 25.00 12 4 SCCM/s\r"), (b"AGM mix 240 50 0 50 1\r", b"A 240 0=50.00 1=50.00\r"),
+        (b"AGM mix 240 50 0 40 1\r", b"?\r"), (b"AGD240\r", b"?\r"),
+        (b"A$$TB 1\r", b"A 1 0.00 6 SCM3\r"), (b"AVE\r", b"A   10v20.0-R24 Jan  9 2025,15:04:07\r"),
         # the manual's guide: any case, spaces, counts
         (b"a\r", b"A +014.70 +025.00 +000.00 +000.00 +000.00     Ar\r"),
         (b"a s 15.44\r", b"A +014.70 +025.00 +000.00 +000.00 +015.44     Ar\r"),
         (b"a32000\r", b"A +014.70 +025.00 +000.00 +000.00 +250.00     Ar\r"),
-        (b"ag8\r", b"A +014.70 +025.00 +000.00 +000.00 +000.00     N2\r"), (b"AGS\r", b"A 1 Ar Ar\r"),
+        (b"ag8\r", b"A +014.70 +025.00 +000.00 +000.00 +000.00     N2\r"), (b"AGS\r", b"A 1 Ar Argon\r"),
         (b"AHC\r", b"A +014.70 +025.00 +000.00 +000.00 +000.00     Ar HLD\r"),
         (b"AL\r", b"A +014.70 +025.00 +000.00 +000.00 +000.00     Ar LCK\r"),
         (b"ALSS\r", b"A S\r"), (b"ALV\r", b"A 37\r"), (b"AFPF 5\r", b"A +500.00 12 SCCM\r"),
-        (b"AS501\r", b"?\r"), (b"AS-1\r", b"?\r"), (b"AXYZ\r", b"?\r"), (b"B\r", b""), (b"\r\r", b""),
+        (b"AXYZ\r", b"?\r"), (b"B\r", b""), (b"\r\r", b""),
     ],
 )  # fmt: skip
 def test_it_answers_as_manuals_and_open_drivers_have_it(far, said, answered):
@@ -135,11 +136,100 @@ def test_its_data_frame_is_described_line_by_line(far):
     lines = talk(far, b"A??D*\r").split(b"\r")
     assert lines[1].split() == b"A D01 700 Unit ID string 1".split()
     assert lines[5].split() == b"A D05 005 Mass Flow s decimal 7/2 012 02 SCCM".split()
-    assert [line.split()[0] for line in lines[:-1]] == [b"A"] * 8
+    assert [line[:1] for line in lines] == [b"A"] * 22 + [b""] * 2
+    assert talk(far, b"A??D*\r").endswith(b"\r\r")  # an empty line ends it
 
 
 def test_a_new_letter_is_obeyed_at_once(far):
-    assert talk(far, b"A@=C\rA\rC\r").count(b"C +014.70") == 2
+    assert talk(far, b"A@=C\rA\rC\r").count(b"C +014.70") == 1
+    assert talk(far, b"C@ B\rC\rB\r").count(b"B +014.70") == 1
+
+
+@pytest.mark.parametrize(("said", "taken"), [(b"AS501\r", 500.0), (b"AS-1\r", 0.0)])
+def test_a_setpoint_out_of_range_is_brought_into_it(far, said, taken):
+    """Primer, page 12."""
+    talk(far, said)
+    assert far.requested == taken
+
+
+@pytest.mark.parametrize(
+    ("said", "answered"),
+    [
+        # alicatlib 0.3.1, with what it has seen real controllers answer
+        (b"ADV 1 5 37 15\r", b"+000.00 +000.00 -------\r"), (b"AFPF 15\r", b"A 0 1 ---\r"),
+        (b"ADCU 5\r", b"A 12 SCCM\r"), (b"ADCA 5 250\r", b"A 250\r"), (b"ADCZ 0 1.5\r", b"A 0 1.50\r"),
+        (b"ADCZ 0 6.5\r", b"?\r"), (b"ADCFRP S\r", b"A 14.69595 10 PSIA\r"), (b"ADCFRT N\r", b"A 0.00 2 `C\r"),
+        (b"AZCA 1 2.5\r", b"A 1 2.5\r"), (b"AZCA 0\r", b"A 0 1.0\r"), (b"AZCA 0 0\r", b"?\r"),
+        (b"AZCP 1\r", b"A 1\r"), (b"ANCS 100\r", b"A 100\r"), (b"ANCB\r", b"A 19200\r"), (b"AFFP -1\r", b"A 1\r"),
+        (b"AUD 2 Hall 3\r", b"A 2 Hall 3\r"), (b"AUD 1\r", b"A \r"), (b"AASOCV 0\r", b"A 5 12 SCCM\r"),
+        (b"AVD\r", b"A 000.00 000.00 000.00 000.00\r"), (b"ALCDB 1 2.5\r", b"A 2.50 12 SCCM\r"),
+        (b"ATC 1 5 0 1 7 2\r", b"A 1 5 0 1 7 2\r"), (b"ATC 1\r", b"A 1 1 0 0 7 2\r"), (b"ATC 1 5 9 1 7 2\r", b"?\r"),
+        (b"ATCR 1\r", b"A 1\r"), (b"@@ A\r", b""),
+        # pyalicat 0.0.11, which leaves spaces where it has nothing to say
+        (b"AGS  \r", b"A 1 Ar Argon\r"), (b"ALS  \r", b"A +0.00 +0.00 12 SCCM\r"), (b"ALCG   \r", b"A 100 500 0\r"),
+        (b"ALCGD 0 120 4000\r", b"A 120 4000\r"), (b"ALCDM \r", b"A 1\r"), (b"ALCA 2\r", b"A 2\r"),
+        (b"ALR 37 12 0 250\r", b"A 37 0.00 250.00 12 SCCM\r"), (b"ALCVO 0 1.5 2\r", b"A 1.5 2\r"),
+        (b"AASRCA 4\r", b"A 4\r"), (b"AGC 240\r", b"?\r"), (b"AFACTORY RESTORE ALL\r", b"A FACTORY RESTORE ALL\r"),
+    ],
+)  # fmt: skip
+def test_the_menu_answers_as_open_drivers_have_it(far, said, answered):
+    assert talk(far, said) == answered
+
+
+def test_the_setpoint_of_the_data_frame_may_go_without_its_sign(far):
+    """pyalicat 0.0.11: FDF 0; the driver reads either."""
+    assert talk(far, b"AFDF 0\r").split()[5] == b"000.00"
+    assert Frame.decode(talk(far, b"A\r").decode().strip()).setpoint == 0.0
+    assert talk(far, b"AFDF 1\r").split()[5] == b"+000.00"
+
+
+def test_a_setpoint_may_name_its_unit(far):
+    """pyalicat 0.0.11: LS, value, code of the unit."""
+    assert talk(far, b"ALS .25 7\r") == b"A +250.00 +250.00 12 SCCM\r"
+    assert talk(far, b"ALS 5 99\r") == b"?\r"
+
+
+def test_another_unit_changes_numbers_and_not_the_flow(far):
+    talk(far, b"ALS 100\r")
+    for _ in range(200):
+        far.advance(0.01)
+    assert talk(far, b"ADCU 5 7\r") == b"A 7 SLPM\r"
+    assert talk(far, b"ALS\r") == b"A +0.1000 +0.1000 7 SLPM\r"
+    assert talk(far, b"AFPF 5\r") == b"A +0.5000 7 SLPM\r"
+    far.advance(0.01)
+    assert far.line.flow == pytest.approx(100 * STANDARD, rel=1e-3)
+
+
+def test_it_streams_without_its_letter_until_it_gets_one(far):
+    """Manual of the IM series, page 10; alicatlib 0.3.1 for the space that stays."""
+    assert talk(far, b"ANCS 100\rA@ @\r") == b"A 100\r"
+    for _ in range(100):
+        far.advance(0.01)
+    said = far.unasked()
+    assert said == [b" +014.70 +025.00 +000.00 +000.00 +000.00     Ar"] * 10
+    assert talk(far, b"A\r@@=B\r") == b""
+    far.advance(1.0)
+    assert not far.talking
+    assert not far.unasked()
+    assert talk(far, b"BVE\r").startswith(b"B   10v20")
+
+
+def test_a_batch_ends_the_flow(far):
+    talk(far, b"ATC 1 5 0 1 7 2\rATB 1 5\rALS 300\r")
+    for _ in range(300):
+        far.advance(0.01)
+    assert far.line.flow == 0.0
+    assert 5.0 <= far.menu.totalizers[0].total < 6.0
+    assert len(talk(far, b"A\r").split()) == 8  # the totalizer stands before the gas
+    talk(far, b"AT 1\r")
+    far.advance(0.5)
+    assert far.line.flow > 0.0
+
+
+def test_a_mixture_can_be_chosen_and_forgotten(far):
+    talk(far, b"AGM forming 0 95 8 5 6\rAGM Form 255 95 8 5 6\rAG255\r")
+    assert talk(far, b"AGS\r") == b"A 255 Form Form\r"
+    assert talk(far, b"AGC 255\rAGD255\rAGS\r") == b"A 255 8=95.00 6=5.00\rA 255\rA 0 Air Air\r"
 
 
 def test_older_firmware_does_not_know_newer_commands():
@@ -151,7 +241,7 @@ def test_older_firmware_does_not_know_newer_commands():
 def test_a_controller_of_pressure_has_the_range_of_its_gauge(far):
     talk(far, b"ALV 34\rALS 100\r")
     assert Setpoint.decode(talk(far, b"ALS\r").decode().strip()) == Setpoint(100.0, 100.0, 0.01, "PSIA")
-    assert talk(far, b"ALS 161\r") == b"?\r"
+    assert b"+160.00 +160.00 10 PSIA" in talk(far, b"ALS 161\r")
 
 
 def test_the_setpoint_ramps_as_it_was_told(far):
@@ -270,9 +360,23 @@ async def test_an_analog_setpoint_is_told(bench):
         await mfc.set(5.0)
 
 
+async def test_another_unit_than_at_the_beginning_is_told_before_anything_is_set(bench):
+    mfc, wire = bench
+    talk(wire.emulator, b"ADCU 5 7\r")
+    with pytest.raises(UnitError, match="it is set in SLPM now, and was in SCCM; nothing was set"):
+        await mfc.set(5.0)
+    assert wire.emulator.requested == 0.0
+
+
+async def test_another_standard_temperature_than_in_the_lab_file_is_told():
+    with pytest.raises(UnitError, match=r"at 0 degC and the lab file says 25; .* write standard_temperature = 0"):
+        async with wired(Alicat, standard_temperature=0.0):
+            pass
+
+
 async def test_a_setpoint_that_was_not_taken_is_told(bench):
     mfc, wire = bench
-    wire.emulator._set = lambda value: True
+    wire.emulator._set = lambda value: None
     with pytest.raises(Refused, match=r"5 sccm was asked for and the setpoint is 0 sccm"):
         await mfc.set(5.0)
 
@@ -304,8 +408,8 @@ async def test_what_is_no_controller_of_a_kind_it_knows_is_refused(settings, why
 async def test_a_rearranged_data_frame_is_found_out():
     emulator = AlicatEmulator(World())
     emulator.requested = emulator.current = 7.0
-    frame = emulator._frame
-    emulator._frame = lambda: " ".join([*(f := frame().split(" "))[:4], f[5], f[4], *f[6:]])
+    frame = emulator.frame
+    emulator.frame = lambda: " ".join([*(f := frame().split(" "))[:4], f[5], f[4], *f[6:]])
     with pytest.raises(UnitError, match="does not have the setpoint in fifth place"):
         async with wired(Alicat, emulator=emulator):
             pass

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devices.bronkhorst import codec
+from devices.bronkhorst import codec, parameters
 from devices.bronkhorst.codec import Binary, BinaryOrAscii, Packet, Parameter
 from devices.bronkhorst.driver import Bronkhorst
 from devices.bronkhorst.emulator import BronkhorstEmulator
@@ -125,6 +125,55 @@ def test_what_may_be_set_is_kept_and_the_rest_refused(parameter, value, status):
         asked = Packet(2, 3, codec.read_request([parameter]))
         (said,) = Binary().feed(say(emulator, Binary().encode(asked.encode())))
         assert codec.read_reply([parameter], Packet.decode(said).data) == [value]
+
+
+def ask(emulator: BronkhorstEmulator, parameter: Parameter):
+    (said,) = Binary().feed(say(emulator, Binary().encode(Packet(2, 3, codec.read_request([parameter])).encode())))
+    return codec.read_reply([parameter], Packet.decode(said).data)[0]
+
+
+def put(emulator: BronkhorstEmulator, parameter: Parameter, value) -> int:
+    packet = Packet(1, 3, codec.write_request([(parameter, value)]))
+    (said,) = Binary().feed(say(emulator, Binary().encode(packet.encode())))
+    return codec.status_of(said[3:])[0]
+
+
+def test_the_counter_counts_what_flows_and_can_be_reset():
+    """DDE 122, 130 and 114 of bronkhorst-propar 1.3.0."""
+    emulator = BronkhorstEmulator(World(), unit=3, noise=0.0)
+    put(emulator, parameters.COUNTER_MODE, 1)
+    put(emulator, codec.FSETPOINT, 12.0)
+    for _ in range(6000):
+        emulator.advance(0.01)
+    assert ask(emulator, parameters.COUNTER) == pytest.approx(12.0e-3, rel=0.01)  # ln in a minute
+    assert put(emulator, parameters.RESET, 1) == codec.OK
+    assert ask(emulator, parameters.COUNTER) == 0.0
+
+
+def test_an_alarm_tells_which_limit_the_flow_is_beyond():
+    emulator = BronkhorstEmulator(World(), unit=3, noise=0.0)
+    for parameter, value in ((parameters.ALARM_MAXIMUM, 16000), (parameters.ALARM_MINIMUM, 1600)):
+        put(emulator, parameter, value)
+    assert ask(emulator, codec.ALARM_INFO) == 0
+    put(emulator, parameters.ALARM_MODE, 1)
+    assert ask(emulator, codec.ALARM_INFO) == parameters.BELOW_MINIMUM
+    put(emulator, codec.SETPOINT, 20000)
+    for _ in range(300):
+        emulator.advance(0.01)
+    assert ask(emulator, codec.ALARM_INFO) == parameters.ABOVE_MAXIMUM
+
+
+@pytest.mark.parametrize(
+    "dde",
+    [
+        (22, 1, 14, "byte"), (183, 33, 22, "float"), (129, 1, 31, "text"), (185, 0, 20, "byte"),
+        (167, 114, 21, "float"), (172, 113, 9, "text"), (128, 104, 7, "text"),
+    ],
+)  # fmt: skip
+def test_other_programs_find_what_they_ask_for(dde):
+    """tomato-bronkhorst 2.1.0, bronkhorstcontrolbm31 1.4.0, and the vendor's table."""
+    _, process, number, kind = dde
+    assert ask(BronkhorstEmulator(World(), unit=3), Parameter(process, number, kind)) is not None
 
 
 def test_values_chained_over_processes_follow_the_vendors_order_of_bits():

@@ -20,9 +20,9 @@ from devices.dectris.emulator import Dectris as Emulator
 from devices.dectris.rest import Http
 from devices.dectris.stream import Reader, SeriesBegins, SeriesEnds, WriterV1, WriterV2
 from devices.physics import World
-from devices.zmq_camera import zmtp
 from hal.errors import Refused, WrongInstrument
 from hal.frames.chunk import FrameChunk
+from hal.protocols import zmtp
 from hal.transport.session import LinkState, Reconnect
 
 sys.path.insert(0, os.path.dirname(__file__))
@@ -137,6 +137,72 @@ def test_rubbish_over_http_is_answered_with_an_error_or_not_at_all(data: bytes) 
         assert reply is None or rest.parse_response(reply).status >= 400
     assert json.loads(emulator.respond(rest.request("GET", "/detector/api/1.8.0/config/nimages", "h")).partition(
         b"\r\n\r\n")[2])["value"] == 1  # type: ignore[union-attr]  # fmt: skip
+
+
+def told(emulator: Emulator, method: str, path: str, value: Any = ...) -> rest.Response:
+    reply = emulator.respond(rest.request(method, path, "h", value))
+    assert reply is not None
+    return rest.parse_response(reply)
+
+
+@pytest.mark.parametrize("module", ["detector", "stream", "monitor"])
+@pytest.mark.parametrize("task", ["config", "status"])
+def test_every_key_that_is_listed_can_be_read_in_the_form_others_expect(module: str, task: str) -> None:
+    """fastcs-eiger 0.4.0 reads all keys of all modules, and takes these types only (`EigerParameterResponse`)."""
+    emulator = Emulator(World())  # type: ignore[arg-type]
+    keys = told(emulator, "GET", f"/{module}/api/1.8.0/{task}/keys").value
+    types = {"float", "int", "bool", "uint", "string", "datetime", "State", "string[]"}
+    for key in keys:
+        found = told(emulator, "GET", f"/{module}/api/1.8.0/{task}/{key}").value
+        assert found["value_type"] in types, key
+        assert found["access_mode"] in ("r", "w", "rw")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "detector/api/1.8.0/config/threshold/1/mode", "detector/api/1.8.0/config/threshold/2/energy",
+        "detector/api/1.8.0/config/threshold/difference/mode", "detector/api/1.8.0/config/extg_mode",
+        "detector/api/1.8.0/config/nexpi", "detector/api/1.8.0/config/eiger_fw_version",
+        "detector/api/1.8.0/status/board_000/th0_temp", "detector/api/1.8.0/status/high_voltage/state",
+        "filewriter/api/1.8.0/status/buffer_free", "stream/api/1.8.0/status/dropped", "monitor/api/1.8.0/config/mode",
+    ],
+)  # fmt: skip
+def test_it_has_what_area_detector_asks_for(path: str) -> None:
+    """ADEiger 3.4.0, eigerDetector.cpp, its constructor."""
+    assert told(Emulator(World()), "GET", "/" + path).status == 200  # type: ignore[arg-type]
+
+
+def test_the_monitor_keeps_the_latest_images_as_tiff() -> None:
+    """fastcs-eiger 0.4.0 and ADEiger: images/next takes one away, images/monitor shows the latest."""
+    emulator = Emulator(World(), fps=100.0, size=16)  # type: ignore[arg-type]
+    images = "/monitor/api/1.8.0/images"
+    assert told(emulator, "GET", f"{images}/next").status == 408
+    told(emulator, "PUT", "/monitor/api/1.8.0/config/mode", "enabled")
+    told(emulator, "PUT", "/detector/api/1.8.0/config/nimages", 20)
+    told(emulator, "PUT", "/detector/api/1.8.0/command/arm")
+    told(emulator, "PUT", "/detector/api/1.8.0/command/trigger")
+    for _ in range(40):
+        emulator.advance(0.01)
+    ((series, numbers),) = told(emulator, "GET", images).value
+    assert (series, numbers) == (1, [15, 16, 17, 18, 19])
+    reply = emulator.respond(rest.request("GET", f"{images}/next", "h"))
+    assert reply is not None
+    picture = reply.partition(b"\r\n\r\n")[2]
+    assert picture[:4] == b"II*\0"
+    assert np.frombuffer(picture, "<u2", 256, offset=8).sum() > 0
+    assert told(emulator, "GET", images).value == [[1, [16, 17, 18, 19]]]
+    told(emulator, "PUT", "/monitor/api/1.8.0/command/clear")
+    assert told(emulator, "GET", images).value == []
+
+
+def test_energies_that_go_together_change_together_and_are_named() -> None:
+    emulator = Emulator(World())  # type: ignore[arg-type]
+    changed = told(emulator, "PUT", "/detector/api/1.8.0/config/photon_energy", 12000.0).value
+    assert {"photon_energy", "threshold_energy", "threshold/1/energy", "wavelength"} <= set(changed)
+    assert told(emulator, "GET", "/detector/api/1.8.0/config/threshold/1/energy").value["value"] == 6000.0
+    told(emulator, "PUT", "/detector/api/1.8.0/config/threshold/1/energy", 5000.0)
+    assert told(emulator, "GET", "/detector/api/1.8.0/config/threshold_energy").value["value"] == 5000.0
 
 
 # -------------------------------------------------------------------------------------- real wires

@@ -18,7 +18,6 @@ from devices.dens_impulse.driver import DensImpulse
 from devices.dens_impulse.emulator import ImpulseEmulator
 from devices.dens_impulse.gas import ImpulseGas
 from devices.physics import World
-from devices.zmq_camera import zmtp
 from devices.zmq_camera.asking import Answers, Questions
 from hal.clock.timebase import Timebase
 from hal.errors import ConfigError, LimitError, LinkLost, NoReply, Refused, WrongInstrument
@@ -27,6 +26,7 @@ from hal.instrument.bench import Bench
 from hal.instrument.serving import StreamPort, TcpPort
 from hal.model.context import Context
 from hal.model.reading import Quality
+from hal.protocols import zmtp
 from hal.testing import wired
 from hal.transport.session import Reconnect, Session
 from hal.transport.tcp import TcpLink

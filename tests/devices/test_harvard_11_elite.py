@@ -228,6 +228,30 @@ def test_no_bytes_whatever_upset_the_pump(noise):
 # ---------------------------------------------------------------------- pumping
 
 
+def test_a_ramp_goes_from_one_rate_to_another_until_a_rate_is_set(pump):
+    assert talk(pump, b"iramp\r") == b"\nRamp not set up.\r\n:"
+    assert talk(pump, b"iramp 1 ml/min 5 ml/min 20\rirun\r") == b"\n:\n>"
+    for seconds, rate in ((5, 2000.0), (15, 5000.0), (5, 5000.0)):
+        for _ in range(seconds * 100):
+            pump.advance(0.01)
+        assert pump.world.liquid == pytest.approx(rate, rel=1e-3)
+    talk(pump, b"stp\rirate 3 ml/min\rirun\r")
+    assert pump.world.liquid == pytest.approx(3000.0)
+
+
+@pytest.mark.parametrize(
+    ("said", "answered"),
+    [
+        (b"echo off\r\n", b"\n:"), (b"cmd ultra\r\n", b"\n:"), (b"tilt\r\n", b"\n:"), (b"boot\r\n", b"\n:"),
+        (b"config a400,g1,p2.4,t24,br,n0.1,x33,e100\r\n", b"\n:"), (b"load qs\r\n", b"\n:"), (b"gang 1\r\n", b"\n:"),
+        (b"iramp 1 ml/min 500 ml/min 20\r\n", b"\nArgument error: 1 ml/min 500 ml/min 20\r\n   Out of range\r\n:"),
+    ],
+)  # fmt: skip
+def test_it_takes_what_programs_for_its_sister_send(pump, said, answered):
+    """yaqd-kd-scientific 2023.12 and kdsautolib 0.0.5 (Legato 100 and 110); the ramp is none that it can pump."""
+    assert talk(pump, said) == answered
+
+
 @pytest.fixture
 async def bench():
     options = {"diameter": 10.3, "syringe_volume": 5.0}

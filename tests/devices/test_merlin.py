@@ -251,6 +251,27 @@ def test_the_control_port_answers_with_the_right_code(asked: bytes, answer: byte
     assert Emulator(World()).respond(asked) == answer
 
 
+@pytest.mark.parametrize(
+    ("asked", "answer"),
+    [
+        # merlin-interface 0.0.6
+        (b"GET,TriggerOutTTL", b"GET,TriggerOutTTL,0,0"), (b"SET,TriggerOutLVDS,6", b"SET,TriggerOutLVDS,0"),
+        (b"SET,TriggerOutLVDS,7", b"SET,TriggerOutLVDS,3"),
+        (b"SET,TriggerOutTTLDelay,1000", b"SET,TriggerOutTTLDelay,0"),
+        (b"SET,SCANX,512", b"SET,SCANX,0"), (b"SET,SCANTRIGGERMODE,9", b"SET,SCANTRIGGERMODE,3"),
+        (b"CMD,SCANSTARTRECORD", b"CMD,SCANSTARTRECORD,0"), (b"CMD,STARTLIVE", b"CMD,STARTLIVE,0"),
+        (b"SET,RUNHEADLESS,1", b"SET,RUNHEADLESS,0"), (b"SET,FILENAME,run_1.mib", b"SET,FILENAME,0"),
+        (b"GET,FILENAME", b"GET,FILENAME,default.mib,0"), (b"GET,THNUMSTEPS", b"GET,THNUMSTEPS,100,0"),
+        # areaDetector ADMerlin, merlin_low.h
+        (b"SET,BCKGRNDCORRECTION,1", b"SET,BCKGRNDCORRECTION,0"), (b"SET,IMAGESTOSUM,4", b"SET,IMAGESTOSUM,0"),
+        (b"SET,PROFILES,16", b"SET,PROFILES,3"), (b"CMD,THSCAN", b"CMD,THSCAN,0"),
+        (b"CMD,SWTRIGGER", b"CMD,SWTRIGGER,0"),
+    ],
+)  # fmt: skip
+def test_it_takes_what_other_programs_set(asked: bytes, answer: bytes) -> None:
+    assert Emulator(World()).respond(asked) == answer
+
+
 def test_nothing_can_be_set_while_it_acquires() -> None:
     emulator = Emulator(World())
     emulator.respond(b"CMD,STARTACQUISITION")

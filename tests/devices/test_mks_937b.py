@@ -80,6 +80,38 @@ def test_it_answers_open_drivers_and_refuses_by_code(far, said, answered):
     assert talk(far, said) == answered
 
 
+@pytest.mark.parametrize(
+    ("said", "answered"),
+    [
+        (b"@253MT?;FF", b"@253ACKCC,CC,NC,NC;FF"), (b"@253FV3?;FF", b"@253ACK1.11;FF"),
+        (b"@253SSA?;FF", b"@253ACK000000000000;FF"),
+        (b"@253EN3!SET;FF@253SSA?;FF", b"@253ACKSET;FF@253ACK001000000000;FF"),
+        (b"@253DLY!5;FF", b"@253ACK5;FF"), (b"@253DLY!0;FF", b"@253NAK172;FF"), (b"@254SEM!TXT;FF", b"@253ACKTXT;FF"),
+        (b"@253LOCK!ON;FF", b"@253ACKON;FF"), (b"@253PRO1?;FF", b"@253ACK5.000E-3;FF"),
+        (b"@253PRO1!2.00E-03;FF@253PRO1?;FF", b"@253ACK2.000E-3;FF@253ACK2.000E-3;FF"),
+        (b"@253PRO2?;FF", b"@253NAK152;FF"), (b"@253CSE1!A2;FF", b"@253ACKA2;FF"), (b"@253CTL3?;FF", b"@253ACKOFF;FF"),
+        (b"@253CTL3!ON;FF", b"@253NAK169;FF"), (b"@253CHP1!x;FF", b"@253NAK169;FF"), (b"@253VAC1?;FF", b"@253ACKOK;FF"),
+        (b"@253AD!7;FF@253AD?;FF@007AD?;FF", b"@253ACK007;FF@007ACK007;FF"), (b"@253U!Micron;FF", b"@253ACKMICRON;FF"),
+    ],
+)  # fmt: skip
+def test_it_answers_what_an_accelerator_asks(far, said, answered):
+    """lnls-sirius/streamdevice-ioc, ``mks937b.proto``."""
+    assert talk(far, said) == answered
+
+
+def test_a_relay_follows_its_pressure_with_hysteresis(far):
+    far.world.pressure = 1e-2
+    talk(far, b"@253SP1!1E-3;FF@253SH1!2E-3;FF@253EN1!ENABLE;FF")
+    far.advance(1.0)
+    assert talk(far, b"@253SS1?;FF") == b"@253ACKSET;FF"
+    far.world.pressure = 1.5e-3 * 133.3
+    far.advance(1.0)
+    assert talk(far, b"@253SS1?;FF") == b"@253ACKSET;FF"
+    far.world.pressure = 3e-3 * 133.3
+    far.advance(1.0)
+    assert talk(far, b"@253SS1?;FF") == b"@253ACKCLEAR;FF"
+
+
 @pytest.mark.real_clock
 async def test_two_gauges_over_a_serial_line():
     world = World(pressure=50.0)

@@ -98,6 +98,81 @@ def test_in_safe_mode_it_answers_in_packets_and_stops_when_it_hears_nothing(pump
     assert talk(pump, HostEnd().encode(b"0")) == codec.packet(b"00A?T")
 
 
+# ---------------------------------------------------------------------- programs, as other drivers write them
+
+
+def lived(pump: Ne1000Emulator, seconds: float) -> float:
+    """How many uL go out in that time."""
+    before = pump.out["INF"]
+    for _ in range(round(seconds * 100)):
+        pump.advance(0.01)
+    return pump.out["INF"] - before
+
+
+def test_a_dispense_is_written_as_labmcp_new_era_does(pump):
+    """labmcp-new-era 0.1.2, start_pumping: phase 1 pumps, phase 2 stops."""
+    said = b"PHN1\rFUNRAT\rVOL\rRAT60.00UM\rVOL10.00\rDIRINF\rPHN2\rFUNSTP\rPHN1\rRUN\r"
+    answers = [answer for answer in talk(pump, said).replace(b"\x02", b"").split(b"\x03") if answer]
+    assert answers == [b"00S", b"00S", b"00S0.000UL", *[b"00S"] * 6, b"00I"]
+    assert lived(pump, 20) == pytest.approx(10.0, abs=1e-6)
+    assert talk(pump, b"\r") == b"\x0200S\x03"
+
+
+def test_a_program_goes_on_from_phase_to_phase_and_round_a_loop(pump):
+    """Section 7: a pause, another rate, and both again."""
+    talk(pump, b"FUNLPS\rPHN2\rFUNRAT\rRAT60UM\rVOL1\rPHN3\rFUNPAS2\rPHN4\rFUNRAT\rRAT120UM\rVOL2\r")
+    talk(pump, b"PHN5\rFUNLOP2\rRUN\r")
+    assert lived(pump, 0.9) == pytest.approx(0.9, abs=0.02)
+    assert lived(pump, 1.1) == pytest.approx(0.1, abs=0.02)
+    assert talk(pump, b"\rPHN\r") == b"\x0200T\x03\x0200T03\x03"
+    assert lived(pump, 20) == pytest.approx(5.0, abs=0.02)  # the rest of one round, and the whole second
+    assert pump.status == codec.STOPPED
+
+
+def test_what_a_phase_that_does_not_pump_has_not_is_not_applicable(pump):
+    assert talk(pump, b"PHN2\rRAT5UM\rVOL5\rDIRINF\rFUN\rPHN42\rFUNXYZ\r").split(b"\x03")[1:7] == [
+        b"\x0200S?NA", b"\x0200S?NA", b"\x0200S?NA", b"\x0200SSTP", b"\x0200S?OOR", b"\x0200S?OOR",
+    ]  # fmt: skip
+
+
+def test_a_program_that_only_jumps_is_an_error_of_the_program(pump):
+    talk(pump, b"FUNJMP2\rPHN2\rFUNJMP1\rRUN\r")
+    assert talk(pump, b"\r") == b"\x0200A?E\x03"
+
+
+@pytest.mark.parametrize(
+    ("said", "answered"),
+    [
+        (b"*ADR 7\r*VER\r7DIS\r", b"\x0207S\x03\x0207SNE1000V3.928\x03\x0207SI0.000W0.000UL\x03"),  # new-era 2.2
+        (b"*ADR 0 B 9600\r", b"\x0200S\x03"), (b"*RESET\r", b"\x0200S\x03"),
+        (b"0 RAT C 5 UM\r", b"\x0200S\x03"),  # yaqd
+        (b"RAT10UM\r*0RUN1RUN\r\r", b"\x0200S\x03\x0200I\x03"), (b"*1RUN\r", b""),
+    ],
+)  # fmt: skip
+def test_all_pumps_of_a_line_are_spoken_to_at_once(pump, said, answered):
+    """new-era 2.2.3, yaqd-new-era 2022.1, and the network burst of section 10.4."""
+    assert talk(pump, said) == answered
+
+
+def test_an_alarm_in_safe_mode_is_sent_and_stays(pump):
+    """NE-1600 manual, 1200-02, section 9.3: an alarm sent by itself is not cleared by that."""
+    talk(pump, HostEnd().encode(b"0RAT10UM") + HostEnd().encode(b"0SAF2") + HostEnd().encode(b"0RUN"))
+    lived(pump, 3)
+    assert [pump.framing("serial").encode(said) for said in pump.unasked()] == [codec.packet(b"00A?T")]
+    assert talk(pump, HostEnd().encode(b"0")) == codec.packet(b"00A?T")
+    assert talk(pump, HostEnd().encode(b"0")) == codec.packet(b"00S")
+
+
+def test_two_pumps_into_one_cell_add_up():
+    world = World()
+    pumps = [Ne1000Emulator(world, alarm="", diameter=14.0) for _ in range(2)]
+    talk(pumps[0], b"RAT10UM\rRUN\r")
+    talk(pumps[1], b"DIRWDR\rRAT4UM\rRUN\r")
+    assert world.liquid == pytest.approx(6.0)
+    talk(pumps[0], b"STP\r")
+    assert world.liquid == pytest.approx(-4.0)
+
+
 # ---------------------------------------------------------------------- the codec, both directions
 
 
@@ -194,6 +269,14 @@ async def test_a_volume_is_dispensed_in_the_time_its_rate_takes(bench):
     assert asyncio.get_running_loop().time() - begun == pytest.approx(100.0, abs=1.5)
     assert wire.world.pumped == pytest.approx(100.0, abs=0.01)
     assert await pump.volume.get() == pytest.approx(100.0, abs=0.1)
+
+
+async def test_a_program_left_in_the_pump_does_not_go_on_after_a_dispense(bench):
+    pump, wire = bench
+    talk(wire.emulator, b"PHN2\rFUNRAT\rRAT9999UH\rPHN1\r")
+    await pump.dispense(volume=10.0, rate=60.0)
+    await live(pump, 60.0)
+    assert wire.world.pumped == pytest.approx(10.0, abs=0.01)
 
 
 async def test_leaving_a_dispense_early_stops_the_liquid(bench):

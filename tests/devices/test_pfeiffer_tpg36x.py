@@ -86,6 +86,72 @@ def test_an_enquiry_repeated_brings_the_next_measurement(controller):
     assert talk(controller, b"\x05") == b"0,+4.6000E-05\r\n"
 
 
+def enquired(emulator: PfeifferTpg36xEmulator, said: bytes) -> bytes:
+    return talk(emulator, said) + talk(emulator, b"\x05")
+
+
+@pytest.mark.parametrize(
+    ("said", "answered"),
+    [
+        # pylablib 1.4, TPG260
+        (b"BAU\r\n", b"0"), (b"UNI, 2\r\n", b"2"), (b"SCT,1\r\n", b"1"), (b"DCD,3\r\n", b"3"), (b"FIL\r\n", b"1,1"),
+        (b"FIL,2,1\r\n", b"2,1"), (b"CAL\r\n", b"1.000,1.000"), (b"CAL,1.5,1.0\r\n", b"1.500,1.000"),
+        (b"SP1\r\n", b"0,1.0000E-04,1.0000E-03"), (b"SP2,1,1e-05,2e-05\r\n", b"1,1.0000E-05,2.0000E-05"),
+        (b"SPS\r\n", b"1,1,1,1"), (b"SC1,2,2,1e-05,0.0001\r\n", b"2,2,1.0000E-05,1.0000E-04"), (b"RES\r\n", b"0"),
+        (b"RES,1\r\n", b"0"), (b"SEN\r\n", b"2,2"), (b"SEN,1,0\r\n", b"1,2"),
+        # the manual's refusals
+        (b"SP1,1,2e-5,1e-5\r\n", b"0010"), (b"FIL,4,1\r\n", b"0010"), (b"FIL,1\r\n", b"0010"), (b"FOL,2\r\n", b"0001"),
+    ],
+)  # fmt: skip
+def test_a_tpg_262_keeps_what_pylablib_sets(said, answered):
+    old = PfeifferTpg36xEmulator(Still(pressure=2.3e-3), model="TPG262", noise=0.0)
+    mark = b"\x15" if answered in (b"0010", b"0001") else b"\x06"
+    assert enquired(old, said) == mark + b"\r\n" + answered + b"\r\n"
+
+
+def test_an_enquiry_without_a_question_brings_the_error_word(controller):
+    """tina96e1 (VGC501 to 503), page 67."""
+    assert talk(controller, b"\x05") == b"0000\r\n"
+
+
+def test_a_maxigauge_tells_all_six_and_says_which_cannot_be_switched():
+    """tpg366-ioc 0.1.1: PRX; labmcp-pfeiffer-tpg 0.1.2: SEN 0 where nothing can be switched."""
+    six = PfeifferTpg36xEmulator(Still(pressure=2.3e-3), model="TPG366", noise=0.0)
+    assert enquired(six, b"PRX\r").count(b",") == 11
+    assert enquired(six, b"SEN\r") == b"\x06\r\n2,2,0,0,0,0\r\n"
+
+
+def test_a_switching_function_has_hysteresis(controller):
+    talk(controller, b"SP1,0,1e-4,1e-3\r")
+    for pascal, on in ((5e-3, True), (5e-2, True), (0.2, False), (5e-2, False)):
+        controller.world.pressure = pascal
+        controller.advance(0.1)
+        assert enquired(controller, b"SPS\r")[3:4] == b"%d" % on
+
+
+def test_the_continuous_output_lasts_until_something_is_said(controller):
+    """BG 5500 BEN, section 1.5.1: ACK, at once a line, and one every interval."""
+    assert talk(controller, b"COM,0\r") == b"\x06\r\n"
+    for _ in range(50):
+        controller.advance(0.01)
+    lines = controller.unasked()
+    assert len(lines) == 5
+    assert lines[0].startswith(b"0,+2.3000E-05,")
+    talk(controller, b"\x03")
+    controller.advance(1.0)
+    assert not controller.talking
+
+
+def test_just_switched_on_it_talks_every_second_until_the_first_character():
+    """labmcp-pfeiffer-tpg 0.1.2, after the manual."""
+    fresh = PfeifferTpg36xEmulator(Still(pressure=2.3e-3), noise=0.0, fresh=True)
+    for _ in range(300):
+        fresh.advance(0.01)
+    assert len(fresh.unasked()) == 3
+    assert talk(fresh, b"\x03") == b""
+    assert not fresh.talking
+
+
 def test_an_old_tpg_262_knows_neither_ayt_nor_hectopascals():
     old = PfeifferTpg36xEmulator(Still(), model="TPG262")
     assert talk(old, b"AYT\r\nUNI,4\r\nUNI,2\r\n") == b"\x15\r\n\x15\r\n\x06\r\n"

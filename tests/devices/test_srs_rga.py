@@ -177,6 +177,25 @@ def test_no_bytes_whatever_upset_the_analyzer(noise):
 # ---------------------------------------------------------------------- the driver
 
 
+def test_degassing_says_its_status_when_it_is_over_and_nothing_if_it_is_ended(rga):
+    """labmcp-srs-rga 0.1.1: DGn is answered at its end, DG0 ends it without an answer."""
+    assert talk(rga, b"DG1\r") == b""
+    live(rga, 59)
+    assert rga.talking
+    assert not rga.unasked()
+    live(rga, 2)
+    assert rga.unasked() == [b"0\n\r"]
+    talk(rga, b"DG2\r")
+    live(rga, 10)
+    assert talk(rga, b"DG0\r") == b""
+    live(rga, 150)
+    assert not rga.unasked()
+
+
+def test_a_voltage_too_low_for_the_multiplier_is_refused(rga):
+    assert talk(rga, b"HV5\rHV?\rEC?\r") == b"0\n\r2\n\r"
+
+
 @pytest.fixture
 async def bench():
     async with wired("srs_rga", name="rga") as (device, wire):

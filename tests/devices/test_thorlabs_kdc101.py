@@ -71,6 +71,43 @@ def test_units_are_those_of_the_scaling_table():
     assert codec.speed(767367, 34304) == pytest.approx(1.0, rel=1e-6)
 
 
+def test_a_z8_counts_as_the_latest_issue_has_it():
+    """Protocol of 28 November 2022, row "Z8xx": 34554.96, 772981.3692, 263.8443072 (as open programs quote it)."""
+    assert codec.velocity(1.0, COUNTS) == 772981
+    assert codec.acceleration(1.0, COUNTS) == 264
+
+
+@pytest.mark.parametrize(
+    ("said", "answered"),
+    [  # pykdc101 0.26
+        ("0a 04 01 00 50 01", "0b 04 06 00 81 50 01 00 00 00 00 00"),
+        ("11 04 01 00 50 01", "12 04 06 00 81 50 01 00 00 00 00 00"),
+        ("45 04 06 00 d0 01 01 00 10 27 00 00 46 04 01 00 50 01", "47 04 06 00 81 50 01 00 10 27 00 00"),
+        ("50 04 06 00 d0 01 01 00 f0 d8 ff ff 51 04 01 00 50 01", "52 04 06 00 81 50 01 00 f0 d8 ff ff"),
+        ("23 02 00 00 50 01", ""), ("86 06 01 00 50 01", ""),
+    ],
+)  # fmt: skip
+def test_it_answers_another_program_byte_by_byte(said, answered):
+    cube = Kdc101Emulator(World(), homed=False, at=5.0)
+    assert talk(cube, said) == bytes.fromhex(answered)
+
+
+def test_a_relative_move_set_before_is_carried_out(cube):
+    """pykdc101 0.26: 0445 sets the distance, the short form of 0448 goes."""
+    before = cube.counter
+    talk(cube, "45 04 06 00 d0 01 01 00 10 27 00 00", "48 04 01 00 50 01")
+    live(cube, 5)
+    assert cube.counter == before + 10_000
+
+
+def test_factory_settings_come_back(cube):
+    factory = talk(cube, "14 04 01 00 50 01")
+    talk(cube, "13 04 0e 00 d0 01 01 00 00 00 00 00 04 01 00 00 75 cb 0b 00")
+    assert talk(cube, "14 04 01 00 50 01") != factory
+    talk(cube, "86 06 01 00 50 01")
+    assert talk(cube, "14 04 01 00 50 01") == factory
+
+
 def test_who_it_is_comes_in_84_bytes(cube):
     answer = talk(cube, "05 00 00 00 50 01")
     assert answer[:6] == bytes.fromhex("06 00 54 00 81 50")

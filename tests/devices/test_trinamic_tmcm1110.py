@@ -207,6 +207,42 @@ def test_the_search_for_both_switches_tells_their_distance(module):
 # ---------------------------------------------------------------------- the driver
 
 
+# ---------------------------------------------------------------------- what other drivers need besides
+
+
+def test_its_program_stands_and_may_be_asked_after(module):
+    """tmcm-lib 1.0.0 asks for the status (135) as its heartbeat; pytmcl 1.0.10 knows 128 and 131 too."""
+    assert talk(module, "01 87 00 00 00 00 00 00", "01 80 00 00 00 00 00 00", "01 83 00 00 00 00 00 00") == [
+        "02 01 64 87 00 00 00 00", "02 01 64 80 00 00 00 00", "02 01 64 83 00 00 00 00",
+    ]  # fmt: skip
+    assert talk(module, "01 81 00 00 00 00 00 00") == ["02 01 06 81 00 00 00 00"]  # run: there is nothing to run
+
+
+def test_without_a_heartbeat_the_motor_stops(module):
+    """Section 5, parameter 68; tmcm-lib 1.0.0, `heartbeat_timeout`."""
+    talk(module, "01 09 44 00 00 00 03 e8", "01 01 00 00 00 00 01 f4")  # one second; rotate
+    live(module, 0.9)
+    assert module.axis.velocity > 0
+    talk(module, "01 87 00 00 00 00 00 00")
+    live(module, 0.9)
+    assert module.axis.velocity > 0
+    live(module, 3.0)
+    assert module.axis.velocity == 0.0
+
+
+def test_it_answers_to_a_second_address_and_as_late_as_it_is_told(module):
+    """Section 5, parameters 87 and 75."""
+    talk(module, "01 09 57 00 00 00 00 05", "01 09 4b 00 00 00 00 14")
+    assert talk(module, "05 06 01 00 00 00 00 00") == ["02 01 64 06 00 00 00 00"]
+    assert module.reply_delay == pytest.approx(module.quick + 0.020)
+
+
+def test_when_interrupts_come_is_kept(module):
+    """Bank 3, as PyTrinamic 0.2 lists it."""
+    said = talk(module, "01 09 00 03 00 00 00 64", "01 0a 00 03 00 00 00 00", "01 0a 63 03 00 00 00 00")
+    assert said == ["02 01 64 09 00 00 00 64", "02 01 64 0a 00 00 00 64", "02 01 03 0a 00 00 00 00"]
+
+
 @pytest.fixture
 async def bench():
     async with wired("trinamic_tmcm1110", name="stage", options=OPTIONS) as (device, wire):

@@ -9,13 +9,14 @@ import sys
 import numpy as np
 import pytest
 
-from devices.zmq_camera import schema, zmtp
+from devices.zmq_camera import schema
 from devices.zmq_camera.driver import UNTIMED, ZmqCamera
 from hal.clock.timebase import Timebase
 from hal.errors import Refused
 from hal.frames.chunk import FrameChunk
 from hal.gate import Gate
 from hal.model.context import Context
+from hal.protocols import zmtp
 from hal.transport.session import Session
 from hal.transport.tcp import TcpLink
 
