@@ -100,6 +100,11 @@ class SourceMeterUnit(Instrument):
 
     # ------------------------------------------------------------------ for drivers
 
+    async def confirm_off(self, question: bytes = b":OUTP?") -> None:
+        """Look whether the output went off. Raises `Refused`."""
+        if (await self.ask(question)).reply.strip() != b"0":
+            raise Refused(self.name, "the output did not go off; switch it off at the front panel")
+
     def check_all(self, mode: Mode, levels: Sequence[float], compliance: float) -> None:
         """Check every level and the compliance. Raises `LimitError`."""
         if mode not in ("voltage", "current"):

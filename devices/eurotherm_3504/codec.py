@@ -1,6 +1,6 @@
 """The parameters of 3504 and 3216: register numbers, decimals and meanings, shared by driver and emulator.
 
-Sources: M = Eurotherm 3216 manual HA028651 and 2000 series communications handbook HA026230, whose
+Sources: M = Eurotherm 3216 manual HA028651 and 2000 series communications handbook HA026230 (issue 3), whose
 numbers the 3500's first loop shares; D = open drivers that need exactly this: `eurotherm3500` of
 MinimalModbus (35, 78, 85, 273, 289), the EDM suite's 3504 driver at 19200 baud (1 to 4, 273). What
 neither says is marked unverified: check it on the instrument before relying on it.
@@ -26,10 +26,12 @@ class Parameter:
     number: int
     name: str
     decimals: int = 1
-    """Of the scaled integer; the float at 0x8000 + 2 * number needs none."""
+    """Of the scaled integer; the float at 0x8000 + 2 * number needs none. 0: no float, but a whole number."""
     low: float | None = None
     """Limits of a write; a parameter without can't be written."""
     high: float | None = None
+    time: bool = False
+    """Seconds, and at 0x8000 + 2 * number milliseconds in 32 bits (HA026230, 6.5)."""
 
     @property
     def writable(self) -> bool:
@@ -54,9 +56,10 @@ IDENTIFIER = 122  # M: digits of the model in hexadecimal; 0x3504 unverified for
 MANUAL = 273  # D: 0 automatic, 1 manual
 PV_AGAIN = 289  # D
 
-# Of the 3216 only.
 BAND, INTEGRAL, DERIVATIVE = 6, 8, 9  # M: of the loop, display units and s
-DEVIATION = 39  # D: temperature less setpoint
+DEVIATION = 39  # M, D: temperature less setpoint
+
+# Of the 3216 only.
 MODE = 199  # M: 0 operating, 1 standby (outputs off), 2 being configured; D differs: 2 standby
 LOCAL = 276  # M, D: 0 own setpoints, 1 the remote one in 26
 RATE_UNIT = 531  # D: 0 per minute, 1 per hour, 2 per second
@@ -89,16 +92,16 @@ PARAMETERS = (
     Parameter(IDENTIFIER, "identifier", 0),
     Parameter(MANUAL, "manual", 0, 0, 1),
     Parameter(PV_AGAIN, "pv"),
+    Parameter(BAND, "band", 1, 0.1, 3000.0),
+    Parameter(INTEGRAL, "integral", 0, 0, 9999, time=True),
+    Parameter(DERIVATIVE, "derivative", 0, 0, 9999, time=True),
+    Parameter(DEVIATION, "deviation"),
 )
 
 _NOT_3216 = (RATE_DISABLE, OUTPUT_AGAIN, PV_AGAIN, RATE)
 PARAMETERS_3216 = (
     *(parameter for parameter in PARAMETERS if parameter.number not in _NOT_3216),
     Parameter(RATE, "rate", 1, 0.0, RATE_MAX_3216),
-    Parameter(BAND, "band", 1, 0.1, 999.9),
-    Parameter(INTEGRAL, "integral", 0, 0, 9999),
-    Parameter(DERIVATIVE, "derivative", 0, 0, 9999),
-    Parameter(DEVIATION, "deviation"),
     Parameter(MODE, "mode", 0, 0, 2),
     Parameter(LOCAL, "local", 0, 0, 1),
     Parameter(RATE_UNIT, "rate_unit", 0, 0, 2),

@@ -46,7 +46,10 @@ class Eurotherm3504(Instrument):
     line = SerialSettings(9600, 8, "N", 1)
     timeout = 0.5
     emulator = "devices.eurotherm_3504.emulator:Eurotherm3504Emulator"
-    verified = "register numbers by open drivers; never on a real 3504: identifier, status, float writes (see codec)"
+    verified = (
+        "register numbers by open drivers; its emulator by eurothermlib and clients on minimalmodbus 2.1.1; "
+        "never on a real 3504: identifier, status, float writes (see codec)"
+    )
 
     temperature = SignalR(
         float, "degC", at=Register(codec.PV, float32=True, block=LOOP), kind=Kind.HINTED,

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 import random
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from devices.physics import BODY_FULL_POWER, FULL_POWER, World
-from hal.instrument.registers import FLOATS, Illegal, RegisterMap
-from hal.protocols.modbus import ILLEGAL_ADDRESS, ILLEGAL_VALUE, ModbusFraming
+from hal.instrument.registers import RegisterMap
+from hal.protocols.modbus import HEADER, ModbusFraming
 
 from . import codec
 from .codec import Parameter
+from .registers import EXTERNAL, KEPT, KEPT_3216, OFFSET, OUTPUT_HIGH, OUTPUT_LOW, SENSOR_TYPE, Kept, Registers
 
 NOISE = 0.5  # K, one sigma of what is reported: a thermocouple a few turns from a lens coil
 LOOP_NOISE = 0.03  # K: the loop acts on a smoothed input, else it would shake the specimen with its own noise
@@ -42,6 +42,7 @@ class Eurotherm3504Emulator:
     """A controller that wakes up in automatic mode with its setpoint at 25 degC. `heats`: "chip" or "body"."""
 
     parameters: ClassVar[Sequence[Parameter]] = codec.PARAMETERS
+    kept: ClassVar[Sequence[Kept]] = KEPT
     cycle: ClassVar[float] = codec.CYCLE
 
     def __init__(
@@ -71,6 +72,8 @@ class Eurotherm3504Emulator:
         self.sp_low, self.sp_high = 0.0, 1200.0
         self.rate, self.rate_disable = 0.0, 0
         self.manual, self.manual_output, self.output = 0, 0.0, 0.0
+        self.derivative = 0.0
+        self.settings = {parameter.number: default for parameter, default in self.kept}
         self.setpoint_writes = 0
         """Writes of SP1, SP2 and target setpoint, of which the memory survives 100,000."""
         self._random = random.Random(seed)
@@ -78,12 +81,18 @@ class Eurotherm3504Emulator:
         self._elapsed = 0.0
         self.pv = self._measured()
         self.working_setpoint = self.target
-        self._map = RegisterMap(1 if unit is None else int(unit), registers=_Parameters(self))
+        registers = Registers(self)
+        self._map = RegisterMap(1 if unit is None else int(unit), registers=registers, input_registers=registers)
 
     def framing(self, scheme: str) -> ModbusFraming:
         return ModbusFraming(scheme, "server")
 
     def respond(self, message: bytes) -> bytes | None:
+        unit, pdu = message[HEADER - 1], message[HEADER:]
+        if unit == self._map.unit and pdu == b"\x07":  # fast read of status (HA026230, 3.17)
+            return message[: HEADER - 3] + b"\0\x03" + bytes([unit, 7, self.status & 0xFF])
+        if unit == self._map.unit and pdu[:3] == b"\x08\0\0":  # loopback (3.18)
+            return message
         return self._map.respond(message)
 
     def advance(self, dt: float) -> None:
@@ -104,6 +113,10 @@ class Eurotherm3504Emulator:
             self.sp1 = value
 
     @property
+    def deviation(self) -> float:
+        return self.pv - self.working_setpoint
+
+    @property
     def status(self) -> int:
         texts = ["manual"] if self.manual else []
         if self.working_setpoint != self.target:
@@ -119,8 +132,10 @@ class Eurotherm3504Emulator:
     def _standby(self) -> bool:
         return False
 
-    def _measured(self) -> float:
-        return self._sensed + self._random.gauss(0.0, NOISE)
+    def _measured(self, noise: float = NOISE) -> float:
+        if self.settings.get(SENSOR_TYPE) == EXTERNAL[0]:
+            return self.settings[EXTERNAL[1]]
+        return self._sensed + self._random.gauss(0.0, noise) + self.settings[OFFSET]
 
     @property
     def _sensed(self) -> float:
@@ -129,7 +144,7 @@ class Eurotherm3504Emulator:
     def _cycle(self) -> None:
         """One control cycle: measure, move the setpoint, work out the output."""
         self.pv = self._measured()
-        felt = self._sensed + self._random.gauss(0.0, LOOP_NOISE)
+        felt = self._measured(LOOP_NOISE)
         step = self.rate / self._rate_seconds * self.cycle
         away = self.target - self.working_setpoint
         if self.rate == 0 or self.rate_disable or abs(away) <= step:
@@ -145,7 +160,7 @@ class Eurotherm3504Emulator:
         else:
             integral = self._integral + (proportional * self.cycle / self.integral if self.integral else 0.0)
             wanted = proportional + integral
-            self.output = min(max(wanted, 0.0), 100.0)
+            self.output = min(max(wanted, 0.0, self.settings[OUTPUT_LOW]), self.settings[OUTPUT_HIGH])
             if wanted == self.output:  # no wind-up while the output is at its end
                 self._integral = integral
             else:
@@ -159,6 +174,7 @@ class Eurotherm3216Emulator(Eurotherm3504Emulator):
     """A 3216: no rate to disable, but a mode, units of the rate, and a remote setpoint to choose."""
 
     parameters = codec.PARAMETERS_3216
+    kept = KEPT_3216
     cycle = codec.CYCLE_3216
 
     def __init__(
@@ -166,7 +182,7 @@ class Eurotherm3216Emulator(Eurotherm3504Emulator):
         temperature: float | None = None, heats: Literal["chip", "body"] = "chip", identifier: int = 0x3216,
         reply_delay: float = 0.02,
     ) -> None:  # fmt: skip
-        self.mode, self.local, self.rate_unit, self.derivative = 0, 0, 0, 0.0
+        self.mode, self.local, self.rate_unit = 0, 0, 0
         super().__init__(
             world, unit=unit, channel=channel, seed=seed, temperature=temperature, heats=heats,
             identifier=identifier, reply_delay=reply_delay,
@@ -184,80 +200,9 @@ class Eurotherm3216Emulator(Eurotherm3504Emulator):
             self.sp1 = value
 
     @property
-    def deviation(self) -> float:
-        return self.pv - self.working_setpoint
-
-    @property
     def _rate_seconds(self) -> float:
         return codec.SECONDS[self.rate_unit]
 
     @property
     def _standby(self) -> bool:
         return self.mode != 0
-
-
-class _Parameters:
-    """The instrument's one table of registers: scaled integers, and the same as floats from 0x8000 on."""
-
-    def __init__(self, instrument: Eurotherm3504Emulator) -> None:
-        self._instrument = instrument
-        self._known = {parameter.number: parameter for parameter in instrument.parameters}
-
-    def read(self, start: int, count: int) -> list[int]:
-        if start < FLOATS:
-            return [self._integer(self._at(start + n)) for n in range(count)]
-        words: list[int] = []
-        for parameter in self._floats(start, count):
-            words += struct.unpack(">HH", struct.pack(">f", getattr(self._instrument, parameter.name)))
-        return words
-
-    def write(self, start: int, values: Sequence[int]) -> None:
-        if start < FLOATS:
-            writes = [(self._at(start + n), _signed(word)) for n, word in enumerate(values)]
-            changes: list[tuple[Parameter, float]] = [
-                (parameter, word / 10**parameter.decimals) for parameter, word in writes
-            ]
-        else:
-            pairs = zip(values[::2], values[1::2], strict=False)
-            numbers = [struct.unpack(">f", struct.pack(">HH", *pair))[0] for pair in pairs]
-            changes = list(zip(self._floats(start, len(values)), numbers, strict=True))
-        for parameter, value in changes:
-            self._check(parameter, value)
-        for parameter, value in changes:
-            self._set(parameter, value)
-
-    def _check(self, parameter: Parameter, value: float) -> None:
-        # Which code the instrument gives for a read-only parameter is unverified.
-        if parameter.low is None or parameter.high is None:
-            raise Illegal(ILLEGAL_ADDRESS)
-        low, high = parameter.low, parameter.high
-        if parameter.name in ("target", "sp1", "sp2"):
-            low, high = max(low, self._instrument.sp_low), min(high, self._instrument.sp_high)
-        if not low <= value <= high:
-            raise Illegal(ILLEGAL_VALUE)
-
-    def _set(self, parameter: Parameter, value: float) -> None:
-        if parameter.name in ("target", "sp1", "sp2"):
-            self._instrument.setpoint_writes += 1
-        if parameter.name == "manual_output" and not self._instrument.manual:
-            return  # in automatic mode the loop writes it
-        setattr(self._instrument, parameter.name, value if parameter.decimals else int(value))
-
-    def _at(self, number: int) -> Parameter:
-        if number not in self._known:
-            raise Illegal(ILLEGAL_ADDRESS)
-        return self._known[number]
-
-    def _floats(self, start: int, count: int) -> list[Parameter]:
-        if start % 2 or count % 2:
-            raise Illegal(ILLEGAL_ADDRESS)
-        return [self._at((start - FLOATS) // 2 + n) for n in range(count // 2)]
-
-    def _integer(self, parameter: Parameter) -> int:
-        value: int = round(float(getattr(self._instrument, parameter.name)) * 10**parameter.decimals)
-        highest = 0x7FFF if parameter.decimals else 0xFFFF
-        return min(max(value, -0x8000), highest) & 0xFFFF
-
-
-def _signed(word: int) -> int:
-    return word - 0x10000 if word >= 0x8000 else word

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from devices.source_meter import Checked, ErrorQueue, Mode, SourceMeterUnit, close
-from hal.errors import ProtocolError, Refused, WrongInstrument
+from devices.keithley_scpi import KeithleySourceMeter
+from devices.source_meter import Checked, Mode
+from hal.errors import ProtocolError, WrongInstrument
 from hal.instrument.address import Field
 from hal.model.capabilities import SourceMeter
 from hal.model.reading import Answer, Noise
@@ -15,7 +16,7 @@ from hal.transport.session import Probe
 from . import codec
 
 
-class Keithley2400(ErrorQueue, SourceMeterUnit):
+class Keithley2400(KeithleySourceMeter):
     """Sources voltage or current within a compliance, measures both. Safe state: 0, output off.
 
     It measures only while the output is on; off, `voltage` and `current` have no value.
@@ -28,9 +29,12 @@ class Keithley2400(ErrorQueue, SourceMeterUnit):
     line = SerialSettings(9600)
     timeout = 3.0
     entries = 10  # of the error queue (18-109)
+    envelope = (codec.LOW_VOLTAGE, codec.LOW_CURRENT)
+    look_at = "output enable and ranges"
     emulator = "devices.keithley_2400.emulator:Keithley2400Emulator"
     verified = (
-        "User's Manual 2400S-900-01 Rev. K; its emulator by QCoDeS 0.58 and PyMeasure 0.16. Not by an instrument. "
+        "User's Manual 2400S-900-01 Rev. K; its emulator by QCoDeS 0.58, PyMeasure 0.16 and "
+        "labmcp-keithley-smu 0.1.2. Not by an instrument. "
         "Unverified: what a chained message answers, end of line over RS-232, noise."
     )
 
@@ -66,22 +70,6 @@ class Keithley2400(ErrorQueue, SourceMeterUnit):
         float, "A", at=Checked(":SENS:CURR:PROT?", ":SENS:CURR:PROT {value:.7g}"), limits=codec.CURRENT_LIMIT,
         doc="Compliance of a voltage source.",
     )  # fmt: skip
-
-    async def make_safe(self) -> None:
-        # :ABOR first: a trigger model that runs takes nothing else (16-3). Two messages: whatever the first
-        # one meets, the second is a message of its own.
-        await self.tell(b":ABOR;:SOUR:VOLT 0;:SOUR:CURR 0", idempotent=True)
-        await self.tell(b":OUTP OFF", idempotent=True)
-        if (await self.ask(b":OUTP?")).reply.strip() != b"0":
-            raise Refused(self.name, "the output did not go off; switch it off at the front panel")
-
-    def impossible(self, volts: float, amperes: float) -> str:
-        if volts > codec.LOW_VOLTAGE and amperes > codec.LOW_CURRENT:
-            return (
-                f"{volts:g} V with {amperes:g} A is more than a 2400 can do; "
-                f"stay below {codec.LOW_VOLTAGE:g} V or {codec.LOW_CURRENT:g} A"
-            )
-        return ""
 
     # ------------------------------------------------------------------ wire
 
@@ -154,24 +142,4 @@ class Keithley2400(ErrorQueue, SourceMeterUnit):
         await self.order(*prepare)
         await self.order(*((set_limit, set_level) if narrower else (set_level, set_limit)))
         await self.order(":OUTP ON")
-        await self._read_back(mode, level, compliance)
-
-    async def _read_back(self, mode: Mode, level: float, compliance: float) -> None:
-        reply = (await self.ask(f":SOUR:{codec.function(mode)}?;{codec.limit(mode)}?;:OUTP?".encode())).reply
-        try:
-            took, limit, on = (float(text) for text in reply.decode("ascii").split(";"))
-        except ValueError:
-            raise self.protocol_error(reply, "level, limit and output") from None
-        if not (close(took, level) and on == 1):
-            raise Refused(
-                self.name, f"asked for {mode} {level:g}, it says {took:g} with output {'on' if on else 'off'}; "
-                "check output enable and ranges at the front panel",
-            )  # fmt: skip
-        if not close(limit, compliance):
-            raise Refused(
-                self.name,
-                f"asked for a compliance of {compliance:g}, it took {limit:g}; choose one that fits the range",
-            )
-        sourced, limited = self.set_by(mode)
-        self.note(sourced, level)
-        self.note(limited, compliance)
+        await self.read_back(mode, level, compliance, (f":SOUR:{function}", limit))

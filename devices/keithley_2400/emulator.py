@@ -2,72 +2,44 @@
 
 Faithful where drivers of others look (QCoDeS's and PyMeasure's run against it). Simplified: the source
 settles at once; a running trigger model does not hold other commands back; auto-ohms sources what was
-sourced before; the over-voltage protection and the limit tests are stored but do not act.
+sourced before; the over-voltage protection is stored but does not act.
 """
 
 from __future__ import annotations
 
-import random
-from collections import deque
+import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from statistics import fmean, pstdev
 from typing import Any
 
 from devices.physics import World
 from hal.protocols.framing import AnyLines, Framing
 from hal.protocols.scpi import Boolean, Choice, Entry, Interpreter, Kind, Numeric, ScpiError, Text, setting
 
-from . import codec
+from . import codec, stored
+from .smu import BUFFER_AVAILABLE, BUFFER_FULL, IDLE, NAMES, RANGES, SWEEPING, TEXTS, Smu
 
 LATENCY = 0.005  # s
-LINE_FREQUENCY = 50.0  # Hz
-VOLTAGE_NOISE = (2e-5, 1e-5)  # V, of the value: one sigma of a reading at 1 PLC, as the driver declares it
-CURRENT_NOISE = (1e-9, 3e-5)  # A, of the value
 IDENTITY = f"{codec.IDENTITY},1234567,C32   Oct  4 2010 14:20:11/A02  /S/K"
-NAMES = {"VOLT": "VOLTage", "CURR": "CURRent", "RES": "RESistance"}
 UNIT = {"VOLT": "V", "CURR": "A", "RES": "OHM"}
-TEXTS = {
-    -222: "Parameter data out of range", 803: "Not permitted with OUTPUT off", 800: "Illegal with storage active",
-    822: "Too small for sense range", 824: "Cannot exceed compliance range", 826: "Attempt to exceed power limit",
-}  # fmt: skip
-"""As the instrument words them (appendix B)."""
-BUFFER_FULL, BUFFER_AVAILABLE, READING_AVAILABLE, IN_COMPLIANCE = 1 << 9, 1 << 8, 1 << 6, 1 << 14
-"""Bits of the measurement event register (15-14)."""
-RANGES = {
-    "VOLT": (0.21, 2.1, 21.0, 210.0),
-    "CURR": (1.05e-6, 1.05e-5, 1.05e-4, 1.05e-3, 1.05e-2, 0.105, 1.05),
-}
-"""105 % of each range, the most that it takes."""
+OPERATION_SUMMARY = 1 << 7
+"""Bit of the status byte (15-7)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One reading."""
-
-    values: dict[str, float]
-
-
-class Keithley2400Emulator:
+class Keithley2400Emulator(Smu):
     """A 2400 that biases ``world.voltage``. Setting: `seed`."""
 
     def __init__(self, world: World, *, unit: object = None, channel: object = None, seed: int = 2400) -> None:
-        self.world = world
+        super().__init__(world, seed)
         self.reply_delay = LATENCY
-        self._random = random.Random(seed)
-        self._now = self._zero = self._busy = 0.0
-        self._values: dict[str, Any] = {}
         self._defaults: dict[str, Any] = {}
         self._saved: dict[int, dict[str, Any]] = {}
-        self._list: dict[str, list[float]] = {"VOLT": [], "CURR": []}
-        self._latest: list[Row] = []
-        self._trace: list[Row] = []
-        self._pending: deque[float | None] = deque()
-        self._next = 0.0
-        self._events = self._event_enable = 0
+        self._event_enable = self._operation_enable = 0
         self._scpi = Interpreter(
             IDENTITY, list(self._table()), on_reset=self._reset,
-            summary=lambda: 1 if self._events & self._event_enable else 0,
+            summary=lambda: (1 if self._events & self._event_enable else 0)
+            | (OPERATION_SUMMARY if self._operation & self._operation_enable else 0),
         )  # fmt: skip
         self._scpi.errors.size = 10  # 18-109
         self._defaults = dict(self._values)
@@ -86,15 +58,10 @@ class Keithley2400Emulator:
             self._busy += spent  # charged to whoever next waits for an answer
         else:
             self.reply_delay, self._busy = LATENCY + spent + self._busy, 0.0
-        return reply
+        return reply if reply is None else self._blocks.insert(reply)
 
     def advance(self, dt: float) -> None:
-        self._now += dt
-        self._busy = max(0.0, self._busy - dt)
-        while self._pending and self._now >= self._next:
-            self._store(self._cycle(self._pending.popleft()))
-            self._next += self._period()
-        self._drive()
+        self.pass_time(dt)
 
     @property
     def errors(self) -> int:
@@ -106,211 +73,6 @@ class Keithley2400Emulator:
         """Whether the output is on."""
         return bool(self._values["outp"])
 
-    # ------------------------------------------------------------------ physics
-
-    def _drive(self) -> None:
-        self.world.voltage = self._operating_point()[0]
-
-    def _operating_point(self) -> tuple[float, float, bool]:
-        """Voltage, current, and whether the compliance holds the source back (6-3)."""
-        v, resistance = self._values, self.world.resistance
-        if not v["outp"]:
-            return 0.0, 0.0, False  # the NORMal output-off state: a source of 0 V (18-57)
-        level, limit = v[f"level {v['func']}"], abs(v["limit CURR" if v["func"] == "VOLT" else "limit VOLT"])
-        if v["func"] == "VOLT":
-            limited = abs(level / resistance) > limit
-            voltage = (limit if level > 0 else -limit) * resistance if limited else level
-        else:
-            limited = abs(level * resistance) > limit
-            voltage = (limit if level > 0 else -limit) if limited else level * resistance
-        return voltage, voltage / resistance, limited
-
-    def _period(self) -> float:
-        """How long one source-delay-measure cycle takes, s: each function measured, zero and reference too."""
-        v = self._values
-        cycles = sum(v[f"nplc {f}"] for f in v["sense"]) * (3 if v["autozero"] else 1)
-        filtered = v["filter count"] if v["filter"] and v["filter type"] == "REP" else 1
-        delay = 0.001 if v["delay auto"] else v["delay"]
-        return float(cycles * filtered / LINE_FREQUENCY + delay + v["trigger delay"])
-
-    def _cycle(self, level: float | None) -> Row:
-        """Source, delay, measure."""
-        v = self._values
-        if level is not None:
-            v[f"level {v['func']}"] = level
-        was_on, v["outp"] = v["outp"], True
-        voltage, current, limited = self._operating_point()
-        if not was_on:
-            v["outp"] = False
-        truth = {"VOLT": (voltage, VOLTAGE_NOISE), "CURR": (current, CURRENT_NOISE)}
-        found = {f: self._noisy(value, *noise) for f, (value, noise) in truth.items()}
-        values = dict.fromkeys(codec.ELEMENTS, codec.NAN)
-        status = codec.FRONT if v["terminals"] == "FRON" else 0
-        for f, bit in (("VOLT", codec.VOLTS_MEASURED), ("CURR", codec.AMPERES_MEASURED)):
-            if f in v["sense"] or "RES" in v["sense"]:
-                over = not v[f"autorange {f}"] and abs(found[f]) > 1.055 * v[f"range {f}"]
-                values[f] = codec.OVERFLOW if over else found[f]
-                status |= (bit if f in v["sense"] else 0) | (codec.OVER_RANGE if over else 0)
-            elif v["func"] == f:
-                values[f] = v[f"level {f}"]  # what is sourced, as programmed (18-50)
-        if "RES" in v["sense"]:
-            values["RES"] = found["VOLT"] / found["CURR"] if found["CURR"] else codec.OVERFLOW
-            status |= codec.OHMS_MEASURED
-        status |= codec.VOLTS_SOURCED if v["func"] == "VOLT" else codec.AMPERES_SOURCED
-        status |= (codec.COMPLIANCE if limited else 0) | (codec.FOUR_WIRE if v["four-wire"] else 0)
-        self._events |= READING_AVAILABLE | (IN_COMPLIANCE if limited else 0)
-        row = Row(values | {"TIME": (self._now - self._zero) % 99999.999, "STAT": float(status)})
-        self._latest.append(row)
-        return row
-
-    def _noisy(self, value: float, absolute: float, relative: float) -> float:
-        return self._random.gauss(value, (absolute**2 + (relative * value) ** 2) ** 0.5)
-
-    # ------------------------------------------------------------------ trigger model and buffer
-
-    def _levels(self) -> list[float | None]:
-        """What each cycle sources: None for what is set already."""
-        v = self._values
-        count = round(v["arm count"] * v["trigger count"])
-        if count > 2500:
-            raise ScpiError(-222)
-        f = v["func"]
-        if v[f"mode {f}"] == "FIX":
-            return [None] * count
-        points = self._list[f] if v[f"mode {f}"] == "LIST" else self._sweep(f)
-        return [points[i % len(points)] for i in range(count)] if points else [None] * count
-
-    def _sweep(self, f: str) -> list[float]:
-        v = self._values
-        start, stop, number = v[f"start {f}"], v[f"stop {f}"], max(2, round(v["points"]))
-        if v["spacing"] == "LOG" and start * stop > 0:
-            points = [start * (stop / start) ** (i / (number - 1)) for i in range(number)]
-        else:
-            points = [start + (stop - start) * i / (number - 1) for i in range(number)]
-        return points[::-1] if v["direction"] == "DOWN" else points
-
-    def _set_step(self, f: str, step: float) -> None:
-        v = self._values
-        v[f"step {f}"] = step
-        if step:
-            v["points"] = round(abs((v[f"stop {f}"] - v[f"start {f}"]) / step)) + 1
-
-    def _start(self) -> list[float | None]:
-        if not self._values["outp"] and not self._values["auto off"]:
-            raise ScpiError(codec.NOT_PERMITTED_OFF, TEXTS[803])
-        self._latest = []
-        return self._levels()
-
-    def _read(self) -> str:
-        self._pending.clear()
-        for level in self._start():
-            self._busy += self._period()
-            self._store(self._cycle(level))
-        return self._fetch()
-
-    def _fetch(self) -> str:
-        if not self._latest:
-            raise ScpiError(-230)
-        return ",".join(map(self._shown, self._latest))
-
-    def _shown(self, row: Row) -> str:
-        return codec.format_reading(self._values["elements"], row.values)
-
-    def _configure(self, name: str = "") -> None:
-        """A one-shot measurement of one function; the output turns on (17-2)."""
-        v = self._values
-        if name:
-            v["sense"] = [name]
-        v |= {"arm count": 1.0, "trigger count": 1.0, "trigger delay": 0.0, "arm source": "IMM"}
-        v |= {"trigger source": "IMM", "filter": False, "outp": True}
-
-    def _measure(self, name: str = "") -> str:
-        self._configure(name)
-        reply = self._read()
-        if self._values["auto off"]:
-            self._values["outp"] = False
-        return reply
-
-    def _initiate(self) -> None:
-        if self._pending:
-            raise ScpiError(-213, "Init ignored")
-        self._pending = deque(self._start())
-        self._next = self._now + self._period()
-
-    def _abort(self) -> None:
-        self._pending.clear()
-        self._busy = 0.0
-
-    def _store(self, row: Row) -> None:
-        v = self._values
-        if v["feed control"] != "NEXT":
-            return
-        self._trace.append(row)
-        self._events |= BUFFER_AVAILABLE if len(self._trace) >= 2 else 0
-        if len(self._trace) >= v["trace points"]:
-            v["feed control"] = "NEV"
-            self._events |= BUFFER_FULL
-
-    def _statistics(self) -> str:
-        if not self._trace:
-            raise ScpiError(-230)
-        kinds = [k for k in ("VOLT", "CURR", "RES") if k in self._values["elements"]]
-        columns = [[row.values[k] for row in self._trace] for k in kinds]
-        return ",".join(f"{_statistic(self._values['statistics'], column):+.6E}" for column in columns)
-
-    # ------------------------------------------------------------------ what is refused
-
-    def _set_level(self, f: str, value: float) -> None:
-        v = self._values
-        if not v[f"source autorange {f}"] and abs(value) > 1.05 * v[f"source range {f}"]:
-            raise ScpiError(-222, TEXTS[-222])
-        if v["func"] == f:
-            self._power(abs(value), abs(v["limit CURR" if f == "VOLT" else "limit VOLT"]))
-        v[f"level {f}"] = value
-
-    def _set_limit(self, f: str, value: float) -> None:
-        v = self._values
-        if not v[f"autorange {f}"] and abs(value) < 1e-3 * v[f"range {f}"]:
-            raise ScpiError(822, TEXTS[822])
-        if v["func"] != f:
-            self._power(abs(v[f"level {v['func']}"]), abs(value))
-        v[f"limit {f}"] = abs(value)
-
-    def _power(self, sourced: float, limit: float) -> None:
-        volts, amperes = (sourced, limit) if self._values["func"] == "VOLT" else (limit, sourced)
-        if volts > codec.LOW_VOLTAGE and amperes > codec.LOW_CURRENT:
-            raise ScpiError(826, TEXTS[826])
-
-    def _set_range(self, f: str, value: float) -> None:
-        v = self._values
-        if f == "RES":
-            v["range RES"] = value
-        else:
-            top = min(self._range_of(f, abs(value)))
-            if v["func"] != f and top > min(self._range_of(f, v[f"limit {f}"])) * 1.0001:
-                raise ScpiError(824, TEXTS[824])
-            v[f"range {f}"] = top / 1.05
-        v[f"autorange {f}"] = False
-
-    def _range_of(self, f: str, value: float) -> list[float]:
-        return [top for top in RANGES[f] if value <= top * 1.0001] or [RANGES[f][-1]]
-
-    def _set_function(self, name: str) -> None:
-        if name != self._values["func"]:
-            self._values["outp"] = False  # unverified
-        self._values["func"] = name
-
-    def _sense(self, *names: str) -> None:
-        chosen = [name.partition(":")[0] for name in names]
-        v = self._values
-        v["sense"] = [f for f in NAMES if f in chosen or (v["concurrent"] and f in v["sense"])]
-        if not v["concurrent"]:
-            v["sense"] = chosen[-1:]
-
-    def _sensed(self) -> str:
-        show = {"VOLT": '"VOLT:DC"', "CURR": '"CURR:DC"', "RES": '"RES"'}
-        return ",".join(show[f] for f in NAMES if f in self._values["sense"])
-
     # ------------------------------------------------------------------ the table of headers
 
     def _table(self) -> Iterator[Entry]:
@@ -318,6 +80,7 @@ class Keithley2400Emulator:
         yield from self._senses()
         yield from self._triggering()
         yield from self._system()
+        yield from stored.table(self._values, self._reading, self._was_limited)
 
     def _keep(self, header: str, key: str, kind: Kind) -> Entry:
         return setting(header, key, kind, self._values)
@@ -331,7 +94,7 @@ class Keithley2400Emulator:
         v, keep = self._values, self._keep
         for f, top in (("VOLT", codec.VOLTAGE), ("CURR", codec.CURRENT)):
             root, number = f":SOURce[1]:{NAMES[f]}", Numeric(-top, top, 0.0, UNIT[f])
-            for tail in ("[:LEVel][:IMMediate][:AMPlitude]", "[:LEVel]:TRIGgered[:AMPlitude]"):
+            for tail in ("[:LEVel][:IMMediate][:AMPLitude]", "[:LEVel]:TRIGgered[:AMPLitude]"):
                 yield self._checked(root + tail, f"level {f}", number, lambda x, f=f: self._set_level(f, x))
             yield self._checked(
                 f"{root}:RANGe", f"source range {f}", number,
@@ -350,6 +113,15 @@ class Keithley2400Emulator:
                 lambda f=f: ",".join(f"{x:.6E}" for x in self._list[f]), (number,), rest=number,
             )  # fmt: skip
             yield Entry(f":SOURce[1]:LIST:{NAMES[f]}:POINts", read=lambda f=f: str(len(self._list[f])))
+            yield Entry(
+                f":SOURce[1]:LIST:{NAMES[f]}:APPend", lambda *x, f=f: self._list[f].extend(x), takes=(number,),
+                rest=number,
+            )  # fmt: skip
+            yield keep(f":SOURce[1]:LIST:{NAMES[f]}:STARt", f"list start {f}", Numeric(1, 100, 1, whole=True))
+            yield keep(f"{root}:TRIGgered:SFACtor", f"factor {f}", Numeric(-9.999e9, 9.999e9, 1.0))
+            yield keep(f"{root}:TRIGgered:SFACtor:STATe", f"factor on {f}", Boolean())
+            yield Entry(f"{root}:CENTer", *self._middle(f), (number,))
+            yield Entry(f"{root}:SPAN", *self._span(f), (number,))
         yield keep(":SOURce[1]:VOLTage:PROTection[:LEVel]", "protection", Numeric(-210, 210, 210, "V"))
         yield Entry(":SOURce[1]:VOLTage:PROTection[:LEVel]:TRIPped", read=lambda: "0")
         function = Choice(("VOLTage", "CURRent", "MEMory"), "VOLT")
@@ -407,6 +179,8 @@ class Keithley2400Emulator:
             takes=(which,), rest=which,
         )  # fmt: skip
         yield Entry("[:SENSe[1]]:FUNCtion:OFF:ALL", lambda: v.update(sense=[]))
+        yield Entry("[:SENSe[1]]:FUNCtion:OFF", read=lambda: self._sensed(False))
+        yield Entry("[:SENSe[1]]:FUNCtion:OFF:COUNt", read=lambda: str(len(NAMES) - len(v["sense"])))
         yield Entry(
             "[:SENSe[1]]:FUNCtion:STATe", read=lambda f: "1" if f.partition(":")[0] in v["sense"] else "0",
             asks=(which,), asks_at_least=1,
@@ -421,12 +195,14 @@ class Keithley2400Emulator:
         v, keep = self._values, self._keep
         source = ("IMMediate", "TLINk", "TIMer", "MANual", "BUS", "NSTest", "PSTest", "BSTest")
         count, line = Numeric(1, 2500, 1, whole=True), Numeric(1, 4, 1, whole=True)
+        counts = {"TRIGger": count, "ARM": Endless(1, 2500, 1, whole=True)}
         for layer, events in (("TRIGger", ("SOURce", "DELay", "SENSe", "NONE")), ("ARM", ("TENTer", "TEXit", "NONE"))):
             root, key = f":{layer}[:SEQuence[1]][:LAYer[1]]", layer.lower()
-            yield keep(f"{root}:COUNt", f"{key} count", count)
+            yield keep(f"{root}:COUNt", f"{key} count", counts[layer])
             yield keep(f"{root}:SOURce", f"{key} source", Choice(source, "IMM"))
             yield keep(f"{root}:OUTPut", f"{key} output", Choice(events, "NONE"))
-            yield keep(f"{root}:DIRection", f"{key} direction", Choice(("SOURce", "ACCeptor"), "ACC"))
+            for tail in ("", ":TCONfigure"):
+                yield keep(f"{root}{tail}:DIRection", f"{key} direction", Choice(("SOURce", "ACCeptor"), "ACC"))
             for tail, at in (("", 1), ("[:TCONfigure][:ASYNchronous]", 1)):
                 yield keep(f"{root}{tail}:ILINe", f"{key} input line", Numeric(1, 4, at, whole=True))
                 yield keep(f"{root}{tail}:OLINe", f"{key} output line", line)
@@ -454,7 +230,8 @@ class Keithley2400Emulator:
             ":TRACe:FEED:CONTrol", self._feed, lambda: v["feed control"], (Choice(("NEXT", "NEVer")),)
         )  # fmt: skip
         yield keep(":TRACe:TSTamp:FORMat", "timestamp", Choice(("ABSolute", "DELTa"), "ABS"))
-        yield Entry(":TRACe:DATA", read=lambda: ",".join(map(self._shown, self._trace)) or _stale())
+        yield Entry(":TRACe:DATA", read=lambda: self._shown(self._trace) if self._trace else _stale())
+        yield Entry(":TRACe:DATA:TYPE", read=lambda: v["feed"])
         statistics = ("MEAN", "SDEViation", "MAXimum", "MINimum", "PKPK")
         yield keep(":CALCulate3:FORMat", "statistics", Choice(statistics, "MEAN"))
         yield Entry(":CALCulate3:DATA", read=self._statistics)
@@ -467,7 +244,11 @@ class Keithley2400Emulator:
             ":FORMat:ELEMents[:SENSe[1]]", lambda *e: v.update(elements=tuple(x for x in codec.ELEMENTS if x in e)),
             lambda: ",".join(v["elements"]), (element,), rest=element,
         )  # fmt: skip
-        yield keep(":FORMat[:DATA]", "format", Choice(("ASCii",), "ASC"))
+        form = keep(":FORMat[:DATA]", "format", Choice(("ASCii", "REAL", "SREal"), "ASC"))
+        yield Entry(
+            form.header, lambda name, *_: form.write(name) if form.write else None, form.read,
+            (*form.takes, Numeric(0, 32, whole=True)), optional=1,
+        )  # fmt: skip
         yield keep(":FORMat:BORDer", "byte order", Choice(("NORMal", "SWAPped"), "NORM"))
         yield keep(":ROUTe:TERMinals", "terminals", Choice(("FRONt", "REAR"), "FRON"))
         yield keep(":SYSTem:RSENse", "four-wire", Boolean())
@@ -488,13 +269,14 @@ class Keithley2400Emulator:
         yield keep(":SYSTem:GUARd", "guard", Choice(("OHMS", "CABLe"), "CABL"))
         for header in (":SYSTem:LOCal", ":SYSTem:REMote", ":TRACe:TSTamp:RESet"):
             yield Entry(header, write=lambda: None)
-        yield keep(":SYSTem:RWLock", "lockout", Boolean())
+        lock = keep(":SYSTem:RWLock", "lockout", Boolean())
+        yield Entry(lock.header, lambda on=True: v.update(lockout=on), lock.read, lock.takes, optional=1)
         yield Entry(":SYSTem:PRESet", write=self._reset)
         yield Entry(":SYSTem:VERSion", read=lambda: "1996.0")  # 18-112
         yield keep(":DISPlay:ENABle", "display", Boolean(True))
         yield keep(":DISPlay:DIGits", "digits", Numeric(4, 7, 5, whole=True))
         yield Entry(":DISPlay:CNDisplay", write=lambda: None)
-        yield keep(":DISPlay[:WINDow#]:TEXT:DATA", "text", Text(""))
+        yield keep(":DISPlay[:WINDow#]:TEXT[:DATA]", "text", Text(""))
         yield keep(":DISPlay[:WINDow#]:TEXT:STATe", "text on", Boolean())
         yield Entry("*OPT", read=lambda: "0")
         memory = Numeric(0, 4, whole=True)
@@ -505,7 +287,14 @@ class Keithley2400Emulator:
         for header in (":STATus:QUEue[:NEXT]", ":SYSTem:ERRor[:NEXT]"):
             yield Entry(header, read=self._error)
         yield Entry(":SYSTem:ERRor:ALL", read=self._all_errors)
-        yield Entry(":STATus:PRESet", write=lambda: setattr(self, "_event_enable", 0))
+        yield Entry(":SYSTem:ERRor:CODE:ALL", read=lambda: re.sub(r',"[^"]*"', "", self._all_errors()))
+        yield Entry(":STATus:PRESet", write=self._preset_status)
+        yield Entry(":STATus:OPERation[:EVENt]", read=self._read_operation)
+        yield Entry(":STATus:OPERation:CONDition", read=lambda: str(self._condition()))
+        yield Entry(
+            ":STATus:OPERation:ENABle", lambda x: setattr(self, "_operation_enable", int(x)),
+            lambda: str(self._operation_enable), (Numeric(0, 65535, whole=True),),
+        )  # fmt: skip
         yield Entry(":STATus:MEASurement[:EVENt]", read=self._read_events)
         yield Entry(":STATus:MEASurement:CONDition", read=lambda: str(self._events))
         yield Entry(
@@ -545,8 +334,21 @@ class Keithley2400Emulator:
         events, self._events = self._events, 0
         return str(events)
 
+    def _condition(self) -> int:
+        """Of the operation register: idle, or sweeping."""
+        if not self._pending:
+            return IDLE
+        return SWEEPING if self._values[f"mode {self._values['func']}"] != "FIX" else 0
+
+    def _read_operation(self) -> str:
+        events, self._operation = self._operation, 0
+        return str(events)
+
+    def _preset_status(self) -> None:
+        self._event_enable = self._operation_enable = 0
+
     def _clear_status(self) -> None:
-        self._events = 0
+        self._events = self._operation = 0
         self._scpi.clear()
 
     def _error(self) -> str:
@@ -560,19 +362,16 @@ class Keithley2400Emulator:
         return ",".join(found)
 
 
+@dataclass(frozen=True, slots=True)
+class Endless(Numeric):
+    """A count that may be INFinite (18-116)."""
+
+    def parse(self, text: str) -> float:
+        return math.inf if text.upper() in ("INF", "INFINITE") else Numeric.parse(self, text)
+
+    def show(self, value: float) -> str:
+        return f"{codec.OVERFLOW:+.6E}" if value == math.inf else Numeric.show(self, value)
+
+
 def _stale() -> str:
     raise ScpiError(-230)
-
-
-def _statistic(name: str, values: list[float]) -> float:
-    match name:
-        case "MEAN":
-            return fmean(values)
-        case "SDEV":
-            return pstdev(values)
-        case "MAX":
-            return max(values)
-        case "MIN":
-            return min(values)
-        case _:
-            return max(values) - min(values)

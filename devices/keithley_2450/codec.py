@@ -31,7 +31,7 @@ LIMITED, OVER_TEMPERATURE, OUTPUT_ON = 1 << 5, 1 << 4, 1 << 7
 
 READ = b':READ? "defbuffer1", SOUR, READ, SOURSTAT, SOURUNIT, UNIT'
 """One measurement with the source's own value, its status, and what both are (p. 6-6, 6-7)."""
-UNITS = {"V": "Volt DC", "A": "Amp DC", "Ohm": "Ohm"}
+UNITS = {"V": "Volt DC", "A": "Amp DC", "Ohm": "Ohm", "W": "Watt DC"}
 """As the elements SOURUNIT and UNIT spell them (p. 8-36, for TSP; the first letter is relied on)."""
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from devices.source_meter import ErrorQueue, Mode, Ordered, SourceMeterUnit, close
-from hal.errors import ProtocolError, Refused, WrongInstrument
+from devices.keithley_scpi import KeithleySourceMeter
+from devices.source_meter import Mode, Ordered
+from hal.errors import ProtocolError, WrongInstrument
 from hal.instrument.address import Field
 from hal.instrument.identity import identified
 from hal.model.capabilities import SourceMeter
@@ -15,7 +16,7 @@ from hal.transport.session import Probe
 from . import codec
 
 
-class Keithley2450(ErrorQueue, SourceMeterUnit):
+class Keithley2450(KeithleySourceMeter):
     """Sources voltage or current within a compliance, measures both. Safe state: 0, output off."""
 
     model = "2450"
@@ -25,9 +26,12 @@ class Keithley2450(ErrorQueue, SourceMeterUnit):
     timeout = 2.0
     entries = 1000  # of the event log (p. 6-101)
     advice = meaning = "see MENU > Event Log"
+    envelope = (codec.LOW_VOLTAGE, codec.LOW_CURRENT)
+    look_at = "interlock and ranges"
     emulator = "devices.keithley_2450.emulator:Keithley2450Emulator"
     verified = (
-        "Reference Manual 2450-901-01 Rev. B; its emulator by QCoDeS 0.58 and PyMeasure 0.16. Not by an instrument."
+        "Reference Manual 2450-901-01 Rev. B; its emulator by QCoDeS 0.58, PyMeasure 0.16 and "
+        "Keithley's SCPI examples. Not by an instrument."
     )
 
     voltage = SignalR(
@@ -61,13 +65,6 @@ class Keithley2450(ErrorQueue, SourceMeterUnit):
         float, "A", at=Ordered(":SOUR:VOLT:ILIM?", ":SOUR:VOLT:ILIM {value:.7g}"), limits=codec.CURRENT_LIMIT,
         doc="Compliance of a voltage source.",
     )  # fmt: skip
-
-    async def make_safe(self) -> None:
-        # Two messages: whatever the first one meets, the second is a message of its own.
-        await self.tell(b":ABOR;:SOUR:VOLT 0;:SOUR:CURR 0", idempotent=True)
-        await self.tell(b":OUTP OFF", idempotent=True)
-        if (await self.ask(b":OUTP?")).reply.strip() != b"0":
-            raise Refused(self.name, "the output did not go off; switch it off at the front panel")
 
     # ------------------------------------------------------------------ wire
 
@@ -103,14 +100,6 @@ class Keithley2450(ErrorQueue, SourceMeterUnit):
 
     # ------------------------------------------------------------------ sourcing
 
-    def impossible(self, volts: float, amperes: float) -> str:
-        if volts > codec.LOW_VOLTAGE and amperes > codec.LOW_CURRENT:
-            return (
-                f"{volts:g} V with {amperes:g} A is outside what a 2450 can do; "
-                f"stay below {codec.LOW_VOLTAGE:g} V or {codec.LOW_CURRENT:g} A"
-            )
-        return ""
-
     async def step(self, mode: Mode, level: float) -> None:
         await self.tell(f"{codec.level(mode)} {level:.7g}".encode(), idempotent=True)
 
@@ -133,26 +122,4 @@ class Keithley2450(ErrorQueue, SourceMeterUnit):
         # With the output on, neither the old level with a wider limit nor the new one without its own.
         narrower = compliance <= float(present[1])
         await self.order(*prepare, *((set_limit, set_level) if narrower else (set_level, set_limit)), ":OUTP ON")
-        await self._read_back(mode, level, compliance)
-
-    async def _read_back(self, mode: Mode, level: float, compliance: float) -> None:
-        """Read back: the instrument adapts a limit to its range with no more than a warning (p. 6-71)."""
-        query = f"{codec.level(mode)}?;{codec.limit(mode)}?;:OUTP?"
-        reply = (await self.ask(query.encode())).reply
-        try:
-            took, limit, on = (float(text) for text in reply.decode("ascii").split(";"))
-        except ValueError:
-            raise self.protocol_error(reply, "level, limit and output") from None
-        if not (close(took, level) and on == 1):
-            raise Refused(
-                self.name, f"asked for {mode} {level:g}, it says {took:g} with output {'on' if on else 'off'}; "
-                "check interlock and ranges at the front panel",
-            )  # fmt: skip
-        if not close(limit, compliance):
-            raise Refused(
-                self.name,
-                f"asked for a compliance of {compliance:g}, it took {limit:g}; choose one that fits the range",
-            )
-        sourced, limited = self.set_by(mode)
-        self.note(sourced, level)
-        self.note(limited, compliance)
+        await self.read_back(mode, level, compliance, (codec.level(mode), codec.limit(mode)))

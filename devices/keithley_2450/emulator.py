@@ -1,8 +1,9 @@
 """An emulated Keithley 2450 at the specimen's contacts: a table of SCPI headers and a load line.
 
-Faithful where drivers of others look (QCoDeS's and PyMeasure's run against it). Simplified: the
-source settles at once, a sweep is taken in one go when started and its time is charged to the next
-reply, the overvoltage protection and the safety interlock are stored but do not act.
+Faithful where drivers of others look (QCoDeS's and PyMeasure's run against it, and Keithley's examples).
+Simplified: the source settles at once; what waits for the end of a sweep or trigger model has it at once and
+is charged its time with the next reply; the overvoltage protection and the safety interlock are stored but do
+not act. Set to the command set ``SCPI2400`` it is a 2400 that calls itself a 2450.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from datetime import UTC, datetime, timedelta
 from statistics import fmean, pstdev
 from typing import Any
 
+from devices.keithley_2400.emulator import Keithley2400Emulator
+from devices.keithley_triggers import Steps, TriggerModel
 from devices.physics import World
 from hal.protocols.framing import AnyLines, Framing
-from hal.protocols.scpi import Boolean, Choice, Entry, Interpreter, Kind, Numeric, ScpiError, Text, setting
+from hal.protocols.scpi import OPC, Boolean, Choice, Entry, Interpreter, Kind, Numeric, ScpiError, Text, setting
 
-from . import codec
+from . import codec, stored
 
 LATENCY = 0.003  # s
 LINE_FREQUENCY = 50.0  # Hz
@@ -64,6 +67,12 @@ class Keithley2450Emulator:
         self._defaults: dict[str, Any] = {}
         self._buffers: dict[str, deque[Row]] = {}
         self._sweep: list[float] = []
+        self._lists: dict[str, list[float]] = {"VOLT": [], "CURR": []}
+        self._older = Keithley2400Emulator(world, seed=seed) if language == "SCPI2400" else None
+        self._triggers = TriggerModel(self._measure, lambda name: self._buffer(name).clear())
+        self._triggers.charge, self._triggers.complete = self._charge, self._completed
+        self._triggers.fault = lambda error: self._scpi.fault(error)
+        self._settings = stored.Lists(self._values, self._drive)
         self._scpi = Interpreter(f"{codec.IDENTITY},04412345,1.7.12b", list(self._table()), on_reset=self._reset)
         self._scpi.errors.size = 1000  # p. 6-101
         self._defaults = dict(self._values)
@@ -77,6 +86,10 @@ class Keithley2450Emulator:
     def respond(self, message: bytes) -> bytes | None:
         if message[:5].upper() == b"*LANG":
             return self._speak(message)
+        if self._older is not None and message.strip().upper() != b"*IDN?":
+            reply = self._older.respond(message)
+            self.reply_delay = self._older.reply_delay
+            return reply
         if self._language != "SCPI":
             return self._scpi.respond(message) if message.strip().upper() == b"*IDN?" else None
         spent, self._busy = self._busy, 0.0
@@ -91,6 +104,10 @@ class Keithley2450Emulator:
     def advance(self, dt: float) -> None:
         self._now += dt
         self._busy = max(0.0, self._busy - dt)
+        if self._older is not None:
+            self._older.advance(dt)
+            return
+        self._triggers.advance(dt)
         self._drive()
 
     @property
@@ -119,7 +136,14 @@ class Keithley2450Emulator:
             voltage = (limit if level > 0 else -limit) if limited else level * resistance
         return voltage, voltage / resistance, limited
 
-    def _measure(self, buffer: str = "defbuffer1") -> Row:
+    def _charge(self, seconds: float) -> None:
+        self._busy += seconds
+
+    def _completed(self) -> None:
+        self._scpi.event_status |= OPC
+
+    def _measure(self, buffer: str = "defbuffer1") -> float:
+        """Measure once; return the seconds it takes."""
         v, (voltage, current, limited) = self._values, self._operating_point()
         volts, amperes = self._noisy(voltage, *VOLTAGE_NOISE), self._noisy(current, *CURRENT_NOISE)
         found = {"VOLT": volts, "CURR": amperes, "RES": volts / amperes if v["outp"] else codec.OVERFLOW}
@@ -130,11 +154,27 @@ class Keithley2450Emulator:
         if abs(found[sense]) > 1.05 * v[f"range {sense}"] and not v[f"autorange {sense}"]:
             found[sense] = codec.OVERFLOW
         status = (codec.LIMITED if limited else 0) | (codec.OUTPUT_ON if v["outp"] else 0)
-        row = Row(source, found[sense], status, UNIT[function], UNIT[sense], self._now)
-        self._buffer(buffer).append(row)
+        reading, unit = self._converted(sense, found[sense], volts, amperes)
+        if v[f"relative on {sense}"] and abs(reading) < codec.OVERFLOW:
+            reading -= v[f"relative {sense}"]
+        time = max(self._now + self._busy, self._triggers.time)
+        self._buffer(buffer).append(Row(source, reading, status, UNIT[function], unit, time))
         cycles = v[f"nplc {sense}"] * (2 if v[f"readback {function}"] else 1)
-        self._busy += cycles / LINE_FREQUENCY + (0.0 if v[f"delay auto {function}"] else v[f"delay {function}"])
-        return row
+        repeats = v[f"filter count {sense}"] if v[f"filter {sense}"] and v[f"filter type {sense}"] == "REP" else 1
+        delay = 0.0 if v[f"delay auto {function}"] else v[f"delay {function}"]
+        return float(cycles * repeats / LINE_FREQUENCY + delay)
+
+    def _converted(self, sense: str, reading: float, volts: float, amperes: float) -> tuple[float, str]:
+        """A reading in the unit asked for (``:SENSe:<function>:UNIT``)."""
+        if abs(reading) >= codec.OVERFLOW or sense == "RES":
+            return reading, UNIT[sense]
+        match self._values[f"unit {sense}"]:
+            case "OHM":
+                return volts / amperes if amperes else codec.OVERFLOW, "Ohm"
+            case "WATT":
+                return volts * amperes, "W"
+            case _:
+                return reading, UNIT[sense]
 
     def _noisy(self, value: float, absolute: float, relative: float) -> float:
         return self._random.gauss(value, (absolute**2 + (relative * value) ** 2) ** 0.5)
@@ -167,11 +207,7 @@ class Keithley2450Emulator:
             yield keep(f"{root}:READ:BACK", f"readback {f}", Boolean(True))
             yield keep(f"{root}:HIGH:CAPacitance", f"high capacitance {f}", Boolean())
             yield keep(f":OUTPut[1]:{name}:SMODe", f"off state {f}", Choice(OFF_STATES, "NORM"))
-            yield Entry(
-                f":SOURce[1]:SWEep:{name}:LINear", lambda *a, f=f: self._set_sweep(f, *a),
-                takes=(level, level, Numeric(2, 1e6, whole=True), Numeric(-1, 1e4), Numeric(0, 268435455, whole=True),
-                       Choice(("AUTO", "BEST", "FIXed")), Boolean(True), Boolean(), buffer), optional=6,
-            )  # fmt: skip
+            yield from self._sweeps(f, name, level)
         yield keep(":SOURce[1]:VOLTage:PROTection[:LEVel]", "protection", Text("NONE", bare=True))
         yield Entry(":SOURce[1]:VOLTage:PROTection[:LEVel]:TRIPped", read=lambda: "0")
         yield Entry(
@@ -181,10 +217,10 @@ class Keithley2450Emulator:
             root = f"[:SENSe[1]]:{name}"
             top = {"VOLT": 210.0, "CURR": 1.05, "RES": 210e6}[f]
             yield keep(f"{root}:NPLCycles", f"nplc {f}", Numeric(0.01, 10, 1))
+            extent = keep(f"{root}:RANGe[:UPPer]", f"range {f}", Numeric(-top, top, top, UNIT[f]))
             yield Entry(
-                f"{root}:RANGe[:UPPer]",
-                lambda value, f=f: v.update({f"range {f}": abs(value), f"autorange {f}": False}),
-                lambda f=f: codec.number(v[f"range {f}"]), (Numeric(-top, top, unit=UNIT[f]),),
+                extent.header, lambda value, f=f: v.update({f"range {f}": abs(value), f"autorange {f}": False}),
+                extent.read, extent.takes, extent.asks,
             )  # fmt: skip
             v[f"range {f}"] = {"VOLT": 0.02, "CURR": 1e-4, "RES": 2e5}[f]
             yield keep(f"{root}:RANGe:AUTO", f"autorange {f}", Boolean(True))
@@ -209,9 +245,12 @@ class Keithley2450Emulator:
         yield keep(":OUTPut[1][:STATe]", "outp", Boolean())
         yield keep(":OUTPut[1]:SMODe", "off state", Choice(OFF_STATES, "NORM"))
         yield from self._trace(buffer)
+        yield from stored.table(v, tuple(FUNCTIONS.items()), self._acquire)
+        yield from self._settings.table(self._triggers)
+        yield Entry(":TRIGger:LOAD", self._load, takes=(Text(),), rest=Text(bare=True))
         yield Entry(":INITiate[:IMMediate]", write=self._initiate)
         yield Entry(":ABORt", write=self._abort)
-        yield Entry("*TRG", write=lambda: None)
+        yield from self._triggers.table()
         yield keep(":ROUTe:TERMinals", "terminals", Choice(("FRONt", "REAR"), "FRON"))
         yield keep(":FORMat[:DATA]", "format", Choice(("ASCii", "REAL", "SREal"), "ASC"))
         yield keep(":FORMat:ASCii:PRECision", "precision", Numeric(0, 16, 0, whole=True))
@@ -221,7 +260,43 @@ class Keithley2450Emulator:
         )
         for header in (":SYSTem:CLEar", ":STATus:CLEar"):
             yield Entry(header, write=lambda: self._scpi.errors.clear())
-        yield Entry(":SYSTem:ERRor[:NEXT]", read=self._error)
+        for header in (":SYSTem:ERRor[:NEXT]", ":SYSTem:EVENtlog:NEXT"):
+            yield Entry(header, read=self._error)
+        yield Entry(":SYSTem:EVENtlog:COUNt", read=lambda *_: str(self.errors), asks=(Choice(("ERRor", "ALL")),))
+
+    def _sweeps(self, f: str, name: str, level: Numeric) -> Iterator[Entry]:
+        """Sweeps (p. 6-84 on): by points, by step, logarithmic, and the levels of a list."""
+        points, delay, count = Numeric(2, 1e6, whole=True), Numeric(-1, 1e4), Numeric(0, 268435455, whole=True)
+        rest = (delay, count, Choice(("AUTO", "BEST", "FIXed")), Boolean(True), Boolean(), Text(bare=True))
+        root = f":SOURce[1]:SWEep:{name}"
+        yield Entry(
+            f"{root}:LINear", lambda a, b, n, *more: self._set_sweep(f, _linear(a, b, int(n)), *more),
+            takes=(level, level, points, *rest), optional=6,
+        )  # fmt: skip
+        yield Entry(
+            f"{root}:LINear:STEP",
+            lambda a, b, step, *more: self._set_sweep(f, _linear(a, b, round(abs((b - a) / step)) + 1), *more),
+            takes=(level, level, Numeric(1e-15, 1e3), *rest), optional=6,
+        )  # fmt: skip
+        yield Entry(
+            f"{root}:LOGarithmic", lambda a, b, n, *more: self._set_sweep(f, _logarithmic(a, b, int(n)), *more[:6]),
+            takes=(level, level, points, *rest, Numeric()), optional=7,
+        )  # fmt: skip
+        yield Entry(
+            f"{root}:LIST",
+            lambda first=1, delay=-1.0, count=1.0, abort=True, buffer="defbuffer1": self._set_sweep(
+                f, self._lists[f][int(first) - 1 :], delay, count, "AUTO", abort, False, buffer
+            ),
+            takes=(Numeric(1, 2500, whole=True), delay, count, Boolean(True), Text(bare=True)), optional=5,
+        )  # fmt: skip
+        yield Entry(
+            f":SOURce[1]:LIST:{name}", lambda *levels: self._lists.update({f: list(levels)}),
+            lambda: ",".join(map(codec.number, self._lists[f])), (level,), rest=level,
+        )  # fmt: skip
+        yield Entry(
+            f":SOURce[1]:LIST:{name}:APPend", lambda *levels: self._lists[f].extend(levels), takes=(level,), rest=level
+        )
+        yield Entry(f":SOURce[1]:LIST:{name}:POINts", read=lambda: str(len(self._lists[f])))
 
     def _trace(self, buffer: Text) -> Iterator[Entry]:
         index, size = Numeric(1, 1e7, whole=True), Numeric(10, 6875000, whole=True)
@@ -232,7 +307,13 @@ class Keithley2450Emulator:
         )  # fmt: skip
         yield Entry(":TRACe:DELete", lambda name: self._buffers.pop(name, None), takes=(buffer,))
         yield Entry(":TRACe:CLEar", lambda name="defbuffer1": self._buffer(name).clear(), **optional)  # type: ignore[arg-type]
-        yield Entry(":TRACe:TRIGger", lambda name="defbuffer1": self._measure(name), **optional)  # type: ignore[arg-type]
+        yield Entry(":TRACe:TRIGger", lambda name="defbuffer1": self._charge(self._measure(name)), **optional)  # type: ignore[arg-type]
+        yield Entry(
+            ":TRACe:ACTual:STARt", read=lambda name="defbuffer1": str(min(1, len(self._buffer(name)))), asks=(buffer,)
+        )
+        yield Entry(":TRACe:ACTual:END", read=lambda name="defbuffer1": str(len(self._buffer(name))), asks=(buffer,))
+        yield Entry(":TRACe:STATistics:PK2Pk", asks=(buffer,), read=self._spread)
+        yield Entry(":TRACe:STATistics:CLEar", lambda *_: None, **optional)  # type: ignore[arg-type]
         yield Entry(
             ":TRACe:POINts", lambda points, name="defbuffer1": self._make(name, int(points)),
             lambda name="defbuffer1": str(self._buffer(name).maxlen), (size, buffer), (buffer,), 1,
@@ -249,6 +330,8 @@ class Keithley2450Emulator:
         self._values.update(self._defaults | ON_POWER_UP)
         self._buffers = {name: deque(maxlen=100_000) for name in ("defbuffer1", "defbuffer2")}
         self._sweep = []
+        self._triggers.reset()
+        self._settings.reset()
         self._drive()
 
     def _speak(self, message: bytes) -> bytes | None:
@@ -268,12 +351,26 @@ class Keithley2450Emulator:
     def _tripped(self, f: str) -> str:
         return "1" if f == self._values["func"] and self._operating_point()[2] else "0"
 
+    def _spread(self, name: str = "defbuffer1") -> str:
+        readings = [row.reading for row in self._filled(name)]
+        return codec.number(max(readings) - min(readings))
+
+    def _acquire(self, f: str) -> float:
+        """A relative offset, measured (``:RELative:ACQuire``)."""
+        self._values |= {"sense": f, f"relative on {f}": False}
+        self._charge(self._measure())
+        return self._buffer("defbuffer1").pop().reading
+
+    def _load(self, name: str, *given: str) -> None:
+        self._sweep = []
+        self._triggers.load(name, *given)
+
     def _read(self, name: str = "defbuffer1", *elements: str, sense: str = "") -> str:
         if sense:
             self._values["sense"] = sense
         for _ in range(round(self._values["count"])):
-            row = self._measure(name)
-        return self._shown(row, elements)
+            self._charge(self._measure(name))
+        return self._fetch(name, *elements)
 
     def _fetch(self, name: str = "defbuffer1", *elements: str) -> str:
         return self._shown(self._filled(name)[-1], elements)
@@ -310,28 +407,36 @@ class Keithley2450Emulator:
         return self._buffers[name]
 
     def _set_sweep(
-        self, f: str, start: float, stop: float, points: float, delay: float = -1, count: float = 1,
-        ranging: str = "AUTO", abort: bool = True, dual: bool = False, buffer: str = "defbuffer1",
+        self, f: str, levels: list[float], delay: float = -1, count: float = 1, ranging: str = "AUTO",
+        abort: bool = True, dual: bool = False, buffer: str = "defbuffer1",
     ) -> None:  # fmt: skip
-        number = int(points)
-        up = [start + (stop - start) * i / (number - 1) for i in range(number)]
-        self._sweep = (up + up[-2::-1] if dual else up) * max(1, int(count))
+        if not levels:
+            raise ScpiError(-221)
+        self._sweep = (levels + levels[-2::-1] if dual else levels) * max(1, int(count))
         self._values |= {"func": f, "sweep buffer": buffer, "sweep delay": max(0.0, delay)}
 
     def _initiate(self) -> None:
-        if not self._sweep:
-            self._measure()
-            return
+        if self._sweep:
+            self._triggers.start(self._sweeping())
+        elif self._triggers.empty:
+            self._charge(self._measure())
+        else:
+            self._triggers.start()
+
+    def _sweeping(self) -> Steps:
         v = self._values
-        v["outp"] = True
         self._buffer(v["sweep buffer"]).clear()
+        v["outp"] = True
         for level in self._sweep:
             v[f"level {v['func']}"] = level
-            self._busy += v["sweep delay"]
-            self._measure(v["sweep buffer"])
+            self._drive()
+            yield v["sweep delay"]
+            yield self._measure(v["sweep buffer"])
         v["outp"] = False  # a sweep ends with the output off (unverified)
+        self._drive()
 
     def _abort(self) -> None:
+        self._triggers.abort()
         self._sweep, self._busy = [], 0.0
 
     def _error(self) -> str:
@@ -339,6 +444,16 @@ class Keithley2450Emulator:
         if error.code == 0:
             return '0,"No error;0;0 0"'  # verified against PyMeasure's tests of a sibling
         return f'{error.code},"{error.text};1;{START + timedelta(seconds=self._now):%Y/%m/%d %H:%M:%S}.000"'
+
+
+def _linear(start: float, stop: float, number: int) -> list[float]:
+    return [start + (stop - start) * i / max(1, number - 1) for i in range(number)]
+
+
+def _logarithmic(start: float, stop: float, number: int) -> list[float]:
+    if start * stop <= 0:
+        raise ScpiError(-222)
+    return [start * (stop / start) ** (i / max(1, number - 1)) for i in range(number)]
 
 
 OFF_STATES = ("NORMal", "HIMPedance", "ZERO", "GUARd")

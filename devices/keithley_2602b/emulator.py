@@ -4,8 +4,9 @@ What a line does is worked out at once, with the world as it stands, and the ins
 ahead by the time it took: the answer comes that much later, the next line waits, and the specimen
 feels each level when its time has come. ``abort`` takes back what has not happened yet.
 
-Faithful where drivers of others look (keithley2600, QCoDeS and PyMeasure run against it). Left out:
-files, TSP-Link, TSP-Net, LAN and GPIB settings, calibration, what the display shows.
+Faithful where drivers of others look (keithley2600, QCoDeS and PyMeasure run against it, and Keithley's
+own tutorials). Left out: files, other nodes of TSP-Link, TSP-Net, LAN and GPIB settings, calibration, what
+the display shows.
 Source: Series 2600B Reference Manual, 2600BS-901-01; unverified: what ``abort`` does to
 sweeps, the time of waking up.
 """
@@ -19,14 +20,17 @@ from typing import Any
 from devices.physics import World
 from hal.protocols.framing import AnyLines, Framing
 from hal.protocols.lua import Exhausted, Native, Table, silent, tonumber, tostring
-from hal.protocols.tsp import Tsp, TspError
+from hal.protocols.tsp import Bounds, Tsp, TspError
 
 from . import codec, factory
+from .lines import Lines
 from .smu import LINE_FREQUENCY, VOLTAGE, Felt, Smu
 from .status import BUFFER_AVAILABLE, CURRENT_LIMIT, SMUA, SMUB, VOLTAGE_LIMIT, StatusModel
 from .triggers import Events, Timeline, Triggers
 
 LATENCY = 0.002  # s
+SETUPS = 5
+"""Places where settings are kept."""
 EPOCH = 1_750_000_000.0  # s since 1970 when it woke up
 HORIZON = 3600.0
 """Seconds a line may take before it is taken to never end."""
@@ -60,6 +64,8 @@ class Keithley2602BEmulator:
                 changed=self._changed, chance=random.Random(seed + ord(letter)), epoch=EPOCH,
             )  # fmt: skip
         self._triggers = Triggers(tsp, self._timeline, self._events)
+        self._lines = Lines(tsp, self._events)
+        self._saved: dict[float, dict[str, dict[str, float]]] = {}
         self._status = StatusModel(tsp, {
             "measurement.instrument.smua": lambda: self._limits("a"),
             "measurement.instrument.smub": lambda: self._limits("b"),
@@ -136,6 +142,7 @@ class Keithley2602BEmulator:
         for smu in self.smus.values():
             smu.reset()
         self._triggers.reset()
+        self._lines.reset()
         self.tsp.format.asciiprecision, self.tsp.format.data = 6, 1
 
     def _trigger(self) -> None:
@@ -171,7 +178,13 @@ class Keithley2602BEmulator:
 
     def _tables(self) -> dict[str, Any]:
         tsp = self.tsp
-        node: dict[str, Any] = {"linefreq": LINE_FREQUENCY, "autolinefreq": True, "description": "", "prompts4882": 1}
+        node: dict[str, Any] = {
+            "linefreq": LINE_FREQUENCY,
+            "autolinefreq": True,
+            "description": "",
+            "prompts4882": 1,
+            "setup": 0,
+        }
         queue: deque[Any] = deque()
 
         def flag(name: str) -> Any:
@@ -191,20 +204,24 @@ class Keithley2602BEmulator:
         started = [0.0]
         nothing = silent(lambda *_: None)
 
+        def save(which: Any = None, *_: Any) -> None:
+            self._saved[Bounds(1, SETUPS).checked(which)] = {name: dict(smu.values) for name, smu in self.smus.items()}
+
         def recall(which: Any = None, *_: Any) -> None:
-            if tonumber(which) != 0:
+            """With its outputs off; 0 is the factory's (``setup.recall()``)."""
+            number = tonumber(which)
+            if number != 0 and number not in self._saved:
                 raise TspError(2205, "File not found")
             self._reset()
+            for name, values in self._saved.get(number or 0.0, {}).items():
+                self.smus[name].values.update(values | {"source.output": 0})
 
         tables = {
             "smua": self.smus["a"].table, "smub": self.smus["b"].table, "localnode": localnode,
             "node": Table.of([localnode]), "trigger": self._triggers.table, "status": self._status.table,
             "display": self._display(),
             "beeper": Table({"ON": 1.0, "OFF": 0.0, "enable": 1.0, "beep": tsp.native("beep", nothing)}),
-            "digio": tsp.attributes("digio", objects={
-                "writebit": nothing, "writeport": nothing, "readbit": lambda *_: 1, "readport": lambda *_: 16383,
-                "writeprotect": 0,
-            }),
+            "digio": self._lines.digio, "tsplink": self._lines.tsplink,
             "timer": tsp.attributes("timer", objects={
                 "reset": silent(lambda *_: started.__setitem__(0, self._timeline.now)),
                 "measure": tsp.attributes("timer_measure", objects={"t": lambda *_: self._timeline.now - started[0]}),
@@ -212,13 +229,17 @@ class Keithley2602BEmulator:
             "os": tsp.attributes("os", objects={
                 "time": lambda *_: float(int(EPOCH + self._timeline.now)), "clock": lambda *_: self._timeline.now,
             }),
-            "setup": tsp.attributes("setup", objects={"recall": silent(recall), "save": nothing, "poweron": 0}),
+            "setup": tsp.attributes(
+                "setup", getters={"poweron": lambda: node["setup"]},
+                objects={"recall": silent(recall), "save": silent(save)},
+                setters={"poweron": lambda value: node.update(setup=Bounds(0, SETUPS).checked(value))},
+            ),
             "dataqueue": tsp.attributes("dataqueue", getters={"count": lambda: len(queue)}, objects={
                 "CAPACITY": 128, "clear": silent(lambda *_: queue.clear()),
                 "add": lambda value=None, *_: len(queue) < 128 and (queue.append(value) or True),  # type: ignore[func-returns-value]
                 "next": lambda *_: queue.popleft() if queue else None,
             }),
-            "gpib": Table({"address": 26.0}), "serial": Table({"baud": 9600.0}), "tsplink": Table({"state": "offline"}),
+            "gpib": Table({"address": 26.0}), "serial": Table({"baud": 9600.0}),
         }  # fmt: skip
         functions = {
             "reset": silent(lambda *_: self._reset()), "settime": nothing, "settimezone": nothing,
@@ -239,6 +260,7 @@ class Keithley2602BEmulator:
         nothing = Native("polite", silent(lambda *_: None))
         names = ("sendkey", "setcursor", "menu", "prompt", "inputvalue", "waitkey", "getlastkey", "getannunciators")
         return Table(dict.fromkeys(names, nothing) | {
+            "getcursor": Native("getcursor", lambda *_: (1.0, 1.0, 0.0)),
             "settext": Native("settext", silent(put)), "gettext": Native("gettext", lambda *_: lines[0]),
             "clear": Native("clear", silent(lambda *_: lines.__setitem__(0, ""))),
             "smua": polite(), "smub": polite(), "screen": 2.0, "locallockout": 0.0, "numpad": 1.0, "SMUA": 0.0,

@@ -6,15 +6,13 @@ source are left out and those of a scan (CHANnel) are added.
 
 from __future__ import annotations
 
-import re
-import struct
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from statistics import fmean, pstdev
 
-from hal.protocols.scpi import Boolean, Choice, Entry, Numeric, ScpiError, Text, setting
+from hal.protocols.scpi import Blocks, Boolean, Choice, Entry, Numeric, ScpiError, Text, setting
 
 from . import codec
 
@@ -28,7 +26,6 @@ CAPACITY = 100_000
 LARGEST = 7_000_000  # readings of a standard buffer (data sheet)
 BUFFER, INDEX = Text(bare=True), Numeric(1, LARGEST, whole=True)
 ELEMENT = Choice(ELEMENTS)
-_BLOCK = re.compile(rb"\x1b(\d+)\x1b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +45,7 @@ class Buffers:
     def __init__(self) -> None:
         self.values: dict[str, object] = {}
         self._rows: dict[str, deque[Row]] = {}
-        self._blocks: list[bytes] = []
+        self.blocks = Blocks()
         self.reset()
 
     def reset(self) -> None:
@@ -74,22 +71,14 @@ class Buffers:
         return self._rows[name]
 
     def show(self, rows: Iterable[Row], elements: Sequence[str]) -> str:
-        """Rows as an answer; in a binary format a mark that `insert` replaces."""
+        """Rows as an answer; in a binary format a mark that `blocks` replaces."""
         chosen = elements or ("READ",)
         if self.values["format"] == "ASC":
             return ",".join(self._shown(row, element) for row in rows for element in chosen)
         if not set(chosen) <= {"READ", "REL", "EXTR"}:
             raise ScpiError(1133, "Parameter 4, Syntax error, expected valid name parameters")
         numbers = [{"READ": row.reading, "REL": row.time, "EXTR": 0.0}[element] for row in rows for element in chosen]
-        order = "<" if self.values["order"] == "SWAP" else ">"
-        letter = "d" if self.values["format"] == "REAL" else "f"
-        self._blocks.append(b"#0" + struct.pack(f"{order}{len(numbers)}{letter}", *numbers))
-        return f"\x1b{len(self._blocks) - 1}\x1b"
-
-    def insert(self, reply: bytes) -> bytes:
-        """The answer with its binary blocks."""
-        blocks, self._blocks = self._blocks, []
-        return _BLOCK.sub(lambda mark: blocks[int(mark[1])], reply) if blocks else reply
+        return self.blocks.floats(numbers, double=self.values["format"] == "REAL", big=self.values["order"] == "NORM")
 
     # ------------------------------------------------------------------ the table of headers
 
@@ -116,7 +105,15 @@ class Buffers:
         )
         yield Entry(":TRACe:ACTual:END", read=lambda name="defbuffer1": str(len(self.of(name))), asks=(BUFFER,))
         yield Entry(":TRACe:DATA", read=self._data, asks=(INDEX, INDEX, BUFFER), rest=ELEMENT, asks_at_least=2)
-        yield setting(":TRACe:FILL:MODE", "fill", Choice(("CONTinuous", "ONCE"), "CONT"), v)
+        fill = setting(":TRACe:FILL:MODE", "fill", Choice(("CONTinuous", "ONCE"), "CONT"), v)
+        yield Entry(  # of the buffer named, here of all
+            fill.header,
+            lambda mode, *_: v.update(fill=mode),
+            lambda *_: str(v["fill"]),
+            (*fill.takes, BUFFER),
+            (BUFFER,),
+            1,
+        )
         yield setting(":TRACe:LOG:STATe", "log", Boolean(True), v)
         statistics = {
             "AVERage": fmean, "MAXimum": max, "MINimum": min, "STDDev": pstdev, "PK2Pk": lambda x: max(x) - min(x),

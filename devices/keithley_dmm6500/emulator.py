@@ -13,16 +13,16 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
+from devices.keithley_triggers import TriggerModel
 from devices.physics import World
 from hal.protocols.framing import AnyLines, Framing
-from hal.protocols.scpi import Choice, Entry, Interpreter, Numeric, ScpiError, Text, setting
+from hal.protocols.scpi import OPC, Choice, Entry, Interpreter, Numeric, ScpiError, Text, setting
 
 from . import codec
 from .buffers import BUFFER, ELEMENT, START, Buffers, Row
 from .codec import DIGITIZERS, FUNCTIONS
 from .scanner import Channels, Scanner
 from .settings import ALL, Settings
-from .triggers import TriggerModel
 
 LATENCY = 0.002  # s
 OVERHEAD = 0.001  # s a measurement takes beyond its aperture
@@ -51,13 +51,12 @@ class KeithleyDmm6500Emulator:
         self._random, self._language, self._line = random.Random(seed), language, line_frequency
         self._terminals = "REAR" if terminals == "rear" else "FRON"
         self._now = self._busy = 0.0
-        self._complete = False
         self._values: dict[str, Any] = {}
         self._buffers = Buffers()
         self._scanner = Scanner(self._measure, self._buffers.clear, card)
         self._settings = Settings(self._scanner, line_frequency, self._signal)
         self._triggers = TriggerModel(self._measure, self._buffers.clear)
-        self._triggers.ended = self._completed
+        self._triggers.charge, self._triggers.complete = self._charge, self._completed
         self._triggers.fault = lambda error: self._scpi.fault(error)
         self._scpi = Interpreter(f"{codec.IDENTITY},04412345,1.7.12b", list(self._table()), on_reset=self._reset)
         self._scpi.errors.size = 1000
@@ -78,7 +77,7 @@ class KeithleyDmm6500Emulator:
         if reply is None:
             return None
         self.reply_delay, self._busy = LATENCY + self._busy, 0.0
-        return self._buffers.insert(reply)
+        return self._buffers.blocks.insert(reply)
 
     def advance(self, dt: float) -> None:
         self._now += dt
@@ -208,8 +207,6 @@ class KeithleyDmm6500Emulator:
                 header, lambda name="defbuffer1": self._charge(self._measure(name)), takes=(BUFFER,), optional=1
             )
         yield Entry(":INITiate[:IMMediate]", write=self._initiate)
-        yield Entry("*WAI", write=lambda: self._charge(self._triggers.finish()))
-        yield Entry("*OPC", self._opc, self._wait)
         yield from self._buffers.table()
         yield from self._triggers.table()
         yield from self._scanner.table()
@@ -301,23 +298,11 @@ class KeithleyDmm6500Emulator:
         else:
             self._triggers.start()
 
-    def _opc(self) -> None:
-        self._complete = True
-        if not self._triggers.running:
-            self._completed()
-
     def _completed(self) -> None:
-        if self._complete:
-            self._scpi.event_status |= 1
-        self._complete = False
-
-    def _wait(self) -> str:
-        self._charge(self._triggers.finish())
-        return "1"
+        self._scpi.event_status |= OPC
 
     def _reset(self) -> None:
         self._values.update(self._defaults)
-        self._complete = False
         for part in (self._buffers, self._triggers, self._scanner, self._settings):
             part.reset()
 

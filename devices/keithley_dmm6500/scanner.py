@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
+from devices.keithley_triggers import Steps
 from hal.protocols.scpi import Boolean, Entry, Numeric, ScpiError, Text, setting
-
-from .triggers import Steps
 
 CHANNELS = 10
 NONE, CARD, PSEUDO = "Empty Slot", "2000,10-Chan Mux,0.0.0a,00000000", "2000,Pseudo 10Ch Mux,0.0.0a,00000000"
@@ -95,6 +94,8 @@ class Scanner:
         yield setting(f"{root}:INTerval", "interval", Numeric(0, 1e5, 0, "s", "{:.6g}"), self.values)
         yield setting(f"{root}:BUFFer", "buffer", Text("defbuffer1", bare=True), self.values)
         yield Entry(f"{root}:COUNt:STEP", read=lambda: str(len(self.channels)))
+        yield self._of_channels(":ROUTe[:CHANnel]:DELay", Numeric(0, 60, form="{:.6g}"))
+        yield self._of_channels(":ROUTe[:CHANnel]:LABel", Text())
         yield Entry(":SYSTem:CARD[1]:IDN", read=lambda: self.identity)
         yield Entry(":SYSTem:CARD[1]:VCHannel[:STARt]", read=lambda: self._number(1))
         yield Entry(":SYSTem:CARD[1]:VCHannel:END", read=lambda: self._number(CHANNELS))
@@ -104,6 +105,18 @@ class Scanner:
             (Numeric(0, 2000, whole=True),),
         )  # fmt: skip
         yield setting(f"{root}:ALARm", "alarm", Boolean(), self.values)
+
+    def _of_channels(self, header: str, kind: Numeric | Text) -> Entry:
+        """Something that is kept for each channel."""
+        kept: dict[int, Any] = self.values.setdefault(header, {})
+
+        def write(value: Any, channels: tuple[int, ...]) -> None:
+            kept.update(dict.fromkeys(self.check(channels), value))
+
+        def read(channels: tuple[int, ...]) -> str:
+            return ",".join(kind.show(kept.get(channel, kind.default)) for channel in self.check(channels))
+
+        return Entry(header, write, read, (kind, Channels()), (Channels(),), asks_at_least=1)
 
     def _close(self, channels: tuple[int, ...]) -> None:
         self.closed = self.check(channels)[-1] if channels else 0

@@ -2,7 +2,9 @@
 
 Source: Model 336 Temperature Controller User's Manual, chapter 6 (not at hand page by page: what is
 marked M335/M340 was read in those models' manuals, D is what drivers of others need). Lines end with
-LF (CRLF on the serial line), replies with CRLF. TCP port 7777; serial 57600 baud, 7-O-1.
+LF (CRLF on the serial line), replies with CRLF. TCP port 7777; serial 57600 baud, 7-O-1. No blank is
+needed after a question mark, and what is not understood does not end a chain (D: lakeshore asks
+``...;*ESR?`` to learn of it).
 """
 
 from __future__ import annotations
@@ -24,6 +26,11 @@ RESOLUTION = 1e-3  # K, of a reading below 1000 K
 
 QUERY_ERROR, EXECUTION_ERROR, COMMAND_ERROR = 4, 16, 32
 """Bits of ``*ESR?`` (D; reading clears)."""
+ALARM, NEW_READING, TUNED = 1 << 0, 1 << 4, 1 << 5
+RAMPED = {1: 1 << 3, 2: 1 << 2}
+"""Bits of ``OPST?`` and ``OPSTR?`` (the vendor's package `lakeshore` 1.10); by output: its ramp is done."""
+OPERATION = 1 << 7
+"""Bit of ``*STB?`` that sums these up (the same)."""
 
 STATUS = {
     1: "invalid reading", 16: "temperature under range", 32: "temperature over range",
@@ -33,8 +40,9 @@ STATUS = {
 
 KELVIN, CELSIUS, SENSOR = 1, 2, 3
 """Units of an input and of the setpoints that follow it, last field of ``INTYPE?`` (D: QCoDeS)."""
-CLOSED_LOOPS = (1, 2)
-"""Modes of ``OUTMODE?`` in which the setpoint counts: PID and zone (D: QCoDeS)."""
+ZONE, OPEN_LOOP, MONITOR = 2, 3, 4
+CLOSED_LOOPS = (1, ZONE)
+"""Modes of ``OUTMODE?`` in which the setpoint counts: PID and zone (D: QCoDeS, lakeshore)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,10 +43,13 @@ class LakeShore336(Instrument):
     wires = ("tcp", "serial")
     line = SerialSettings(57600, 7, "O", 1)
     timeout = 1.0
-    pace = 0.05  # s between messages: unverified for the 336, harmless
+    pace = 0.05  # s: at most 20 messages a second (336 manual 6.3.5, after labmcp-lakeshore 0.1.3)
     Options = Options
     emulator = "devices.lakeshore_336.emulator:LakeShore336Emulator"
-    verified = "Commands as QCoDeS 0.58 sends them, which its emulator also serves. Not by an instrument."
+    verified = (
+        "Commands as the vendor's package lakeshore 1.10 and QCoDeS 0.58 send them, which its emulator also serves. "
+        "Not by an instrument."
+    )
 
     temperature = SignalR(
         float, "degC", at=Scpi("KRDG? {input};RDGST? {input}", parse=codec.parse_temperature), kind=Kind.HINTED,

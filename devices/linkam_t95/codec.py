@@ -32,6 +32,8 @@ LIMIT_STEP = 0.1  # K
 COLDEST, HOTTEST = -196.0, 1500.0  # degC; of all stages together. What one stage can is 600 or less, often
 PUMP = "0123456789:;<=>?@ABCDEFGHIJKLMN"
 """Speeds of the pump, 0 to 30 (D)."""
+AUTOMATIC = 0x40
+"""Bit of the third byte while the pump goes by itself: not in the manual, but N. Borys's LinkamController met it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +45,13 @@ class Report:
     pump: int
     temperature: float
     """degC, in tenths."""
+    automatic: bool = False
+    """The pump goes by itself."""
 
     def encode(self) -> bytes:
         tenths = round(self.temperature * 10) & 0xFFFF
-        return bytes([self.state, 0x80 | self.errors, 0x80 + self.pump, 0x80, 0x80, 0x80]) + f"{tenths:04x}".encode()
+        pump = 0x80 | AUTOMATIC * self.automatic | self.pump
+        return bytes([self.state, 0x80 | self.errors, pump, 0x80, 0x80, 0x80]) + f"{tenths:04x}".encode()
 
     @classmethod
     def decode(cls, reply: bytes) -> Report:
@@ -57,7 +62,8 @@ class Report:
         if not all(digit in b"0123456789abcdefABCDEF" for digit in digits):
             raise ValueError(f"no temperature: {digits!r}")
         tenths = int(digits, 16)
-        return cls(reply[0], reply[1] & 0x7F, reply[2] - 0x80, (tenths - (tenths >> 15 << 16)) / 10)
+        pump, automatic = reply[2] & ~(0x80 | AUTOMATIC), bool(reply[2] & AUTOMATIC)
+        return cls(reply[0], reply[1] & 0x7F, pump, (tenths - (tenths >> 15 << 16)) / 10, automatic)
 
     @property
     def problems(self) -> str:

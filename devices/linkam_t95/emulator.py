@@ -38,6 +38,7 @@ class LinkamT95Emulator:
         self.awake, self.connected = False, True
         self.state, self.rate, self.limit = codec.STOPPED, 5.0, 25.0  # K/min, degC
         self.pump, self.pump_by_hand, self.too_fast = 0, False, False
+        self.told_to_pump = False  # itself, by Pa0: before that Lewis's shows no AUTOMATIC
         self.setpoint, self.output, self._sum = 25.0, 0.0, 0.0
         self._random, self._elapsed = random.Random(seed), 0.0
         self.measured = self._measure()
@@ -49,7 +50,7 @@ class LinkamT95Emulator:
         command = message.strip(b"\n")
         if command == b"T":
             self.awake = True
-            return Report(self.state, self._errors(), self.pump, self.measured).encode()
+            return Report(self.state, self._errors(), self.pump, self.measured, self.told_to_pump).encode()
         if self.awake:
             self._obey(command)
         return b""
@@ -72,13 +73,14 @@ class LinkamT95Emulator:
                 self._turn()
             case b"E":
                 self.state, self.too_fast = codec.STOPPED, False
+                self._heat(0.0)
             case b"O" if self.state in RUNNING:
                 self.state, self.setpoint = codec.HELD, self.measured
             case b"H" | b"C" if self.state == codec.HELD:
                 self.state = codec.HEATING
                 self._turn()
             case b"Pa0" | b"Pm0":
-                self.pump_by_hand = command == b"Pm0"
+                self.pump_by_hand, self.told_to_pump = command == b"Pm0", command == b"Pa0"
             case _ if len(command) == 2 and command[:1] == b"P" and chr(command[1]) in codec.PUMP:
                 if self.pump_by_hand:
                     self.pump = codec.PUMP.index(chr(command[1]))

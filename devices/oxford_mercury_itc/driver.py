@@ -49,7 +49,7 @@ class OxfordMercuryItc(Instrument):
     timeout = 1.0  # unverified
     emulator = "devices.oxford_mercury_itc.emulator:OxfordMercuryItcEmulator"
     verified = (
-        "manual UMC0071, section 8.3; PyMeasure's driver against the emulator; never on a real one. "
+        "manual UMC0071, section 8.3; PyMeasure's driver and mercuryitc 0.3 against the emulator; never on a real one. "
         "Unverified: where a ramp begins, rate of readings"
     )
 

@@ -1,4 +1,7 @@
-"""An emulated MercuryiTC without daughter boards: sensor MB1.T1 and heater MB0.H1 on the world's specimen.
+"""An emulated MercuryiTC as it stands beside a cryostat: its motherboard and some daughter boards.
+
+Sensor MB1.T1 and heater MB0.H1 are on the world's specimen, DB8.T1 and DB1.H1 on the body of its holder;
+needle valve DB4.G1 and level meter DB3.L1 act on nothing, DB5.P1 tells the cell's pressure.
 
 Unverified: what a power-up leaves, the rate of readings, that TSET reads as the end of a ramp, that a ramp
 begins at the setpoint before (in a loop just switched on at the temperature), INVALID for a value out of range.
@@ -6,21 +9,21 @@ begins at the setpoint before (in a loop just switched on at the temperature), I
 
 from __future__ import annotations
 
-import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
-from devices.physics import FULL_POWER, World
+from devices.physics import BODY_FULL_POWER, FULL_POWER, World
 from hal.protocols.framing import AnyLines, Framing
 from hal.units import convert
 
 from . import codec
+from .boards import Board, Gauge, Get, Heater, Kept, Levels, Noun, Sensor, Set, Valve, told
 
 CYCLE = 0.1  # s
 NOISE = 0.01  # K, one sigma
-
-Get = Callable[[], str]
-Set = Callable[[str], bool]
+START = datetime(2025, 6, 15, 15, 6, 40, tzinfo=UTC)
+"""What its clock says when it is switched on."""
 
 
 class OxfordMercuryItcEmulator:
@@ -33,17 +36,27 @@ class OxfordMercuryItcEmulator:
         self.world, self.reply_delay, self.serial = world, reply_delay, serial
         self.address = 1 if unit is None else int(unit)
         self.locked = False
-        self.names = {"MB1.T1": "MB1.T1", "MB0.H1": "MB0.H1"}
-        self.hot, self.cold = codec.HOTTEST, 0.0
-        self.target = 0.0  # K
-        self.ramping, self.rate = False, 1.0  # K/min
-        self.enabled, self.manual, self.output = False, 0.0, 0.0  # %
-        self.p, self.i, self.d = 0.5, 0.02, 0.0  # % per K inverse, min, min: tuned for the chip
-        self.zones, self.flow_auto, self.flow = False, False, 0.0
-        self.voltage_limit, self.resistance = 40.0, 20.0
-        self._sum, self._elapsed, self._random = 0.0, 0.0, random.Random(seed)
-        self.measured = self.setpoint = self._measure()
-        self._tree: dict[str, tuple[Get, Set | None]] = dict(self._system()) | dict(self._boards())
+        self._elapsed, self._now, self._random = 0.0, 0.0, random.Random(seed)
+        self._clock = timedelta()
+        self._kept = Kept()
+        heater = Heater("MB0.H1", serial, lambda share: world.heaters.__setitem__(self, share * FULL_POWER))
+        body = Heater(
+            "DB1.H1", serial + "1", lambda share: world.body_heaters.__setitem__(self, share * BODY_FULL_POWER)
+        )
+        self.valve = Valve("DB4.G1", serial + "4")
+        # Both tuned for what they heat: the chip follows in a second, the body takes minutes.
+        self.sensor = Sensor("MB1.T1", serial, lambda: self._measure(world.temperature), heater, 0.5, 0.02)
+        holder = Sensor("DB8.T1", serial + "8", lambda: self._measure(world.body), body, 5.0, 1.0)
+        gauge = Gauge("DB5.P1", serial + "5", lambda: world.pressure / 100)
+        self.sensors = (self.sensor, holder)
+        holder.valve = gauge.valve = self.valve
+        boards: tuple[Board, ...] = (
+            heater, self.sensor, holder, body, self.valve, gauge, Levels("DB3.L1", serial + "3")
+        )  # fmt: skip
+        self.boards = {board.uid: board for board in boards}
+        self._tree: dict[str, tuple[Get, Set | None]] = dict(self._system())
+        for board in boards:
+            self._tree |= {f"{board.root}:{path}": noun for path, noun in board.nouns()}
 
     def framing(self, scheme: str) -> Framing:
         return AnyLines(b"\n")
@@ -71,15 +84,19 @@ class OxfordMercuryItcEmulator:
         # Of a board as a whole everything is told, each noun once.
         told, before = [], nouns.split(":")
         for path, (get, _) in self._tree.items():
-            if path.startswith(nouns + ":") and nouns.startswith("DEV:"):
-                parts = path.split(":")
+            parts = path.split(":")
+            if path.startswith(nouns + ":") and nouns.startswith("DEV:") and not {"MAN", "PWR"} & {*parts}:
                 same = next((n for n, (a, b) in enumerate(zip(parts, before, strict=False)) if a != b), len(before))
                 told += [*parts[max(same, nouns.count(":") + 1) :], get()]
                 before = parts
         return f"STAT:{nouns}:{':'.join(told)}" if told else f"STAT:{self._wrong(nouns)}"
 
     def _set(self, nouns: str) -> str:
-        path, _, value = nouns.rpartition(":")
+        if nouns == "SYS:RST":  # D: mercuryitc
+            return f"STAT:SET:{nouns}:{'DENIED' if self.locked else 'VALID'}"
+        # A time has colons of its own: the longest path that is known.
+        path = next((path for path in self._tree if nouns.startswith(path + ":") and self._tree[path][1]), "")
+        path, value = (path, nouns[len(path) + 1 :]) if path else nouns.rpartition(":")[::2]
         _, change = self._tree.get(path, (None, None))
         if change is None:
             return f"STAT:SET:{self._wrong(path)}"
@@ -92,146 +109,57 @@ class OxfordMercuryItcEmulator:
     def _wrong(self, nouns: str) -> str:
         """The nouns as far as they are known, and what is the matter with the next."""
         parts = nouns.split(":")
-        if len(parts) > 1 and parts[0] == "DEV" and parts[1] not in self.names:
+        if len(parts) > 1 and parts[0] == "DEV" and parts[1] not in self.boards:
             return f"{nouns}:NOT_FOUND"
         for n in range(1, len(parts) + 1):
             if not any((path + ":").startswith(":".join(parts[:n]) + ":") for path in self._tree):
                 return ":".join([*parts[:n], "INVALID"])
         return f"{nouns}:INVALID"
 
-    def _system(self) -> Iterator[tuple[str, tuple[Get, Set | None]]]:
-        yield "SYS:CAT", (lambda: "DEV:MB0.H1:HTR:DEV:MB1.T1:TEMP", None)
-        yield "SYS:SERL", (lambda: self.serial, None)
-        yield "SYS:MAN:SERL", (lambda: self.serial, None)
-        yield "SYS:MAN:FVER", (lambda: "2.6.04.000", None)
-        yield "SYS:MAN:HVER", (lambda: "1", None)
+    def _system(self) -> Iterator[Noun]:
+        kept = self._kept
+        yield "SYS:CAT", (lambda: ":".join(board.root for board in self.boards.values()), None)
+        yield "SYS:SERL", told(self.serial)
+        yield "SYS:MAN:SERL", told(self.serial)
+        yield "SYS:MAN:FVER", told("2.6.04.000")
+        yield "SYS:MAN:HVER", told("1")
+        yield "SYS:FLSH", told("102400")  # kB; this and the following as mercuryitc reads and sets them
+        yield kept.text("SYS:USER", "NORM", "NORM", "ENG")
+        yield kept.text("SYS:LOCK", "OFF", "OFF", "SOFT", "ON")
+        yield kept.text("SYS:DISP:DIMA", "OFF", "OFF", "ON")
+        yield kept.number("SYS:DISP:DIMT", 60, 0, 1e5, ".0f")
+        yield kept.number("SYS:DISP:BRIG", 100.0, 0.0, 100.0)
+        yield "SYS:TIME", (lambda: f"{self._time:%H:%M:%S}", lambda text: self._set_clock(text, "%H:%M:%S"))
+        yield "SYS:DATE", (lambda: f"{self._time:%Y:%m:%d}", lambda text: self._set_clock(text, "%Y:%m:%d"))
+        yield "SYS:ALRM", told("")
 
-    def _boards(self) -> Iterator[tuple[str, tuple[Get, Set | None]]]:
-        sensor, loop, heater = "DEV:MB1.T1:TEMP", "DEV:MB1.T1:TEMP:LOOP", "DEV:MB0.H1:HTR"
-        yield f"{sensor}:NICK", self._name("MB1.T1")
-        yield f"{sensor}:TYPE", (lambda: "PTC", None)
-        yield f"{loop}:AUX", (lambda: "None", None)
-        yield f"{loop}:D", self._number("d", 0, 299.9)
-        yield f"{loop}:HTR", (lambda: "MB0.H1", None)
-        yield f"{loop}:I", self._number("i", 0, 199.9)
-        yield f"{loop}:HSET", (lambda: f"{self.output:.4f}", self._set_output)
-        yield f"{loop}:PIDT", self._switch("zones")
-        yield f"{loop}:ENAB", (self._shown("enabled"), self._set_enabled)
-        yield f"{loop}:FAUT", self._switch("flow_auto")
-        yield f"{loop}:FSET", self._number("flow", 0, 100)
-        yield f"{loop}:P", self._number("p", 0, 199.9)
-        yield f"{loop}:TSET", (lambda: f"{self.target:.4f}K", self._set_target)
-        yield f"{loop}:RENA", self._switch("ramping")
-        yield f"{loop}:RSET", self._number("rate", 0, codec.FASTEST, "K/m")
-        yield f"{sensor}:CAL:FILE", (lambda: "PT100.dat", None)
-        yield f"{sensor}:CAL:HOTL", (lambda: f"{self.hot:.4f}K", None)
-        yield f"{sensor}:CAL:COLDL", (lambda: f"{self.cold:.4f}K", None)
-        yield f"{sensor}:SIG:VOLT", (lambda: f"{0.1 * self._ohm():.4f}mV", None)
-        yield f"{sensor}:SIG:CURR", (lambda: "100.0000uA", None)
-        yield f"{sensor}:SIG:POWR", (lambda: f"{0.01 * self._ohm():.4f}uW", None)
-        yield f"{sensor}:SIG:TEMP", (lambda: f"{self.measured:.4f}K", None)
-        yield f"{sensor}:SIG:RES", (lambda: f"{self._ohm():.4f}O", None)
-        yield f"{sensor}:SIG:SLOP", (lambda: "0.3851O/K", None)
-        yield f"{heater}:NICK", self._name("MB0.H1")
-        yield f"{heater}:VLIM", self._number("voltage_limit", 0, 40)
-        yield f"{heater}:RES", self._number("resistance", 10, 2000)
-        yield f"{heater}:PMAX", (lambda: f"{self.voltage_limit**2 / self.resistance:.4f}", None)
-        yield f"{heater}:SIG:VOLT", (lambda: f"{self._volt():.4f}V", None)
-        yield f"{heater}:SIG:CURR", (lambda: f"{self._volt() / self.resistance:.4f}A", None)
-        yield f"{heater}:SIG:POWR", (lambda: f"{self._volt() ** 2 / self.resistance:.4f}W", None)
+    @property
+    def _time(self) -> datetime:
+        return START + self._clock + timedelta(seconds=self._now)
 
-    def _number(self, name: str, low: float, high: float, unit: str = "") -> tuple[Get, Set]:
-        def change(text: str) -> bool:
-            value = _number(text, unit)
-            if value is None or not low <= value <= high:
-                return False
-            setattr(self, name, value)
-            return True
-
-        return (lambda: f"{getattr(self, name):.4f}{unit}"), change
-
-    def _shown(self, name: str) -> Get:
-        return lambda: "ON" if getattr(self, name) else "OFF"
-
-    def _switch(self, name: str) -> tuple[Get, Set]:
-        def change(text: str) -> bool:
-            if text in ("ON", "OFF"):
-                setattr(self, name, text == "ON")
-            return text in ("ON", "OFF")
-
-        return self._shown(name), change
-
-    def _name(self, board: str) -> tuple[Get, Set]:
-        def change(text: str) -> bool:
-            self.names[board] = text
-            return bool(text)
-
-        return (lambda: self.names[board]), change
-
-    def _set_target(self, text: str) -> bool:
-        value = _number(text, "K")
-        if value is None or not self.cold <= value <= self.hot:
+    def _set_clock(self, text: str, form: str) -> bool:
+        try:
+            given = datetime.strptime(text, form).replace(tzinfo=UTC)
+        except ValueError:
             return False
-        self.target = value
-        return True
-
-    def _set_output(self, text: str) -> bool:
-        value = _number(text, "")
-        if value is None or not 0 <= value <= 100:
-            return False
-        self.manual = value
-        if not self.enabled:
-            self._heat(value)
-        return True
-
-    def _set_enabled(self, text: str) -> bool:
-        if text not in ("ON", "OFF"):
-            return False
-        self.enabled = text == "ON"
-        self._sum = self.manual = self.output  # each mode begins where the other was
+        now = self._time
+        if form == "%Y:%m:%d":
+            wanted = now.replace(year=given.year, month=given.month, day=given.day)
+        else:
+            wanted = now.replace(hour=given.hour, minute=given.minute, second=given.second)
+        self._clock += wanted - now
         return True
 
     # ------------------------------------------------------------------ time
 
     def advance(self, dt: float) -> None:
         self._elapsed += dt
+        self._now += dt
         while self._elapsed >= CYCLE - 1e-9:
             self._elapsed -= CYCLE
-            self._cycle()
+            for sensor in self.sensors:
+                sensor.cycle(CYCLE)
 
-    def _cycle(self) -> None:
-        self.measured = self._measure()
-        away, step = self.target - self.setpoint, self.rate / 60 * CYCLE
-        self.setpoint += away if not self.ramping or abs(away) <= step else math.copysign(step, away)
-        if not self.enabled:
-            self.setpoint = self.measured  # from where it will ramp once it is on
-            self._heat(self.manual)
-            return
-        proportional = (self.setpoint - self.measured) * self.p
-        total = self._sum + (proportional * CYCLE / (self.i * 60) if self.i else 0.0)
-        output = min(max(proportional + total, 0.0), 100.0)
-        self._sum = total if output == proportional + total else min(max(self._sum, 0.0), 100.0)
-        self._heat(output)
-
-    def _heat(self, percent: float) -> None:
-        self.output = percent
-        self.world.heaters[self] = percent / 100 * FULL_POWER
-
-    def _measure(self) -> float:
-        kelvin: float = convert(self.world.temperature, "degC", "K")
+    def _measure(self, celsius: float) -> float:
+        kelvin: float = convert(celsius, "degC", "K")
         return max(0.0, kelvin + self._random.gauss(0.0, NOISE))
-
-    def _ohm(self) -> float:
-        return 100 + 0.385 * (self.measured - 273.15)
-
-    def _volt(self) -> float:
-        """Across the heater: power goes with the output (the controller linearises)."""
-        return math.sqrt(self.output / 100) * self.voltage_limit
-
-
-def _number(text: str, unit: str) -> float | None:
-    """A number with or without its unit; None if it is none."""
-    try:
-        return codec.number(text, unit if text.endswith(unit) else "")
-    except ValueError:
-        return None

@@ -37,6 +37,8 @@ SOURCE_CHANGE, END_OF_STEP, END_OF_PROGRAM = 1 << 5, 1 << 6, 1 << 7
 """Bits of ``:STATus:EVENt?`` only (13-30)."""
 NAN = 9.91e37
 """No number; unverified."""
+STORED = ("TM", "SF", "MF", "SL", "ML")
+"""Columns of stored results: time, source function, measurement function, source level, measured level (13-19)."""
 
 STATE = b":OUTP?;:SENS?;:SOUR:FUNC?;:SOUR:RANG?;:SOUR:LEV?"
 STATE_ALONE = b":OUTP?;:SOUR:FUNC?;:SOUR:RANG?;:SOUR:LEV?"

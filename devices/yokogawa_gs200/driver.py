@@ -118,8 +118,7 @@ class YokogawaGS200(ErrorQueue, SourceMeterUnit):
         await self.tell(codec.NO_PROGRAM, idempotent=True)
         await self.tell(b":SOUR:LEV 0", idempotent=True)
         await self.tell(b":OUTP OFF", idempotent=True)
-        if (await self.ask(b":OUTP?")).reply.strip() != b"0":
-            raise Refused(self.name, "the output did not go off; switch it off at the front panel")
+        await self.confirm_off()
 
     def check_all(self, mode: Mode, levels: Sequence[float], compliance: float) -> None:
         super().check_all(mode, levels, compliance)

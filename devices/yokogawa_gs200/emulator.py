@@ -1,9 +1,9 @@
 """An emulated Yokogawa GS200 at the specimen's contacts: a table of headers, limiters, and programs that ramp.
 
 Faithful where drivers of others look (QCoDeS's and PyMeasure's run against it). Simplified: the source
-settles at once; storing of measurements (`:TRACe`) is left out; a change of function switches the output
-off and sets the level to 0, a change of range keeps a level that fits, switching off ends a program (all
-three unverified, as are the error codes).
+settles at once; measurements are stored (`:TRACe`) at the interval of `:SENSe:INTerval` whatever triggers them,
+and read as text only; a change of function switches the output off and sets the level to 0, a change of range
+keeps a level that fits, switching off ends a program (all three unverified, as are the error codes).
 """
 
 from __future__ import annotations
@@ -49,6 +49,9 @@ class YokogawaGS200Emulator:
         """Levels still to reach in a program, each with the level it is left from."""
         self._elapsed = 0.0
         self._paused = False
+        self._now = self._stored_at = 0.0
+        self._stored: list[tuple[float, Mode, float, str]] = []
+        """Time, what was sourced, its level, what was measured."""
         self._values: dict[str, Any] = {}
         self._scpi = Interpreter(
             "YOKOGAWA,GS210,91W000001,2.02", list(self._table()), on_reset=self._reset,
@@ -71,6 +74,10 @@ class YokogawaGS200Emulator:
 
     def advance(self, dt: float) -> None:
         self._busy = max(0.0, self._busy - dt)
+        self._now += dt
+        if self._storing and self._now - self._stored_at >= self._values["sense interval"] - 1e-9:
+            self._stored_at = self._now
+            self._stored.append((self._now, self._mode, self._values["level"], self._measured()))
         if self._running and not self._paused:
             self._run(dt)
         self._drive()
@@ -115,8 +122,14 @@ class YokogawaGS200Emulator:
             return sign * v["limit CURR"] * resistance, sign * v["limit CURR"], acts
         return level, level / resistance, 0
 
+    @property
+    def _storing(self) -> bool:
+        v = self._values
+        return bool(self.monitor and v["trace"] and v["outp"] and v["sense"] and len(self._stored) < v["points"])
+
     def _condition(self) -> int:
-        idle = codec.NOT_MEASURING | codec.NOT_STORING | codec.NO_FILE | codec.NO_SAMPLING_ERROR
+        idle = codec.NOT_MEASURING | codec.NO_FILE | codec.NO_SAMPLING_ERROR
+        idle |= 0 if self._storing else codec.NOT_STORING
         return idle | self._operating_point()[2] | (0 if self._running else codec.READY)
 
     def _measure(self) -> str:
@@ -124,9 +137,12 @@ class YokogawaGS200Emulator:
         low = self._mode == "voltage" and v["range"] < codec.LIMITER_FROM
         if not v["outp"] or not v["sense"] or low:
             return codec.number(codec.NAN)  # unverified
-        voltage, current, _ = self._operating_point()
         self._busy += v["nplc"] / LINE_FREQUENCY + v["delay"] / 1000
         self._events |= codec.NOT_MEASURING
+        return self._measured()
+
+    def _measured(self) -> str:
+        voltage, current, _ = self._operating_point()
         if self._mode == "voltage":
             return codec.number(self._random.gauss(current, NOISE["current"]))
         return codec.number(self._random.gauss(voltage, NOISE["voltage"]))
@@ -322,11 +338,36 @@ class YokogawaGS200Emulator:
         yield keep(":SENSe:TRIGger", "sense trigger", trigger)
         yield keep(":SENSe:REMote", "four-wire", Boolean())
         yield keep(":SENSe:GUARd", "guard", Boolean())
-        yield keep(":SENSe:NULL", "null", Boolean())
+        yield keep(":SENSe:NULL[:STATe]", "null", Boolean())
         yield keep(":SENSe:ZERO[:AUTO]", "zero", Boolean(True))
+        yield Entry(":SENSe:ZERO:EXECute", write=lambda: None)  # drivers for CERN's and others' GS200
+        trace = keep(":TRACe[:STATe]", "trace", Boolean())
+        yield Entry(trace.header, self._trace, trace.read, trace.takes)
+        yield keep(":TRACe:POINts", "points", Numeric(1, 100_000, 100, whole=True))  # most: unverified
+        yield Entry(":TRACe:ACTual", read=lambda: str(len(self._stored)))
+        yield Entry(":TRACe:DATA:READ", read=self._read_stored, asks=(Choice(tuple(codec.STORED)),))
         for header in (":MEASure", ":READ", ":FETCh"):
             yield Entry(header, read=self._measure)
         yield Entry(":INITiate", write=lambda: None)
+
+    def _trace(self, on: bool) -> None:
+        """Storing begins anew each time it is switched on (unverified)."""
+        self._values["trace"] = on
+        if on:
+            self._stored, self._stored_at = [], self._now
+
+    def _read_stored(self, column: str = "") -> str:
+        """Stored results, CR LF between them, or one of their columns (13-19)."""
+        rows = [
+            {
+                "TM": codec.number(time), "SF": "VOLT" if mode == "voltage" else "CURR",
+                "MF": "CURR" if mode == "voltage" else "VOLT", "SL": codec.number(level), "ML": measured,
+            }
+            for time, mode, level, measured in self._stored
+        ]  # fmt: skip
+        if column:
+            return ",".join(row[column] for row in rows)
+        return "\r\n".join([",".join(codec.STORED), *(",".join(row[name] for name in codec.STORED) for row in rows)])
 
     def _reset(self) -> None:
         self._values.update(self._defaults)

@@ -14,6 +14,7 @@ guide p. 13, Keithley 2450 reference 2450-901-01, appendix C).
 from __future__ import annotations
 
 import re
+import struct
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -228,16 +229,18 @@ class Unit:
     parameters: tuple[str, ...]
 
 
-_HEADER = re.compile(r"^(\*[A-Za-z]+|:?[A-Za-z]\w*(?::[A-Za-z]\w*)*|:\*[A-Za-z]+)(\??)(?:\s+(.*))?$", re.DOTALL)
+_NAME = r"^(\*[A-Za-z]+|:?[A-Za-z]\w*(?::[A-Za-z]\w*)*|:\*[A-Za-z]+)(\??)"
+_HEADER = re.compile(_NAME + r"(?:\s+(.*))?$", re.DOTALL)
+_LAX_HEADER = re.compile(_NAME + r"(?:(?:\s+|(?<=\?))(.*))?$", re.DOTALL)
 
 
-def parse_unit(text: str) -> Unit:
-    """Take one message unit apart. Raises `ScpiError`."""
-    match = _HEADER.match(text)
+def parse_unit(text: str, lax: bool = False) -> Unit:
+    """Take one message unit apart; `lax`: ``KRDG?A`` and empty parameters will do. Raises `ScpiError`."""
+    match = (_LAX_HEADER if lax else _HEADER).match(text)
     if match is None:
         raise ScpiError(-101 if any(not 31 < ord(sign) < 127 for sign in text) else -102)
     parameters = tuple(split(match[3], ",")) if match[3] and match[3].strip() else ()
-    if any(not parameter for parameter in parameters):
+    if not lax and any(not parameter for parameter in parameters):
         raise ScpiError(-109)
     # ":*CLS" is against IEEE 488.2, and drivers for Keithley's instruments send it.
     return Unit(match[1].upper().replace(":*", "*"), match[2] == "?", parameters)
@@ -317,6 +320,30 @@ def event_of(code: int) -> int:
             return DDE
 
 
+# ---------------------------------------------------------------------- binary answers
+
+
+_MARK = re.compile(rb"\x1b(\d+)\x1b")
+
+
+class Blocks:
+    """Numbers as binary blocks of indefinite length (IEEE 488.2, 8.7.10) within answers that are text till the last."""
+
+    def __init__(self) -> None:
+        self._blocks: list[bytes] = []
+
+    def floats(self, values: Sequence[float], *, double: bool = False, big: bool = False) -> str:
+        """A mark that `insert` replaces by ``#0`` and the numbers."""
+        letter = "d" if double else "f"
+        self._blocks.append(b"#0" + struct.pack(f"{'>' if big else '<'}{len(values)}{letter}", *values))
+        return f"\x1b{len(self._blocks) - 1}\x1b"
+
+    def insert(self, reply: bytes) -> bytes:
+        """The answer with its blocks."""
+        blocks, self._blocks = self._blocks, []
+        return _MARK.sub(lambda mark: blocks[int(mark[1])], reply) if blocks else reply
+
+
 # ---------------------------------------------------------------------- the interpreter
 
 
@@ -349,7 +376,8 @@ class Interpreter:
     on_reset: Callable[[], object] = lambda: None
     errors: ErrorQueue = field(default_factory=ErrorQueue)
     scpi: bool = True
-    """Whether it has SCPI's mandatory SYSTem and STATus commands, or IEEE 488.2's only."""
+    """Whether it has SCPI's mandatory SYSTem and STATus commands, or IEEE 488.2's only (Lake Shore's): then
+    what was not understood does not end a message, and parameters may be empty."""
     summary: Callable[[], int] = lambda: 0
     """Further bits of the status byte."""
 
@@ -372,12 +400,12 @@ class Interpreter:
             return None
         for text in filter(None, units):
             try:
-                unit = parse_unit(text)
+                unit = parse_unit(text, lax=not self.scpi)
                 header, path = _resolved(unit.header, path)
                 reply = self._run(header, unit)
             except ScpiError as error:
                 self.fault(error)
-                if event_of(error.code) == CME:
+                if self.scpi and event_of(error.code) == CME:
                     break  # the rest of the message may hang on what was not understood
                 continue
             if reply is not None:

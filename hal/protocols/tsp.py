@@ -481,5 +481,10 @@ def _bits() -> Table:
         "clear": on(lambda a=0, n=1, *_: a & ~(1 << (n - 1 & 31))),
         "toggle": on(lambda a=0, n=1, *_: a ^ 1 << (n - 1 & 31)),
         "get": on(lambda a=0, n=1, *_: a & 1 << (n - 1 & 31)),
+        "getfield": on(lambda a=0, n=1, width=1, *_: a >> (n - 1 & 31) & (1 << width) - 1),
+        "setfield": on(
+            lambda a=0, n=1, width=1, field=0, *_: a & ~((1 << width) - 1 << n - 1)
+            | (field & (1 << width) - 1) << n - 1
+        ),
         "test": lambda a=None, n=None, *_: bool(int(tonumber(a) or 0) >> int(tonumber(n) or 1) - 1 & 1),
     })  # fmt: skip

@@ -41,7 +41,7 @@ def advance(emulator: Any, seconds: float) -> None:
 # ---------------------------------------------------------------------- the instrument
 
 
-@pytest.mark.parametrize("number", [codec.RATE_DISABLE, codec.OUTPUT_AGAIN, codec.PV_AGAIN])
+@pytest.mark.parametrize("number", [codec.RATE_DISABLE, codec.PV_AGAIN])
 def test_it_has_not_the_parameters_of_the_larger_one(number: int) -> None:
     assert ask(Eurotherm3216Emulator(World()), modbus.read("registers", 1, number, 1)) == b"\x83\x02"
 
@@ -72,6 +72,36 @@ def test_the_remote_setpoint_counts_only_when_it_is_chosen_and_spares_the_memory
     ask(emulator, modbus.write_register(1, codec.LOCAL, 1))
     assert ask(emulator, modbus.read("registers", 1, codec.TARGET, 1)) == b"\x03\x02" + (800).to_bytes(2, "big")
     assert emulator.setpoint_writes == 0
+
+
+@pytest.mark.parametrize(
+    ("message", "answer"),
+    [
+        # Eurotherm3200 of nupylab (on MinimalModbus): dwell of the first segment, its target, cycles, how it ends.
+        (modbus.write_registers(1, 0x8000 + 2 * 1280, [0x0001, 0xD4C0]), "108a000002"),  # 120 s
+        (modbus.read("registers", 1, 0x8000 + 2 * 1281, 2), "030400000000"),
+        (modbus.write_registers(1, 0x8000 + 2 * 1282, [0x40A0, 0x0000]), "108a040002"),  # 5 K/min
+        (modbus.read("registers", 1, 332, 1), "03020001"),
+        (modbus.write_registers(1, 328, [2]), "1001480001"),
+        (modbus.write_registers(1, 23, [1]), "1000170001"),
+        # eurothermlib: five floats at once, the measured mV, and all alarms acknowledged.
+        (modbus.read("registers", 1, 0x8000 + 2 * codec.MANUAL_OUTPUT, 6), "030c0000000000000000" + "41c80000"),
+        (modbus.write_register(1, 274, 1), "0601120001"),
+        # Eurotherm3216 of a furnace program: P, the sensor that it has.
+        (modbus.write_register(1, codec.BAND, 250), "06000600fa"),
+        (modbus.read("registers", 1, 12290, 1), "03020001"),
+    ],
+)
+def test_others_find_timer_program_and_sensor(message: bytes, answer: str) -> None:
+    assert ask(Eurotherm3216Emulator(World()), message).hex() == answer
+
+
+def test_a_temperature_may_come_by_the_wire() -> None:
+    emulator = Eurotherm3216Emulator(World())
+    ask(emulator, modbus.write_register(1, 12290, 10))
+    ask(emulator, modbus.write_register(1, 203, 4321))
+    advance(emulator, 0.5)
+    assert emulator.pv == 432.1
 
 
 # ---------------------------------------------------------------------- the driver

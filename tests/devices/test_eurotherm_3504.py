@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import statistics
+import struct
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -75,9 +76,10 @@ def test_integers_and_floats_show_the_same_parameters() -> None:
 @pytest.mark.parametrize(
     ("message", "code"),
     [
-        (modbus.read("registers", 1, 6, 1), 2),  # no such parameter here (M: bad address)
-        (modbus.read("registers", 1, codec.PV, 6), 2),  # a block that runs into one
+        (modbus.read("registers", 1, 9999, 1), 2),  # no such parameter here (M: bad address)
         (modbus.read("registers", 1, 0x8003, 2), 2),  # half of two floats
+        (modbus.read("registers", 1, 0x8002, 1), 2),  # half of one (HA026230, 6.4)
+        (modbus.write_register(1, codec.PV, 300), 2),  # only told
         (modbus.write_register(1, codec.TARGET, 13000), 3),  # above the instrument's own limit of SP1
         (modbus.write_register(1, codec.MANUAL, 2), 3),
         (modbus.read("coils", 1, 0, 1), 1),
@@ -87,6 +89,53 @@ def test_the_instrument_refuses_what_it_has_not_got(message: bytes, code: int) -
     emulator = Eurotherm3504Emulator(World())
     assert ask(emulator, message) == bytes([message[modbus.HEADER] | 0x80, code])
     assert emulator.target == 25.0
+
+
+def test_a_block_may_have_gaps_and_ends_at_what_is_refused() -> None:
+    """HA026230, chapter 5: gaps read as anything and swallow what is written; a refusal keeps what stands before it."""
+    emulator = Eurotherm3504Emulator(World())
+    emulator.sp1 = 30.0
+    words = struct.unpack(">15H", ask(emulator, modbus.read("registers", 1, codec.SELECT, 15))[2:])
+    assert words[codec.SP1 - codec.SELECT] == 300  # 22 and 23, 29 on the way are nothing here
+    assert ask(emulator, modbus.write_registers(1, 22, [1, 2, 415, 425]))[0] == 16
+    assert (emulator.sp1, emulator.sp2) == (41.5, 42.5)
+    assert ask(emulator, modbus.write_registers(1, codec.SP1, [500, 13000, 0])) == b"\x90\x03"
+    assert (emulator.sp1, emulator.sp2) == (50.0, 42.5)
+
+
+@pytest.mark.parametrize(
+    ("message", "answer"),
+    [
+        # In the IEEE area words stand first in their pair, times are milliseconds (HA026230, 6.3 and 6.5).
+        (modbus.read("registers", 1, 0x8000 + 2 * codec.MANUAL, 2), "030400008000"),
+        (modbus.read("registers", 1, 0x8000 + 2 * codec.MANUAL, 1), "03020000"),
+        (modbus.write_registers(1, 0x8000 + 2 * codec.MANUAL, [1]), "1082220001"),
+        (modbus.read("registers", 1, 0x8000 + 2 * codec.INTEGRAL, 2), "0304000003e8"),  # 1 s
+        (modbus.read("input registers", 1, codec.SP1, 1), "040200fa"),  # 3 and 4 read the same (3.14)
+        (b"\0\0\0\0\0\x02\x01\x07", "0700"),  # fast read of status (3.17); loopback (3.18)
+        (b"\0\0\0\0\0\x06\x01\x08\0\0\x12\x34", "080000" + "1234"),
+        # Diamond's EPICS support for the 3504: cutout of the output, the second loop, a program.
+        (modbus.read("registers", 1, 30, 1), "030203e8"),
+        (modbus.write_register(1, 1026, 1500), "06040205dc"),
+        (modbus.read("registers", 1, 1294, 1), "03020001"),
+        (modbus.write_register(1, 5226, 1), "06146a0001"),
+        # Eurotherm3508 of a furnace program: the second set of P, I and D, and where it begins.
+        (modbus.write_register(1, 49, 300), "060031012c"),
+        (modbus.write_registers(1, 0x8000 + 2 * 15361, [0x43C8, 0x0000]), "10f8020002"),
+    ],
+)
+def test_others_find_what_they_need_of_the_second_loop_and_the_programmer(message: bytes, answer: str) -> None:
+    assert ask(Eurotherm3504Emulator(World()), message).hex() == answer
+
+
+def test_an_output_limit_holds_and_a_calibration_offset_is_added() -> None:
+    emulator = Eurotherm3504Emulator(World())
+    ask(emulator, modbus.write_registers(1, codec.SP1, [9000]))
+    ask(emulator, modbus.write_register(1, 30, 200))  # 20.0 %
+    ask(emulator, modbus.write_register(1, 141, 1000))  # 100.0 K
+    emulator.advance(1.0)
+    assert emulator.output == 20.0
+    assert emulator.pv == pytest.approx(125.0, abs=3.0)
 
 
 @given(st.sets(st.sampled_from(sorted(codec.STATUS_BITS.values()))))

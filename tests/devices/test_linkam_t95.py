@@ -51,7 +51,9 @@ def test_a_report_reads_as_in_lewis() -> None:
 
 
 TENTHS = st.integers(-1960, 15000).map(lambda tenths: tenths / 10)
-REPORTS = st.builds(Report, st.sampled_from(sorted(codec.STATES)), st.integers(0, 127), st.integers(0, 30), TENTHS)
+REPORTS = st.builds(
+    Report, st.sampled_from(sorted(codec.STATES)), st.integers(0, 127), st.integers(0, 30), TENTHS, st.booleans()
+)
 
 
 @given(REPORTS)
@@ -100,6 +102,18 @@ def test_the_pump_takes_its_31_speeds_by_hand_only() -> None:
     assert stage.pump == 0
     assert talk(stage, b"Pm0\rPN\rT\r")[4] == 0x80 + 30
     assert talk(stage, b"P0\rT\r")[3] == 0x80
+
+
+def test_it_is_started_as_another_program_does() -> None:
+    """LinkamController of N. Borys (2017), bytes of its constructor and `start`; it takes 64 from the pump's byte."""
+    stage = LinkamT95Emulator(World())
+    said = b"Pa0\rR11000\rP0\rL1250\r"  # its constructor does not begin with T, so that this is lost
+    assert talk(stage, said) == b"\r\r\r\r"
+    assert talk(stage, b"T\r")[2] == 0x80
+    assert talk(stage, said + b"L1320\rS\r") == b"\r" * 6
+    report = talk(stage, b"T\r")
+    assert (report[0], report[2]) == (codec.HEATING, 0x80 + 64)
+    assert Report.decode(report[:-1]).pump == 0
 
 
 # ---------------------------------------------------------------------- behaviour

@@ -40,12 +40,15 @@ def ask(emulator: OxfordMercuryItcEmulator, said: str) -> str:
 def test_it_answers_as_in_pymeasures_and_ibexs_transcripts() -> None:
     itc = OxfordMercuryItcEmulator(World())
     assert ask(itc, "*IDN?") == "IDN:OXFORD INSTRUMENTS:MERCURY ITC:123450001:2.6.04.000"
-    itc.measured = 330.0725
+    itc.sensor.measured = 330.0725
     assert ask(itc, "READ:DEV:MB1.T1:TEMP:SIG:TEMP") == "STAT:DEV:MB1.T1:TEMP:SIG:TEMP:330.0725K"
     assert ask(itc, f"SET:{LOOP}:ENAB:OFF") == f"STAT:SET:{LOOP}:ENAB:OFF:VALID"
     assert ask(itc, f"SET:{LOOP}:TSET:300K") == f"STAT:SET:{LOOP}:TSET:300K:VALID"
     assert ask(itc, f"SET:{LOOP}:RSET:0.5K/m") == f"STAT:SET:{LOOP}:RSET:0.5K/m:VALID"
-    assert ask(itc, "READ:SYS:CAT?") == "STAT:SYS:CAT:DEV:MB0.H1:HTR:DEV:MB1.T1:TEMP"
+    assert ask(itc, "READ:SYS:CAT?") == (
+        "STAT:SYS:CAT:DEV:MB0.H1:HTR:DEV:MB1.T1:TEMP:DEV:DB8.T1:TEMP:DEV:DB1.H1:HTR:DEV:DB4.G1:AUX:DEV:DB5.P1:PRES"
+        ":DEV:DB3.L1:LVL"
+    )
     assert ask(itc, "@1READ:DEV:MB0.H1:HTR:VLIM") == "STAT:DEV:MB0.H1:HTR:VLIM:40.0000"
     assert itc.respond(b"@2READ:DEV:MB0.H1:HTR:VLIM") is None
 
@@ -76,7 +79,60 @@ def test_a_board_asked_as_a_whole_tells_everything() -> None:
 def test_it_refuses_by_name_and_changes_nothing(said: str, reply: str) -> None:
     itc = OxfordMercuryItcEmulator(World())
     assert ask(itc, said) == reply
-    assert (itc.target, itc.enabled, itc.output) == (0.0, False, 0.0)
+    assert (itc.sensor.target, itc.sensor.enabled, itc.sensor.output) == (0.0, False, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("said", "reply"),
+    [
+        # mercuryitc 0.3: its modules are found by the catalogue, their nouns read and set one by one.
+        ("READ:DEV:MB0.H1:HTR:MAN:SERL", "STAT:DEV:MB0.H1:HTR:MAN:SERL:123450001"),
+        ("READ:DEV:MB0.H1:HTR:SIG:PWR", "STAT:DEV:MB0.H1:HTR:SIG:PWR:N/A"),
+        ("SET:DEV:MB0.H1:HTR:SIG:VOLT:2.5V", "STAT:SET:DEV:MB0.H1:HTR:SIG:VOLT:2.5V:VALID"),
+        ("SET:DEV:MB0.H1:HTR:SIG:VOLT:41V", "STAT:SET:DEV:MB0.H1:HTR:SIG:VOLT:INVALID"),
+        ("READ:DEV:MB1.T1:TEMP:EXCT:TYPE", "STAT:DEV:MB1.T1:TEMP:EXCT:TYPE:UNIP"),
+        ("SET:DEV:MB1.T1:TEMP:CAL:INT:LAGR", "STAT:SET:DEV:MB1.T1:TEMP:CAL:INT:LAGR:VALID"),
+        ("SET:DEV:MB1.T1:TEMP:CAL:SCAL:1.600000", "STAT:SET:DEV:MB1.T1:TEMP:CAL:SCAL:INVALID"),
+        ("SET:DEV:DB4.G1:AUX:GEAR:3", "STAT:SET:DEV:DB4.G1:AUX:GEAR:3:VALID"),
+        ("READ:DEV:DB4.G1:AUX:SIG:PERC", "STAT:DEV:DB4.G1:AUX:SIG:PERC:0.0000%"),
+        ("READ:SYS:DISP:DIMT", "STAT:SYS:DISP:DIMT:60"),
+        ("SET:SYS:TIME:12:34:56", "STAT:SET:SYS:TIME:12:34:56:VALID"),
+        ("SET:SYS:RST", "STAT:SET:SYS:RST:VALID"),
+        ("READ:SYS:ALRM", "STAT:SYS:ALRM:"),
+        # Programs for a TeslatronPT, with question marks: probe, gauge, needle valve, helium.
+        ("READ:DEV:DB5.P1:PRES:LOOP:PRST?", "STAT:DEV:DB5.P1:PRES:LOOP:PRST:0.0000mB"),
+        ("READ:DEV:DB5.P1:PRES:LOOP:TSET?", "STAT:DEV:DB5.P1:PRES:LOOP:TSET:INVALID"),  # as their authors found out
+        ("READ:DEV:MB1.T1:TEMP:LOOP:SWMD", "STAT:DEV:MB1.T1:TEMP:LOOP:SWMD:FIX"),
+        # Lab::Measurement 3.9: both values of a level at once.
+        ("READ:DEV:DB3.L1:LVL:SIG:HEL", "STAT:DEV:DB3.L1:LVL:SIG:HEL:LEV:56.3938%:RES:47.8665O"),
+    ],
+)
+def test_others_find_the_boards_of_a_cryostat(said: str, reply: str) -> None:
+    assert ask(OxfordMercuryItcEmulator(World()), said) == reply
+
+
+def test_the_flow_of_a_loop_opens_its_needle_valve_and_a_clock_that_is_set_goes_on() -> None:
+    itc = OxfordMercuryItcEmulator(World())
+    assert ask(itc, "SET:DEV:DB8.T1:TEMP:LOOP:FSET:12.5") == "STAT:SET:DEV:DB8.T1:TEMP:LOOP:FSET:12.5:VALID"
+    assert ask(itc, "READ:DEV:DB4.G1:AUX:SIG:PERC").endswith(":12.5000%")
+    assert ask(itc, "READ:DEV:DB4.G1:AUX:SIG:STEP").endswith(":1250.0000")
+    ask(itc, "SET:SYS:DATE:2026:02:28")
+    ask(itc, "SET:SYS:TIME:23:59:30")
+    itc.advance(45.0)
+    assert (ask(itc, "READ:SYS:DATE"), ask(itc, "READ:SYS:TIME")) == (
+        "STAT:SYS:DATE:2026:03:01", "STAT:SYS:TIME:00:00:15"
+    )  # fmt: skip
+
+
+def test_each_sensor_has_a_loop_and_a_heater_of_its_own() -> None:
+    world = World()
+    itc = OxfordMercuryItcEmulator(world)
+    for said in ("TSET:320", "RENA:OFF", "ENAB:ON"):
+        ask(itc, f"SET:DEV:DB8.T1:TEMP:LOOP:{said}")
+    itc.advance(1.0)
+    assert sum(world.body_heaters.values()) > 0
+    assert world.power == 0
+    assert ask(itc, f"READ:{LOOP}:ENAB").endswith(":OFF")
 
 
 @given(st.floats(-273.15, 1726.85))
@@ -131,7 +187,7 @@ async def test_a_ramp_never_lets_the_setpoint_jump_to_where_another_was_going(
     hottest = 0.0
     for _ in range(100):
         await asyncio.sleep(0.1)
-        hottest = max(hottest, wire.emulator.setpoint)
+        hottest = max(hottest, wire.emulator.sensor.setpoint)
     assert first.done
     assert hottest - 273.15 < 45
 
@@ -158,8 +214,8 @@ async def test_off_switches_the_loop_off_first_and_the_output_to_zero(bench: tup
 async def test_a_heater_that_stays_on_is_said_aloud(bench: tuple[OxfordMercuryItc, Wire]) -> None:
     stage, wire = bench
     await stage.ramp(to=60.0, rate=5.0)
-    assert wire.emulator.output > 0
-    wire.emulator._heat = lambda percent: None  # its output has hung; it still talks
+    assert wire.emulator.sensor.output > 0
+    wire.emulator.sensor._drive = lambda percent: None  # its output has hung; it still talks
     with pytest.raises(Refused, match=r"still at .* %; switch it off at the front panel"):
         await stage.safe_state()
 
@@ -170,7 +226,7 @@ async def test_a_refusal_says_what_to_do(bench: tuple[OxfordMercuryItc, Wire]) -
     with pytest.raises(Refused, match=r"stage: 'SET:.*TSET.* was refused \(DENIED\).*unlock it"):
         await stage.ramp(to=40.0, rate=1.0)
     wire.emulator.locked = False
-    wire.emulator.hot = 320.0  # of the sensor's calibration
+    wire.emulator.sensor.hot = 320.0  # of the sensor's calibration
     with pytest.raises(Refused, match=r"\(INVALID\).*out of its range"):
         await stage.ramp(to=60.0, rate=1.0)
 

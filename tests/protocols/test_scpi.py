@@ -1,5 +1,6 @@
 """The SCPI interpreter and its pieces."""
 
+import struct
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hal.protocols.scpi import (
+    Blocks,
     Boolean,
     Choice,
     Entry,
@@ -209,3 +211,39 @@ def test_a_number_set_comes_back(value: float) -> None:
     supply = Supply()
     supply.ask(f"SOUR:VOLT {value!r}")
     assert float(supply.ask("SOUR:VOLT?") or "nan") == pytest.approx(value, rel=1e-6, abs=1e-300)
+
+
+# ---------------------------------------------------------------------- instruments before SCPI, binary blocks
+
+
+@pytest.mark.parametrize(
+    ("message", "answer"),
+    [("LEV?A;*ESR?", "7;128"), ("LEV? A;FOO;LEV? A", "7;7"), ("SET A,,3;SET? A", "1,3"), (":LEV? A;:LEV? A", "7;7")],
+)
+def test_an_instrument_of_its_own_language_needs_no_blank_takes_empty_parameters_and_goes_on(
+    message: str, answer: str
+) -> None:
+    pair = ["1", "2"]
+
+    def write(_which: str, *given: str) -> None:
+        pair[:] = [new or old for new, old in zip(given, pair, strict=True)]
+
+    letter = Text(bare=True)
+    table = [
+        Entry("LEV", read=lambda which: "7", asks=(letter,), asks_at_least=1),
+        Entry("SET", write, lambda which: ",".join(pair), (letter,) * 3, (letter,)),
+    ]
+    assert Interpreter("X", table, scpi=False).respond(message.encode()) == answer.encode()
+
+
+def test_scpi_wants_its_blank_and_stops_at_what_it_does_not_understand(supply: Supply) -> None:
+    assert supply.ask("SOUR:VOLT?MAX") is None
+    assert supply.ask("*IDN?;FOO;*OPC?") is not None
+    assert supply.errors() == ['-102,"Syntax error"', '-113,"Undefined header"']
+
+
+def test_binary_blocks_stand_where_their_marks_were() -> None:
+    blocks = Blocks()
+    text = f"1;{blocks.floats([1.0, 10.0], big=True)};{blocks.floats([0.5], double=True)}"
+    assert blocks.insert(text.encode()) == b"1;#0" + struct.pack(">2f", 1, 10) + b";#0" + struct.pack("<d", 0.5)
+    assert blocks.insert(b"2") == b"2"

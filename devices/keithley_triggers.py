@@ -1,8 +1,9 @@
-"""The trigger model of an emulated multimeter: blocks that it goes through by itself (`:TRIGger`, `:INITiate`).
+"""The trigger model of an emulated 2450 or DMM6500: blocks that it goes through by itself (`:TRIGger`, `:INITiate`).
 
-As in the 2450's Reference Manual, 2450-901-01 Rev. B, pp. 6-137 on, and as fixate's and QCoDeS's drivers use it:
-blocks that measure, clear, delay, count, branch and wait; ready-made models "Empty", "SimpleLoop" and
-"DurationLoop". Events are ``*TRG`` (COMM) only; timers are stored and do nothing.
+As in the 2450's Reference Manual, 2450-901-01 Rev. B, pp. 6-137 on, and as fixate's and QCoDeS's drivers and
+Keithley's own examples use it: blocks that measure, clear, delay, count, branch and wait; ready-made models
+"Empty", "SimpleLoop" and "DurationLoop". Events are ``*TRG`` (COMM) only; timers and lines are stored and do
+nothing.
 """
 
 from __future__ import annotations
@@ -52,10 +53,16 @@ class TriggerModel:
     def __init__(self, measure: Callable[[str], float], clear: Callable[[str], None]) -> None:
         self.measure, self.clear = measure, clear
         self.now = 0.0
-        self.ended: Callable[[], None] = lambda: None
+        self.charge: Callable[[float], None] = lambda seconds: None
+        """Make whoever asks next wait."""
+        self.complete: Callable[[], None] = lambda: None
+        """Everything that ``*OPC`` waits for is done."""
+        self._owed = False
         self.fault: Callable[[ScpiError], None] = lambda error: None
         self._blocks: dict[int, tuple[str, Any, Any]] = {}
         self._timers: dict[str, Any] = {}
+        self._lines: dict[str, Any] = {}
+        self.continuous = "AUTO"
         self._task: Steps | None = None
         self._due = 0.0
         self._at = 0
@@ -75,8 +82,10 @@ class TriggerModel:
         return not self._blocks
 
     def reset(self) -> None:
-        self._task, self._event = None, False
+        self._task, self._event, self._owed = None, False, False
         self._blocks, self._timers = {}, {}
+        self._lines.clear()
+        self.continuous = "AUTO"
 
     def start(self, steps: Steps | None = None) -> None:
         """Begin these steps, or the model. Raises `ScpiError`."""
@@ -110,7 +119,7 @@ class TriggerModel:
             took = next(self._task)
         except StopIteration:
             self._task = None
-            self.ended()
+            self._ended()
             return True
         except ScpiError as error:  # a buffer that is not there
             self._task = None
@@ -119,6 +128,20 @@ class TriggerModel:
         self._waiting = took is None
         self._due += took or 0.0
         return took is not None
+
+    def _ended(self) -> None:
+        if self._owed:
+            self.complete()
+        self._owed = False
+
+    def _opc(self) -> None:
+        self._owed = True
+        if not self.running:
+            self._ended()
+
+    def _wait(self) -> str:
+        self.charge(self.finish())
+        return "1"
 
     def _model(self) -> Steps:
         self._at, begun, counts = 1, self._due, dict.fromkeys(self._blocks, 0)
@@ -131,7 +154,9 @@ class TriggerModel:
             elif kind == "clear":
                 self.clear(where)
             elif kind == "delay":
-                yield value
+                yield value() if callable(value) else value
+            elif kind == "do":
+                value()
             elif kind == "count":
                 counts[self._at] += 1
                 then = where if counts[self._at] < value else then
@@ -154,31 +179,50 @@ class TriggerModel:
         block, count = Numeric(1, BLOCKS, whole=True), Numeric(1, 1e9, 1, whole=True)
         delay, buffer, event = Numeric(0, 1e4, 0, "s"), Text(bare=True), Stimulus()
         root = ":TRIGger:BLOCk"
+        yield Entry("*WAI", write=lambda: self.charge(self.finish()))
+        yield Entry("*OPC", self._opc, self._wait)
         yield Entry(":ABORt", write=self.abort)
         yield Entry("*TRG", write=self.trigger)
         yield Entry(":TRIGger[:IMMediate]", write=self.trigger)
         yield Entry(":TRIGger:STATe", read=self._state)
-        yield Entry(":TRIGger:LOAD", self._load, takes=(Text(),), rest=Text(bare=True))
+        yield Entry(":TRIGger:LOAD", self.load, takes=(Text(),), rest=Text(bare=True))
+        for name in ("MDIGitize", "MEASure", "DIGitize"):
+            yield Entry(
+                f"{root}:{name}", lambda n, b="defbuffer1", c=1.0: self.put(n, "measure", c, b),
+                takes=(block, buffer, count), optional=2,
+            )  # fmt: skip
         yield Entry(
-            f"{root}:MDIGitize", lambda n, b="defbuffer1", c=1.0: self._put(n, "measure", c, b),
-            takes=(block, buffer, count), optional=2,
-        )  # fmt: skip
-        yield Entry(
-            f"{root}:BUFFer:CLEar", lambda n, b="defbuffer1": self._put(n, "clear", 0, b), takes=(block, buffer),
+            f"{root}:BUFFer:CLEar", lambda n, b="defbuffer1": self.put(n, "clear", 0, b), takes=(block, buffer),
             optional=1,
         )  # fmt: skip
-        yield Entry(f"{root}:DELay:CONStant", lambda n, t: self._put(n, "delay", t), takes=(block, delay))
+        yield Entry(f"{root}:DELay:CONStant", lambda n, t: self.put(n, "delay", t), takes=(block, delay))
         yield Entry(
-            f"{root}:BRANch:COUNter", lambda n, c, to: self._put(n, "count", int(c), int(to)),
+            f"{root}:BRANch:COUNter", lambda n, c, to: self.put(n, "count", int(c), int(to)),
             takes=(block, count, block),
         )  # fmt: skip
-        yield Entry(f"{root}:BRANch:ALWays", lambda n, to: self._put(n, "always", 0, int(to)), takes=(block, block))
+        yield Entry(f"{root}:BRANch:ALWays", lambda n, to: self.put(n, "always", 0, int(to)), takes=(block, block))
         yield Entry(
-            f"{root}:BRANch:EVENt", lambda n, e, to: self._put(n, "event", e, int(to)), takes=(block, event, block)
+            f"{root}:BRANch:EVENt", lambda n, e, to: self.put(n, "event", e, int(to)), takes=(block, event, block)
         )
-        yield Entry(f"{root}:WAIT", lambda n, e, *_: self._put(n, "wait", e), takes=(block, event), rest=buffer)
-        yield Entry(f"{root}:NOP", lambda n: self._put(n, "nop", 0), takes=(block,))
-        yield Entry(f"{root}:NOTify", lambda n, _id: self._put(n, "nop", 0), takes=(block, Numeric(1, 8, whole=True)))
+        yield Entry(f"{root}:WAIT", lambda n, e, *_: self.put(n, "wait", e), takes=(block, event), rest=buffer)
+        yield Entry(f"{root}:LIST", read=self._list)
+        yield Entry(f"{root}:BRANch:ONCE", lambda n, to: self.put(n, "count", 2, int(to)), takes=(block, block))
+        yield Entry(
+            f"{root}:BRANch:DELTa", lambda n, _t, to, *_: self.put(n, "nop", 0, int(to)), rest=Text(bare=True),
+            takes=(block, Numeric(), block),
+        )  # fmt: skip
+        yield Entry(
+            f"{root}:DELay:DYNamic", lambda n, _which: self.put(n, "delay", 0.0), takes=(block, Text(bare=True))
+        )
+        yield Entry(f"{root}:LOG:EVENt", lambda n, *_: self.put(n, "nop", 0), takes=(block,), rest=Text(bare=True))
+        yield Entry(f"{root}:DIGital:IO", lambda n, *_: self.put(n, "nop", 0), takes=(block,), rest=Numeric())
+        yield Entry(
+            ":TRIGger:CONTinuous", lambda how: setattr(self, "continuous", how), lambda: self.continuous,
+            (Choice(("AUTO", "OFF", "RESTart")),),
+        )  # fmt: skip
+        yield from self._wires()
+        yield Entry(f"{root}:NOP", lambda n: self.put(n, "nop", 0), takes=(block,))
+        yield Entry(f"{root}:NOTify", lambda n, _id: self.put(n, "nop", 0), takes=(block, Numeric(1, 8, whole=True)))
         for name, kind, first in (
             ("DELay", Numeric(8e-6, 1e5, 1e-5, "s", "{:.6g}"), 1e-5),
             ("COUNt", Numeric(0, 1048575, 1, whole=True), 1.0),
@@ -189,10 +233,42 @@ class TriggerModel:
                 lambda n, name=name, kind=kind, first=first: kind.show(self._timers.get(f"{name} {n}", first)), (kind,),
             )  # fmt: skip
 
-    def _put(self, at: float, kind: str, value: Any, where: Any = None) -> None:
+    def _list(self) -> str:
+        """The blocks in words, one after the other."""
+        return "; ".join(f"{n}) {kind.upper()}" for n, (kind, _, _) in sorted(self._blocks.items())) or "Empty"
+
+    def _wires(self) -> Iterator[Entry]:
+        """Lines by which it could be triggered."""
+        edge = Choice(("FALLing", "RISing", "EITHer", "ABOVe", "BELow"))
+        for line in ("EXTernal", "DIGital#", "LAN#", "TSPLink#", "LINE#"):
+            yield Entry(f":TRIGger:{line}:IN:CLEar", write=lambda *_: None)
+            yield Entry(f":TRIGger:{line}:IN:OVERrun", read=lambda *_: "0")
+            for tail, kind, first in (
+                ("IN:EDGE", edge, "FALL"),
+                ("OUT:LOGic", Choice(("POSitive", "NEGative")), "NEG"),
+                ("OUT:PULSewidth", Numeric(0, 100, 1e-5, form="{:.6g}"), 1e-5),
+                ("OUT:STIMulus", Stimulus(), "NONE"),
+            ):
+                yield Entry(
+                    f":TRIGger:{line}:{tail}",
+                    lambda *given, key=f"{line}{tail}": self._lines.update({f"{key}{given[:-1]}": given[-1]}),
+                    lambda *which, key=f"{line}{tail}", kind=kind, first=first: kind.show(
+                        self._lines.get(f"{key}{which}", first)
+                    ),
+                    (kind,),
+                )  # fmt: skip
+        for kind_of in ("DIGitize", "MEASure"):
+            yield Entry(
+                f":TRIGger:{kind_of}:STIMulus", lambda event, key=kind_of: self._lines.update({key: event}),
+                lambda key=kind_of: str(self._lines.get(key, "NONE")), (Stimulus(),),
+            )  # fmt: skip
+
+    def put(self, at: float, kind: str, value: Any, where: Any = None) -> None:
+        """Set a block."""
         self._blocks[int(at)] = (kind, value, where)
 
-    def _load(self, name: str, *given: str) -> None:
+    def load(self, name: str, *given: str) -> None:
+        """A ready-made model. Raises `ScpiError`."""
         match name.upper():
             case "EMPTY":
                 self._blocks = {}
