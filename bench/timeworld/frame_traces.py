@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hal.frames.match import Frames, Matched, Pulses, match
+from hal.frames.pulses import RING
 
 Int64 = NDArray[np.int64]
 Float64 = NDArray[np.float64]
@@ -93,6 +94,8 @@ class Truth:
     doubled: Mask
     resolvable: Mask
     interval: float  # s, usual time between exposures
+    exposure: Int64  # which one each frame is of
+    owner: Int64  # per pulse, the exposure that put it out; -1: a stray, ringing, or one beyond the series
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,7 @@ def trace(regime: Regime, rate: float, seed: int, frames: int = 6_000) -> Trace:
             stamp[later] += rng.uniform(0.0, 0.3) - stamp[later][0]
             number[later] -= number[later][0] if regime.counts == "acquisition" else 0
     stamp = np.floor(stamp / regime.resolution) * regime.resolution
-    pulses, owner, error = _pulses(regime, rng, start, series, period, per_series)
+    pulses, owner, error, who = _pulses(regime, rng, start, series, period, per_series)
     received = _kept(regime, rng, series, per_series)
     arrival = _arrivals(regime, rng, start[received] + exposure)
     # Doubled: the same frame once more, right behind it or a few frames later.
@@ -161,10 +164,12 @@ def trace(regime: Regime, rate: float, seed: int, frames: int = 6_000) -> Trace:
         resolvable &= _seen_by_arrival(frame, arrival - start[frame] - exposure, period, regime.irregular)
     elif not regime.irregular:
         late = arrival - start[frame] - exposure - MIN_LATENCY
-        resolvable &= ~_alike(regime, period, owner, frame, series, epoch if regime.stamps else series, late)
+        # Stamps coarser than the period tell nothing over a pause: then each series is by itself.
+        clock = epoch if regime.stamps and regime.resolution <= period else series
+        resolvable &= ~_alike(regime, period, owner, frame, series, clock, late)
     true = np.rint(start[frame] * 1e9).astype(np.int64) + ORIGIN
     mapped = true + np.rint(error[frame] * 1e9).astype(np.int64)
-    truth = Truth(true, mapped, owner[frame], doubled, resolvable, period)
+    truth = Truth(true, mapped, owner[frame], doubled, resolvable, period, frame, who)
     return Trace(seen, pulses, truth)
 
 
@@ -185,8 +190,9 @@ def _exposures(
 
 def _pulses(
     regime: Regime, rng: np.random.Generator, start: Float64, series: Int64, period: float, per_series: int
-) -> tuple[Pulses, Int64, Float64]:
-    """The captured pulses, which of them is each exposure's own (-1: none), and the clock's error there (s)."""
+) -> tuple[Pulses, Int64, Float64, Int64]:
+    """The captured pulses, which of them is each exposure's own (-1: none), the clock's error there (s), and whose
+    each pulse is (-1: nobody's)."""
     latency = 2e-7
     lost = rng.random(start.size) < regime.missing
     for s in range(regime.series):
@@ -221,7 +227,7 @@ def _pulses(
         resolution=1e-8,
         clock="board",
     )
-    return pulses, owner, 2.5e-5 * np.sin(2 * np.pi * (start / turns + phase))
+    return pulses, owner, 2.5e-5 * np.sin(2 * np.pi * (start / turns + phase)), who
 
 
 def _kept(regime: Regime, rng: np.random.Generator, series: Int64, per_series: int) -> Int64:
@@ -298,7 +304,7 @@ class Verdict:
 
     frames: int
     valid: int
-    wrong: int  # valid, and nearer to another exposure than to its own, or with another's pulse
+    wrong: int  # valid, and nearer to another exposure than to its own, or with another's pulse, or a stray's
     outside: int  # valid, and the truth not within the stated interval
     resolvable: int
     refused: int  # resolvable and yet invalid
@@ -323,7 +329,10 @@ def judge(truth: Truth, start: Int64, bound: Int64, valid: Mask, pulse: Int64 | 
     off = np.abs(start - truth.start)
     wrong = np.abs(start - truth.mapped) > 0.4e9 * truth.interval
     if pulse is not None:
-        wrong |= (pulse >= 0) & (truth.pulse >= 0) & (pulse != truth.pulse)
+        whose = np.where(pulse >= 0, truth.owner[pulse], truth.exposure)
+        # Nobody's edge may be ringing, or a stray so near that only a stamp would tell it from the pulse.
+        near = (whose < 0) & (np.abs(start - truth.mapped) <= 1e9 * RING)
+        wrong |= (whose != truth.exposure) & ~near
     n = start.size
     return Verdict(
         n, int(valid.sum()), int((wrong & valid).sum()), int(((off > bound) & valid).sum()),

@@ -70,17 +70,31 @@ def by_arrival(
     falling = high < low
     high = np.where(falling, high, np.minimum(high, np.maximum(cap, low)))
     sure = (low == high) & (level >= low)
-    if (np.diff(level[at]) < 0).any():
+    if not steady:
+        alone = limit - least - slots[np.clip(newest - 1, 0, None)] > 2 * reach
+        sure &= _anchored(level, newest, prompt, prompt & long, alone, over <= min(2 * reach, 0.5 * period))
+    elif (np.diff(level[at]) < 0).any():
         # Some were delivered twice: where others were held up, that may stand for one that was dropped.
         sure &= prompt & long
-    if not steady:
-        # Where the level changes, a frame that was late by as much as a stray or another's pulse came after its own
-        # would look prompt for that: it must not have been so late, and the one before it not held up.
-        alone = limit - least - slots[np.clip(newest - 1, 0, None)] > 2 * reach
-        earlier = at[np.clip(np.searchsorted(at, where) - 1, 0, None)]
-        goes_on = (level[earlier] == level) & (earlier < where)
-        sure &= prompt & long & (goes_on | (alone & np.concatenate([[False], prompt[:-1]])))
     first, last = np.minimum(low, high) + count, np.maximum(low, high) + count
     slot = np.clip(high + count, 0, size - 1)
     sure &= (first >= 0) & (last < size)
     return Levels(slot, sure, np.clip(first, 0, size - 1), np.clip(last, 0, size - 1))
+
+
+def _anchored(level: Int64, newest: Int64, prompt: Mask, good: Mask, alone: Mask, soon: Mask) -> Mask:
+    """Frames of irregular triggers that are sure: pulses may be missing, and strays among them.
+
+    Where the level changes, a frame that was late by as much as a stray or another's pulse came after its own would
+    look prompt for that: it must not have been so late (alone), and the one before it not held up. A single one that
+    was a little late (soon), between two sure ones of its level, has the only pulse that is between theirs.
+    """
+    n = level.size
+    at, where = np.flatnonzero(good), np.arange(n)
+    earlier = at[np.clip(np.searchsorted(at, where) - 1, 0, None)]
+    goes_on = (level[earlier] == level) & (earlier < where)
+    fresh = np.concatenate([[False], prompt[:-1] & (np.diff(newest) > 0)])
+    anchor = good & (goes_on | (alone & fresh))
+    between = np.zeros(n, np.bool_)
+    between[1:-1] = soon[1:-1] & anchor[:-2] & anchor[2:] & (level[:-2] == level[1:-1]) & (level[2:] == level[1:-1])
+    return np.asarray(anchor | between)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,16 @@ from .numbering import Int32, Numbered
 Images = NDArray[Any]
 
 
+class Later:
+    """What is found out about a chunk's frames after it was handed on; set once."""
+
+    __slots__ = ("times",)
+
+    def __init__(self) -> None:
+        self.times: FrameTimes | None = None
+        """Exposures by their pulses; of frames that no pulse settles, by arrival as before."""
+
+
 @dataclass(frozen=True, slots=True)
 class FrameChunk:
     """n frames in order of reception. All arrays are read-only and shared by everybody who gets the chunk.
@@ -22,7 +33,8 @@ class FrameChunk:
     What the detector said: images (n, rows, columns), number, ticks (of the exposure's start, on its
     own clock), exposure_ns. When the last byte was here: arrival (lab time). What follows from it:
     start, stop, bound, sigma (ns of lab time), valid and reason as in `FrameTimes`; series and index
-    as in `Numbered`. Where valid is False, start and stop are placeholders.
+    as in `Numbered`. Where valid is False, start and stop are placeholders. `later`: where exposures by
+    pulses will be found within about a second, None if no pulses are stamped.
     """
 
     images: Images
@@ -38,15 +50,14 @@ class FrameChunk:
     reason: Codes
     series: Int32
     index: Int64
+    later: Later | None = None
 
     def __post_init__(self) -> None:
         n = len(self.number)
-        for field in fields(self):
-            array = getattr(self, field.name)
+        for name in _columns():
+            array = getattr(self, name)
             if len(array) != n:
-                raise ValueError(
-                    f"frame chunk: {field.name} has {len(array)} entries and number {n}; give one per frame"
-                )
+                raise ValueError(f"frame chunk: {name} has {len(array)} entries and number {n}; give one per frame")
             array.flags.writeable = False
 
     @classmethod
@@ -64,14 +75,16 @@ class FrameChunk:
         """The frames of all parts (at least one, images of one shape), in order."""
         if len(parts) == 1:
             return parts[0]
-        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+        columns: dict[str, Any] = {n: np.concatenate([getattr(part, n) for part in parts]) for n in _columns()}
+        return cls(**columns)
 
     def __len__(self) -> int:
         return len(self.number)
 
     def __getitem__(self, where: slice) -> FrameChunk:
         """A stretch of frames, without copying."""
-        return FrameChunk(*(getattr(self, field.name)[where] for field in fields(self)))
+        columns: dict[str, Any] = {name: getattr(self, name)[where] for name in _columns()}
+        return FrameChunk(**columns)
 
     def with_times(self, times: FrameTimes, numbered: Numbered) -> FrameChunk:
         """The same frames, numbered and on lab time."""
@@ -80,7 +93,21 @@ class FrameChunk:
             reason=times.reason, series=numbered.series, index=numbered.index,
         )  # fmt: skip
 
+    def for_later(self, later: Later) -> FrameChunk:
+        """The same frames, about which more will be known."""
+        return replace(self, later=later)
+
     @property
     def times(self) -> FrameTimes:
         """When the frames were exposed."""
         return FrameTimes(self.start, self.stop, self.bound, self.sigma, self.valid, self.reason)
+
+    @property
+    def best_times(self) -> FrameTimes:
+        """The same by the best of present knowledge: by pulses once they were found."""
+        return self.times if self.later is None or self.later.times is None else self.later.times
+
+
+@cache
+def _columns() -> tuple[str, ...]:
+    return tuple(field.name for field in fields(FrameChunk) if field.name != "later")

@@ -83,9 +83,11 @@ def trains(t: Float64, edges: Float64, period: float, longest: int = _LONGEST, r
     for strays in (1, 2):
         if at.size > strays + 1:
             across = (t[at][strays + 1 :] - t[at][: -strays - 1]) / period
-            off = np.abs(np.diff(t[at]) / period - whole) > min(10 * spread / period + 1e-3, 0.12)
+            near = min(10 * spread / period + 1e-3, 0.12)
+            off = np.abs(np.diff(t[at]) / period - whole) > near
             beside = np.lib.stride_tricks.sliding_window_view(np.stack([off, broken]), strays + 1, axis=1)
-            lone = beside[0].all(axis=1) & beside[1].any(axis=1) & ~breaks(across, spread / period, longest)[1]
+            lone = beside[0].all(axis=1) & beside[1].any(axis=1) & (np.abs(across - np.rint(across)) <= near)
+            lone &= ~breaks(across, spread / period, longest)[1]
             gone = np.flatnonzero(lone)[:, None] + np.arange(1, strays + 1)
             at = np.delete(at, gone.ravel())
             whole, broken = breaks(np.diff(t[at]) / period, spread / period, longest)

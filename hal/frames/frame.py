@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -159,6 +160,26 @@ class FrameTimes:
             bool(self.valid[k]),
             Reason(int(self.reason[k])),
         )
+
+    def or_by_arrival(self, rough: FrameTimes) -> FrameTimes:
+        """Frames that no pulse settles keep the exposure that their arrival tells, less exact and just as true.
+
+        Their reason still says that it is not by a pulse.
+        """
+        unsettled = np.isin(self.reason, (Reason.AMBIGUOUS, Reason.NO_PULSE, Reason.NOT_MATCHED))
+        instead = ~self.valid & unsettled & rough.valid
+        if not instead.any():
+            return self
+
+        def either(mine: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
+            return np.where(instead, other, mine).astype(mine.dtype)
+
+        within = None if self.within is None else either(self.within, rough.sigma)
+        return replace(
+            self, start=either(self.start, rough.start), stop=either(self.stop, rough.stop),
+            bound=either(self.bound, rough.bound), sigma=either(self.sigma, rough.sigma), within=within,
+            valid=self.valid | instead,
+        )  # fmt: skip
 
     @property
     def middle(self) -> Int64:

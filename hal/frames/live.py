@@ -189,12 +189,28 @@ class LiveAligner:
         self._waiting = FrameTimes.concatenate([self._waiting, frames])
         return Rows(first, frames, self._provisional(frames), final=False)
 
+    def retime(self, first: int, frames: FrameTimes) -> Rows:
+        """Better exposures of frames, the first of them number `first` from the start; those final by now stay.
+
+        Returns the ones that were taken, with the best values by now.
+        """
+        skip = max(self._first - first, 0)
+        frames, at = frames[skip:], max(first - self._first, 0)
+        frames = frames[: max(len(self._waiting) - at, 0)]
+        if len(frames):
+            parts = [self._waiting[:at], frames, self._waiting[at + len(frames) :]]
+            self._waiting = FrameTimes.concatenate(parts)
+        return Rows(self._first + at, frames, self._provisional(frames), final=False)
+
     def revise(self) -> Rows:
         """All waiting frames with the best values by now."""
         return Rows(self._first, self._waiting, self._provisional(self._waiting), final=False)
 
-    def settle(self, now: int) -> Rows:
-        """The frames that became final by `now` (lab time, ns), in order; perhaps none."""
+    def settle(self, now: int, before: int | None = None) -> Rows:
+        """The frames that became final by `now` (lab time, ns), in order; perhaps none.
+
+        `before`: only those with lower numbers from the start, because others may yet be given better exposures.
+        """
         frames = self._waiting
         self._join()
         end = frames.stop + frames.bound
@@ -203,6 +219,7 @@ class LiveAligner:
             ready &= (end <= b.ahead().horizon) | (frames.stop + b.fixed.deadline <= now)
         ready |= ~frames.valid
         count = int(ready.size if ready.all() else np.argmin(ready))
+        count = count if before is None else min(count, max(before - self._first, 0))
         return self._take(max(count, len(frames) - self._max_frames))
 
     def flush(self) -> Rows:

@@ -16,6 +16,7 @@ from hal.frames.comb import PAD, Train, trains
 from hal.frames.elimination import by_elimination, refuse_overlaps
 from hal.frames.frame import Codes, Float64, FrameTimes, Int64, Reason
 from hal.frames.irregular import by_pattern
+from hal.frames.kinship import by_kinship
 from hal.frames.pulses import RING, Pulses, debounce, usual_interval
 from hal.frames.regular import chains_of
 from hal.frames.series import Frames, falls, parts_of
@@ -180,9 +181,8 @@ def _regular(
         split.append(parts_of(frames, epoch, own, stamped[epoch], period, sheet.reason, sheet.twin))
     # One or two frames of a series that nothing else supports: a corrupted stamp or number, as likely as not.
     large = max((p.rows.size for parts in split for p in parts), default=0)
-    chains: list[Chain] = []
-    for parts in split:
-        chains += chains_of([p for p in parts if p.rows.size > 2 or large <= 8], found, limit, rules)
+    kin = [chains_of([p for p in parts if p.rows.size > 2 or large <= 8], found, limit, rules) for parts in split]
+    chains = [chain for own_chains in kin for chain in own_chains]
     if clock is not None and frames.ticks is not None and d is not None:
         at = int(np.flatnonzero(stamped)[np.flatnonzero(stamped).size // 2])
         zero = int(frames.ticks[at])
@@ -193,6 +193,9 @@ def _regular(
     if by_elimination(chains, found, limit, rules):
         decide(chains, frames.min_latency, slack, host)
         refuse_overlaps(chains, found)
+    if d is not None:
+        for own_chains in kin:
+            by_kinship(own_chains, found, d, rules)
     spreads = []
     for chain in chains:
         for place in chain.places:
@@ -256,11 +259,14 @@ def _unstamped(
 ) -> None:  # fmt: skip
     """Nothing but deliveries (or numbers of irregular triggers) and arrivals."""
     slots, owner = t, np.searchsorted(edges, t)
+    # An edge right behind another may be its ringing, or the pulse itself and the one before a stray.
+    beside = edges[np.searchsorted(edges, t + min(RING, 0.22 * period), side="right") - 1] - t
     n = limit.size
     if combs:
         inner = [slice(PAD, c.time.size - PAD) for c in combs]
         slots = np.concatenate([c.time[i] for c, i in zip(combs, inner, strict=True)])
         owner = np.concatenate([c.pulse[i] for c, i in zip(combs, inner, strict=True)])
+        beside = np.zeros(slots.size)
     elif frames.regular:
         return
     tally.series = max(len(combs), 1)
@@ -282,7 +288,7 @@ def _unstamped(
     sheet.edge[row] = np.where(sure[row], owner[slot[row]], -1)
     apart = np.maximum(slots[last[row]] - slots[slot[row]], slots[slot[row]] - slots[first[row]])
     spread = max((c.spread for c in combs), default=0.0)
-    sheet.extra[row] = apart + np.where(owner[slot[row]] < 0, 5 * spread + 1e-7, 0.0)
+    sheet.extra[row] = apart + np.where(owner[slot[row]] < 0, 5 * spread + 1e-7, beside[slot[row]])
     sheet.reason[:] = np.where(sure, Reason.OK, Reason.AMBIGUOUS)
     # The same exposure delivered twice.
     order = row[np.argsort(slot[row], kind="stable")]

@@ -50,6 +50,11 @@ def chains_of(parts: Sequence[Part], combs: Combs, limit: Float64, rules: Rules)
                     continue
                 measure(chain, combs, limit)
                 allowed_shifts(chain, combs, limit, rules)
+            while torn := _torn(chain, combs):
+                queue.append([p.part for p in chain.places[torn:]])
+                chain.places = chain.places[:torn]
+                measure(chain, combs, limit)
+                allowed_shifts(chain, combs, limit, rules)
             if chain.rival == np.inf:
                 known += [point for p in chain.places if p.part.ends for point in _clock(p, combs)]
                 known.sort()
@@ -225,6 +230,25 @@ def _astray(place: Place, combs: Combs) -> bool:
     near = np.arange(-PAD, PAD + 1) + first + place.shift
     inside = combs.trains[place.train].put_out(near, count, hole(count))
     return bool(inside.max() > inside[PAD] + 2)
+
+
+def _torn(chain: Chain, combs: Combs) -> int:
+    """The first of the places that would all together have clearly more pulses one or two slots beside; 0: none.
+
+    Between it and the one before the clock (or that of the pulses) went another way than its course had told.
+    """
+    if len(chain.places) < 2:
+        return 0
+    near = np.arange(-2, 3)
+    gain = np.zeros((len(chain.places), near.size), np.int64)
+    for i, place in enumerate(chain.places):
+        first, count = place.part.extent
+        inside = combs.trains[place.train].put_out(near + first + place.shift, count, hole(count))
+        gain[i] = inside - inside[2]
+    tail = np.cumsum(gain[::-1], axis=0)[::-1].max(axis=1)
+    head = np.cumsum(gain, axis=0).max(axis=1)
+    both = np.maximum(tail[1:], head[:-1])
+    return int(np.argmax(both)) + 1 if both.max() >= 2 else 0
 
 
 def _grow(group: list[Part], seed: int, train: int, shift: int, combs: Combs, rules: Rules) -> list[Place]:

@@ -19,6 +19,7 @@ from hal.frames.series import Part
 
 LATE = 10.0  # s, no frame arrives later
 PROMPT = 0.02  # s above the smallest latency that still count as prompt
+_ALIKE = 2e-3  # s by which the promptest frames of series may differ; those of one that was held up tell nothing
 _HOLE = 16  # exposures in a row whose pulses may have been missed
 
 
@@ -156,6 +157,8 @@ def decide(chains: Sequence[Chain], least: float | None, slack: float, host: flo
     each other in time share it.
     """
     settled = [c for c in chains if not c.lost and c.settled]
+    lowest = min((c.floor for c in settled), default=np.inf) if least is None else least
+    settled = [c for c in settled if c.floor <= lowest + _ALIKE]
     for chain in chains:
         if chain.lost or chain.floor == np.inf:
             continue

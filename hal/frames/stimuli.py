@@ -6,8 +6,10 @@ Readings are collected from the first time a signal is asked for.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from ..model.calibrated import CalibratedAt
 from ..model.reading import Quality, Reading
 from ..model.signal import SignalR, SignalRW
 from .channel import Kind
@@ -60,17 +62,27 @@ class Stimuli:
         if aligner is None:
             aligner = self._aligners[path] = self._follow(path)
         found = aligner.at(path, time_ns)
-        return found.value, found.sigma, found.valid, found.final
+        at = self._find(path).at
+        if not isinstance(at, CalibratedAt) or not found.valid:
+            return found.value, found.sigma, found.valid, found.final
+        raw = aligner.at(
+            at.raw.path, time_ns
+        )  # the certificate's uncertainty, which all readings share, is not averaged
+        value, sigma, _ = at.calibration.apply(raw.value, raw.sigma)
+        return float(value), float(sigma), raw.valid, found.final and raw.final
 
     def _follow(self, path: str) -> LiveAligner:
         signal = self._find(path)
-        aligner = LiveAligner({path: live_channel(signal)})
-
-        def feed(reading: Reading[Any]) -> None:
-            good = reading.quality is not Quality.BAD
-            aligner.feed(path, reading.time, number(reading.value), reading.bound, reading.uncertainty or 0.0, good)
-
-        for reading in signal.recent:
-            feed(reading)
-        signal.subscribe(feed)
+        followed = [signal, signal.at.raw] if isinstance(signal.at, CalibratedAt) else [signal]
+        aligner = LiveAligner({one.path: live_channel(one) for one in followed})
+        for one in followed:
+            feed = partial(_feed, aligner, one.path)
+            for reading in one.recent:
+                feed(reading)
+            one.subscribe(feed)
         return aligner
+
+
+def _feed(aligner: LiveAligner, path: str, reading: Reading[Any]) -> None:
+    good = reading.quality is not Quality.BAD
+    aligner.feed(path, reading.time, number(reading.value), reading.bound, reading.uncertainty or 0.0, good)

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .chunk import FrameChunk, Images
-from .frame import Exposure
+from .frame import Exposure, Reason
 
 if TYPE_CHECKING:
     from ..model.context import Context
@@ -55,8 +55,18 @@ class Frame:
 
     @property
     def exposure(self) -> Exposure:
-        """Start, stop and bound in ns of lab time; check `valid`."""
-        return self._chunk.times.exposure(self._row)
+        """Start, stop and bound in ns of lab time; check `valid`.
+
+        By its arrival at first; where frame pulses are stamped, by its pulse within about a second (`by_pulse`).
+        """
+        return self._chunk.best_times.exposure(self._row)
+
+    @property
+    def by_pulse(self) -> bool:
+        """Whether a pulse tells its exposure by now."""
+        later = self._chunk.later
+        known = later is not None and later.times is not None
+        return known and self.exposure.valid and self.exposure.reason in (Reason.OK, Reason.AMBIGUOUS)
 
     @property
     def ticks(self) -> int:

@@ -5,7 +5,8 @@ counter, their ticks mapped onto lab time by the lower envelope of their arrival
 listeners (the recorder) synchronously and without loss, and to the views of scripts, which may skip.
 Acquisition is shared: it begins with the first who films and ends with the last, unless armed by hand.
 Where the lab file says who stamps the camera's frame pulses, they are captured from before the first exposure
-until the camera has stopped; which pulse belongs to which frame is found out afterwards, by who records both.
+until the camera has stopped. Which pulse belongs to which frame is found out while it films, as far as that can be
+told (`frame_pulses.py`), and for good afterwards, by who records both.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -33,7 +34,11 @@ from ..model.signal import Kind, SignalR, SignalRW
 from ..model.status import Done, Status
 from ..transport.session import Session
 from .address import Field
+from .clocked import Clocked
 from .instrument import Instrument
+
+if TYPE_CHECKING:
+    from .frame_pulses import FramePulses
 
 LATE = 0.1
 """Seconds beyond the usual latency from which a frame counts as late."""
@@ -112,6 +117,7 @@ class CameraInstrument(Instrument):
         self._recent: deque[tuple[int, int]] = deque()
         self._users = 0
         self._capturing: AsyncExitStack | None = None
+        self._pulses: FramePulses | None = None
         self._ours = False  # the acquisition was begun here: its period is known
         self._by_hand = False
         self._turn = asyncio.Lock()
@@ -131,6 +137,16 @@ class CameraInstrument(Instrument):
         if not self.armed and (self.operation is None or self.operation.done):
             return Done(f"{self.name} stop")
         return self.start("stop", self._stop())
+
+    @property
+    def matched(self) -> float | None:
+        """Share of the last seconds' frames whose exposure is told by a pulse by now; None: no pulses are stamped."""
+        return self._pulses.matched if self._pulses is not None and self._capturing is not None else None
+
+    @property
+    def exposure_bound(self) -> int | None:
+        """Median bound of the last seconds' exposures, ns, by pulse or else by arrival; None: no pulses are stamped."""
+        return self._pulses.bound if self._pulses is not None and self._capturing is not None else None
 
     # ------------------------------------------------------------------ for the recorder and the lab
 
@@ -233,6 +249,8 @@ class CameraInstrument(Instrument):
             view.end()
         self.armed = False
         await self._end_capture()
+        if self._pulses is not None:
+            self._pulses.close()
         await super().disconnect()
 
     async def make_safe(self) -> None:
@@ -285,8 +303,17 @@ class CameraInstrument(Instrument):
         if self.frame_clock is None or self._capturing is not None:
             return
         clock, channel = self.frame_clock
+        if self._pulses is None and isinstance(clock, Clocked):
+            from .frame_pulses import FramePulses
+
+            self._pulses = FramePulses(self, clock, channel)
         async with AsyncExitStack() as stack:
+            if self._pulses is not None:
+                self._pulses.listen()
+                stack.callback(self._pulses.end)
             await stack.enter_async_context(clock.capturing(rising=(channel,)))
+            if self._pulses is not None:
+                self._pulses.begin()
             self._capturing = stack.pop_all()
 
     async def _end_capture(self) -> None:
@@ -327,6 +354,8 @@ class CameraInstrument(Instrument):
         length = np.asarray(raw.exposure_ns * 1e-9, np.float64)
         times = expose(self.clock, numbered, self._ends(raw), raw.arrival, length, stamp="stop")
         chunk = raw.with_times(times, numbered)
+        if self._pulses is not None:
+            chunk = self._pulses.take(chunk)
         behind = chunk.arrival - chunk.stop
         if chunk.valid.any():
             self._newest = int(chunk.stop[chunk.valid].max())

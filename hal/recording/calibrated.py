@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
@@ -11,15 +12,25 @@ from numpy.typing import NDArray
 
 from ..errors import RecordError, UnitError
 from ..units import factors
-from .layout import Aligned
+from .layout import QUALITIES, Aligned
 
 if TYPE_CHECKING:
     from calibration.certificate import Certificate
     from calibration.curve import Curve
 
+    from ..frames.frame import FrameTimes
+    from .parts import SignalRecord
     from .reader import Recording
 
 Float64 = NDArray[np.float64]
+
+
+def is_of(certificate: Certificate, identity: str, serials: Iterable[str]) -> bool:
+    """Whether a certificate is of a device that says `identity`, or of a holder with one of these serial numbers.
+
+    In an identity the number is one word of several; a holder's is the number itself.
+    """
+    return certificate.is_of(identity) or certificate.serial in serials
 
 
 def curve_for(certificate: Certificate, unit: str, on: date | None = None) -> tuple[Curve, float, float]:
@@ -57,11 +68,12 @@ def through(
     return found.value, found.uncertainty, found.uncertain, curve.unit_out
 
 
-def at_frames(run: Recording, path: str, raw: Aligned) -> Aligned:
+def at_frames(run: Recording, path: str, raw: Aligned, frames: FrameTimes) -> Aligned:
     """A calibrated signal at frames, from its raw signal there and the certificate that the run holds.
 
     The mean of the raw value is put through the curve, so that the certificate's own uncertainty, which all readings
-    share, is not averaged down. Raises `RecordError`.
+    share, is not averaged down. Frames at which the certificate was refused, for another holder had been plugged in,
+    have no value. Raises `RecordError`.
     """
     from calibration.certificate import parse
     from calibration.errors import CertificateError
@@ -75,7 +87,21 @@ def at_frames(run: Recording, path: str, raw: Aligned) -> Aligned:
         )
     except (KeyError, CertificateError) as error:
         raise RecordError(f"{run.path}: {path} can't be calibrated by {record.certificate!r}: {error}") from None
-    return Aligned(value, sigma, raw.valid & np.isfinite(value), unit)
+    held = ~_refused(record, run.signals[record.raw], frames)
+    return Aligned(value, sigma, raw.valid & np.isfinite(value) & held, unit)
+
+
+def _refused(made: SignalRecord, raw: SignalRecord, frames: FrameTimes) -> NDArray[np.bool_]:
+    """Frames beside, or between, readings of the raw signal that were good but that the certificate did not take."""
+    bad = QUALITIES.index("bad")
+    refused = np.isin(made.time, raw.time[raw.quality != bad]) & (made.quality == bad)
+    if not refused.any():
+        return np.zeros(len(frames), np.bool_)
+    order = np.argsort(made.time, kind="stable")
+    time, count = made.time[order], np.concatenate([[0], np.cumsum(refused[order])])
+    first = np.maximum(np.searchsorted(time, frames.start, "right") - 1, 0)
+    last = np.minimum(np.searchsorted(time, frames.stop, "left") + 1, time.size)
+    return np.asarray(count[np.maximum(last, first)] > count[first])
 
 
 def day_of(run: Recording) -> date:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +79,7 @@ def by_pulses(
     times = _with_reasons(times, frames.reason)
     own = pulse >= 0
     settled, reason = times.valid, times.reason
-    times = _or_by_arrival(times, rough)
+    times = times.or_by_arrival(rough)
     return Matching(
         device, number, int(rows.size),
         matched=int(np.count_nonzero(own & settled)),
@@ -171,23 +171,6 @@ def _alike(one: float | None, other: float | None) -> bool:
     if one is None or other is None:
         return one is other
     return abs(one - other) < 1e-3 * one
-
-
-def _or_by_arrival(times: FrameTimes, rough: FrameTimes) -> FrameTimes:
-    """Frames that no pulse settles keep the exposure that their arrival tells, less exact and just as true."""
-    instead = np.isin(times.reason, (Reason.AMBIGUOUS, Reason.NO_PULSE, Reason.NOT_MATCHED)) & rough.valid
-    if not instead.any():
-        return times
-
-    def either(mine: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
-        return np.where(instead, other, mine).astype(mine.dtype)
-
-    within = None if times.within is None else either(times.within, rough.sigma)
-    return replace(
-        times, start=either(times.start, rough.start), stop=either(times.stop, rough.stop),
-        bound=either(times.bound, rough.bound), sigma=either(times.sigma, rough.sigma), within=within,
-        valid=times.valid | instead,
-    )  # fmt: skip
 
 
 def _with_reasons(times: FrameTimes, recorded: NDArray[np.uint8]) -> FrameTimes:

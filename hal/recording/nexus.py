@@ -58,6 +58,7 @@ from .ticks import TickTables
 from .tree import SUMMARY_BYTES, create, is_fast
 
 if TYPE_CHECKING:
+    from ..frames.frame import FrameTimes as Exposures
     from .reader import Recording
 
 FLUSH_PERIOD = 0.4  # s
@@ -107,6 +108,7 @@ class NexusWriter:
         self.ticks = TickTables(self._file, plan)
         """Takes exchanges of time, pulses and samples, each by its device's own clock."""
         self._aligned: dict[str, list[tuple[int, dict[str, Array]]]] = {name: [] for name in self._cameras}
+        self._placed: dict[str, list[tuple[int, dict[str, Array]]]] = {name: [] for name in self._cameras}
         with contextlib.suppress(OSError):  # without it a full disk is just harder to survive
             self._spare.write_bytes(bytes(SPARE))
         self.append_event(plan.start_time, "start", text=plan.title)
@@ -195,6 +197,17 @@ class NexusWriter:
         rows["time"] = np.full(count, time_ns, "i8")
         rows["part"] = np.arange(count, dtype="u2")
         self._events.append(rows)
+        self.flush_if_due()
+
+    def place_frames(self, camera: str, first_row: int, times: Exposures) -> None:
+        """Frames `first_row` and on, appended before, were exposed at other times than was known then."""
+        self._camera(camera)
+        rows: dict[str, Array] = {
+            FRAME_COLUMNS[name][0]: np.asarray(getattr(times, name), FRAME_COLUMNS[name][1])
+            for name in ("start", "stop", "bound", "valid", "sigma")
+        }
+        rows["elapsed"] = self._elapsed(times.start, times.stop, times.valid)
+        self._placed[camera].append((first_row, rows))
         self.flush_if_due()
 
     def append_aligned(
@@ -327,6 +340,11 @@ class NexusWriter:
                 if blocks:
                     write_blocks(self._file[stimuli_group(camera)], blocks)
                     blocks.clear()
+            for camera, blocks in self._placed.items():
+                there = self._frames[camera].rows
+                ready = [block for block in blocks if block[0] + len(block[1]["elapsed"]) <= there]
+                write_blocks(self._file[frames_group(camera)], ready)
+                self._placed[camera] = blocks[len(ready) :]
             self._file.flush()
         except (OSError, RuntimeError) as error:  # HDF5 raises either
             reason = str(error).partition("(")[2].partition(":")[0] or str(error)

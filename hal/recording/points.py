@@ -127,7 +127,8 @@ class PointFile:
             self._append({"axes": asdict(axes)})
             return
         try:
-            head, *rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            whole, _, torn = path.read_text(encoding="utf-8").rpartition("\n")
+            head, *rows = [json.loads(line) for line in whole.splitlines()]
             known = Axes(**head["axes"])
             self.points = [Point(**row) for row in rows]
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -137,6 +138,8 @@ class PointFile:
                 f"{path}: has points of {known.signal} [{known.unit}] against {known.reference or 'typed values'} "
                 f"[{known.reference_unit}]; name another file for these"
             )
+        if torn:  # the power went while it was written: that point was not taken, those before it were
+            os.truncate(path, len(whole.encode()) + 1)
 
     def add(self, point: Point) -> None:
         """Keep a point; on disk when this returns."""
@@ -164,7 +167,7 @@ def _readings(run: Recording, path: str) -> _Readings:
     record: SignalRecord = run.signals[path]
     if record.kind not in ("float", "int"):
         raise RecordError(f"{path} is no number; name a signal that is measured")
-    good = record.valid & (record.quality != QUALITIES.index("bad"))
+    good = record.valid & (record.quality == QUALITIES.index("good"))
     if not good.any():
         raise RecordError(f"{run.path}: {path} has no good reading in this run")
     order = np.argsort(record.time[good], kind="stable")

@@ -137,7 +137,7 @@ def realigned(recording: Recording, changes: Changes | None = None) -> Realigned
             path: Aligned(a.value, np.asarray(a.sigma, np.float64), a.valid, recording.signals[path].unit)
             for path, a in values.items()
         }
-        columns |= {path: at_frames(recording, path, columns[raw]) for path, raw in made.items()}
+        columns |= {path: at_frames(recording, path, columns[raw], times) for path, raw in made.items()}
         recorded = RecordedTimes(
             times.start, times.stop, times.bound, times.valid, np.asarray(times.sigma, np.float32), times.reason, pulse
         )

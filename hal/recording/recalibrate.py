@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ..errors import RecordError
 from ..model.calibrated import SUFFIX
 from ..units import unit as known_unit
-from .calibrated import day_of, through
+from .calibrated import day_of, is_of, through
 from .columns import make_group
 from .layout import ENTRY, QUALITIES, Aligned, signal_group
 from .origin import date_now
@@ -163,6 +163,32 @@ def layers(run: Recording) -> list[Layer]:
     return [_read(run, int(name), group[name]) for name in sorted(group, key=int)]
 
 
+def samples(run: Recording, raw: str, certificate: str) -> Values:
+    """Every sample of a streamed input through a certificate (its text), in the order of the stream's instants.
+
+    They are worked out when they are wanted: a layer holds what was read now and then, and what is at frames.
+    Raises `RecordError`: it was not streamed, or the certificate is not for it.
+    """
+    from calibration.certificate import parse
+    from calibration.errors import CertificateError
+
+    for stream in run.streams.values():
+        for number, path in zip(stream.declared.inputs, stream.declared.paths, strict=True):
+            if path == raw:
+                volts = stream.value(number)
+                try:
+                    return _values(
+                        run,
+                        parse(certificate),
+                        stream.declared.unit,
+                        volts,
+                        np.full(volts.shape, stream.declared.sigma),
+                    )
+                except CertificateError as error:
+                    raise RecordError(f"{run.path}: {raw}: {error}") from None
+    raise RecordError(f"{run.path}: {raw} was not streamed; a layer has its readings")
+
+
 # ---------------------------------------------------------------------------- private: working it out
 
 
@@ -177,6 +203,8 @@ def _raw_signal(run: Recording, certificate: Certificate, asked: str) -> str:
                 "write --certificate DEVICE.SIGNAL=FILE"
             )
         named = made[0]
+    if "." not in named:  # a holder's own certificate does not know what its device is called
+        named = next((path for path in run.signals if path.rpartition(".")[2] == named), named)
     if named not in run.signals:
         raise RecordError(f"{run.path}: no signal {named!r} in this run; there are {', '.join(run.signals)}")
     record = run.signals[named]
@@ -192,10 +220,16 @@ def _objection(run: Recording, certificate: Certificate, raw: str) -> str:
     from calibration.errors import CertificateError
 
     device = run.devices.get(raw.partition(".")[0])
-    told = [device.identity if device is not None else "", _holder_serial(run)]
-    told += [str(r.value[-1]) for p, r in run.signals.items() if p.endswith(".holder_serial") and len(r)]
+    identity = device.identity if device is not None else ""
+    records = [record for path, record in run.signals.items() if path.endswith(".holder_serial")]
+    told = {str(serial) for record in records for serial in record.value[record.valid].tolist() if serial}
+    if certificate.serial in told and any(len(set(r.value[r.valid].tolist())) > 1 for r in records):
+        return f"the holder was exchanged during the run ({', '.join(sorted(told))}), and it is of one of them"
+    serials = told or {_holder_serial(run)}
     try:
-        certificate.check(kind=certificate.kind, serial=" | ".join(filter(None, told)), on=day_of(run))
+        certificate.check(kind=certificate.kind, on=day_of(run))
+        if not is_of(certificate, identity, serials):
+            certificate.check(kind=certificate.kind, serial=" | ".join(filter(None, (identity, *sorted(serials)))))
     except CertificateError as error:
         return str(error)
     return ""

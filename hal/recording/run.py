@@ -318,11 +318,13 @@ class Run:
             data = json.dumps(event.data, default=str) if event.data else ""
             writer.append_event(event.time, event.kind, event.device, event.text, data)
         writer.flush_if_due()  # what was measured first; what is worked out from it may take a while
-        for camera, rows in self._laid(batch):
+        for camera, rows, moved in self._laid(batch):
+            if moved:
+                writer.place_frames(camera, rows.first, rows.frames)
             writer.append_aligned(camera, rows.first, {p: (a.value, a.sigma, a.valid) for p, a in rows.values.items()})
         writer.flush_if_due()
 
-    def _laid(self, batch: _Batch) -> list[tuple[str, Rows]]:
+    def _laid(self, batch: _Batch) -> list[tuple[str, Rows, bool]]:
         """Provisional values; should they fail, the recording goes on without them."""
         if self._provisional is None:
             return []

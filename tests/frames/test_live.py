@@ -159,3 +159,31 @@ def test_memory_stays_bounded_over_long_runs() -> None:
     live.add(FrameTimes.of(start, start))
     assert len(live.settle(ORIGIN)) == 1500
     assert live.waiting == 500
+
+
+def test_frames_that_get_better_times_are_final_with_those_and_no_sooner() -> None:
+    channels = readings(3, 12.0)
+    live = LiveAligner(FIXED)
+    start = ORIGIN + np.arange(100, dtype=np.int64) * SECOND // 20 + SECOND
+    rough, better = (
+        FrameTimes.of(start + 30_000_000, start + 31_000_000, 50_000_000),
+        FrameTimes.of(start, start + 10**6),
+    )
+    for name, channel in channels.items():
+        assert channel.good is not None
+        live.feed(name, channel.time, channel.value, BOUNDS[name], 0.1, channel.good)
+    live.add(rough[:60])
+    live.add(rough[60:])
+    assert len(live.settle(ORIGIN + 12 * SECOND, before=0)) == 0
+    now = live.retime(0, better[:70])
+    assert (now.first, len(now), now.final) == (0, 70, False)
+    first = live.settle(ORIGIN + 12 * SECOND, before=70)
+    assert len(first) == 70
+    late = live.retime(50, better[50:])  # the first twenty of them are final already
+    assert (late.first, len(late)) == (70, 30)
+    rest = live.settle(ORIGIN + 12 * SECOND)
+    assert len(rest) == 30
+    for name, channel in channels.items():
+        wanted = align(better, {name: channel})[name]
+        got = np.concatenate([first.values[name].value, rest.values[name].value])
+        assert np.allclose(got, wanted.value, equal_nan=True)

@@ -189,3 +189,30 @@ def test_a_stray_where_an_irregular_pulse_was_missed_is_not_taken_for_it():
 def test_irregular_series_far_apart_are_not_joined_by_a_clock_that_wandered():
     for seed in range(4):
         shown(Regime(series=12, irregular=True, ppm=90.0, wander=1.0, pause=3.0), 120_000, seed=seed)
+
+
+@pytest.mark.parametrize(("regime", "seed"), [("everything", 122_000), ("stamps of 1 us", 130_000)])
+def test_a_series_whose_last_pulse_was_missed_is_placed_by_the_clock_of_its_neighbour(regime, seed):
+    judged, _ = shown(REGIMES[regime], 120_000, seed=seed, frames=20_000)
+    assert judged.refused == 0
+
+
+def test_a_chain_is_cut_where_the_clock_of_the_pulses_bent_between_two_series():
+    judged, _ = shown(REGIMES["many series"], 120_000, seed=145_000, frames=20_000)
+    assert judged.refused == 0
+
+
+def test_a_series_that_was_held_up_does_not_tell_how_late_others_are():
+    judged, _ = shown(REGIMES["restarts"], 120_000, seed=154_000, frames=20_000)
+    assert judged.refused == 0
+
+
+def test_irregular_frames_without_stamps_are_sure_though_one_was_a_little_late():
+    judged, _ = shown(REGIMES["irregular, no stamps"], 400, seed=1_400, frames=20_000)
+    assert judged.refused <= 0.01 * judged.resolvable
+
+
+@pytest.mark.parametrize("seed", [2_025, 13_025])
+def test_a_stray_just_before_the_pulse_or_after_a_stall_gives_no_frame_another_exposure(seed):
+    judged, _ = shown(REGIMES["irregular, no stamps"], 25, seed=seed, frames=20_000)
+    assert judged.outside == 0

@@ -1,0 +1,84 @@
+"""Series that their pulses leave ambiguous, placed by the clock of a sure one that the same clock stamped.
+
+Over a pause the detector's rate must be known better than the two ends of a short series tell. All of its stamps
+do: fitted by a line, n of them over T tell the rate to sqrt(12) sigma / (T sqrt(n)).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hal.frames.frame import Float64, Int64
+from hal.frames.shifts import Chain, Combs, Rules
+
+_WANDER = 7e-7  # how far a rate found in a series may be off some seconds later
+_OWN = 2e-8  # s, scatter of pulses
+_SURE = 4.0  # standard deviations
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """Pulse time of a chain's frames over their stamps: through (d, t), s, with a slope of the offset t - d."""
+
+    d: float
+    t: float
+    slope: float
+    sigma: float  # of the slope
+
+
+def by_kinship(chains: Sequence[Chain], combs: Combs, d: Float64, rules: Rules) -> None:
+    """Settle the ambiguous among the chains of one epoch of the detector's clock; d are all stamps of the run, s."""
+    open_ = [c for c in chains if c.ambiguous and not c.lost]
+    sure = [c for c in chains if not c.lost and not c.ambiguous and (c.deficit == 0).sum() == 1]
+    if not open_ or not sure:
+        return
+    known = [line for c in sure if (line := _line(c, combs, d, rules)) is not None]
+    for chain in open_:
+        own = _line(chain, combs, d, rules)
+        if own is None or not known:
+            continue
+        near = min(known, key=lambda k: abs(k.d - own.d))
+        gap = abs(own.d - near.d)
+        weights = np.array([1 / own.sigma**2, 1 / near.sigma**2])
+        slope = float(np.array([own.slope, near.slope]) @ weights / weights.sum())
+        doubt = gap * (_SURE / float(np.sqrt(weights.sum())) + _WANDER) + 0.1 * rules.resolution + 1e-7
+        off = (near.t - near.d + slope * (own.d - near.d) - (own.t - own.d)) / chain.period
+        shift = round(off)
+        tied = chain.shifts[chain.deficit == 0]
+        if doubt < 0.45 * chain.period and abs(off - shift) * chain.period < doubt and shift in tied:
+            chain.move(shift)
+            chain.shifts, chain.deficit = np.zeros(1, np.int64), np.zeros(1, np.int64)
+            chain.ambiguous = 0
+
+
+def _line(chain: Chain, combs: Combs, d: Float64, rules: Rules) -> _Line | None:
+    rows: list[Int64] = []
+    times: list[Float64] = []
+    for place in chain.places:
+        if place.train >= 0 and place.part.ends:
+            train = combs.trains[place.train]
+            at = place.part.slot + place.shift
+            inside = (at >= 0) & (at < train.time.size)
+            rows.append(place.part.rows[inside])
+            times.append(train.time[at[inside]])
+    if not rows:
+        return None
+    x = d[np.concatenate(rows)]
+    t = np.concatenate(times)
+    y = t - x
+    # Corrupted stamps out: those that no rate explains, then those beside the line.
+    good = np.abs(y - np.median(y)) <= 1e-6 * rules.ppm * np.ptp(t) + 2 * rules.resolution + 1e-6
+    for _ in range(2):
+        x, y = x[good], y[good]
+        if x.size < 20:
+            return None
+        dx = x - x.mean()
+        centre, middle, spread = float(x.mean()), float(y.mean()), float((dx * dx).sum())
+        slope = float((dx * (y - middle)).sum()) / spread
+        beside = y - middle - slope * dx
+        good = np.abs(beside) <= 2 * rules.resolution + 1e-6
+    sigma = float(np.hypot(rules.resolution / np.sqrt(12), _OWN) / np.sqrt(spread))
+    return _Line(centre, centre + middle, slope, sigma)
