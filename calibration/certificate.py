@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -96,14 +97,9 @@ class Certificate:
     def number(self, name: str) -> float:
         """A finite number of the result. Raises `CertificateError`."""
         found = self.result.get(name)
-        if (
-            isinstance(found, bool)
-            or not isinstance(found, int | float)
-            or found != found
-            or abs(found) == float("inf")
-        ):
-            raise CertificateError(f"its result has no number {name!r}; it has {', '.join(self.result) or 'nothing'}")
-        return float(found)
+        if isinstance(found, int | float) and not isinstance(found, bool) and abs(found) <= sys.float_info.max:
+            return float(found)
+        raise CertificateError(f"its result has no number {name!r}; it has {', '.join(self.result) or 'nothing'}")
 
     def _content(self) -> dict[str, Any]:
         about = {
@@ -134,7 +130,7 @@ def parse(text: str) -> Certificate:
     """The same from its text."""
     try:
         found = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, and numbers of thousands of digits
         raise CertificateError(f"it is no TOML ({error})") from None
     seal = found.pop(SEAL, {})
     schema = found.pop("schema", None)
@@ -155,7 +151,11 @@ def parse(text: str) -> Certificate:
     if found["made"].tzinfo is None:
         raise CertificateError("the time it was made has no time zone; write it like 2026-05-01T12:00:00Z")
     certificate = Certificate(**found | {"history": tuple(found.get("history", ()))})
-    if not isinstance(seal, dict) or seal.get("hash") != certificate.hash:
+    try:
+        content = certificate.hash
+    except OverflowError:  # a day without UTC, at the beginning or the end of the calendar
+        raise CertificateError(f"it was made in the year {found['made'].year}, which can't be") from None
+    if not isinstance(seal, dict) or seal.get("hash") != content:
         raise CertificateError("its content does not fit its hash: it was changed after it was made")
     return certificate
 

@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from math import inf, isinf
+from sys import float_info
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .certificate import Certificate
-from .curve import Curve, Estimate, Float64, Outside
+from .curve import Curve, Estimate, Float64, Outside, effective
 from .errors import CalibrationError, CertificateError, NotMonotone
 from .functions import Chebyshev, Inverse, Logarithmic, Polynomial, Rational, Spline, Table
 from .gauge import Pirani
@@ -34,16 +36,16 @@ CHECKED = 4097
 """Places at which a curve's slope is looked at."""
 YEAR = 365.25
 """Days."""
-COMMON = ("unit_in", "unit_out", "uncertainty", "drift_per_year", "signal")
+COMMON = ("unit_in", "unit_out", "uncertainty", "drift_per_year", "degrees_of_freedom", "signal")
 """What a result of every kind may say; `signal`: the signal of a lab that it is meant for."""
 
 
 class Certified(Curve):
     """A certificate's curve, with the doubts that are not in its covariance."""
 
-    def __init__(self, curve: Curve, certificate: Certificate, more: float = 0.0) -> None:
-        """more: a standard uncertainty that all values share, in `unit_out`."""
-        self.curve, self.certificate, self.more = curve, certificate, more
+    def __init__(self, curve: Curve, certificate: Certificate, more: float = 0.0, degrees: float = inf) -> None:
+        """more: a standard uncertainty that all values share, in `unit_out`. degrees: of freedom of the covariance."""
+        self.curve, self.certificate, self.more, self.degrees = curve, certificate, more, degrees
         self.name, self.unit_in, self.unit_out = certificate.device, curve.unit_in, curve.unit_out
         self.valid = curve.valid
         self._invertible = curve.invertible  # may take a search for roots: once
@@ -60,6 +62,9 @@ class Certified(Curve):
 
     def own(self, x: ArrayLike) -> Float64:
         return np.hypot(self.curve.own(x), self.more)
+
+    def dof(self, x: ArrayLike) -> Float64 | float:
+        return inf if self.degrees == inf else effective(self.degrees, self.curve.own(x), self.own(x))
 
     def solve(self, y: Float64) -> Float64:
         return self.curve.solve(y)
@@ -105,12 +110,14 @@ def curve_of(certificate: Certificate, unit_in: str | None = None, *, on: date |
         )
     given = _Given(certificate)
     try:
-        curve = _KINDS[kind](given)
-        given.complain()
-        _check_unit(curve, given)
-        _check_monotone(curve)
-        more = given.doubt(on or datetime.now(UTC).date())
-        certified = Certified(curve, certificate, more)
+        with np.errstate(all="ignore"):  # numbers beyond all measure: what comes of them is looked at
+            curve = _KINDS[kind](given)
+            given.complain()
+            _check_unit(curve, given)
+            _check_monotone(curve)
+            more = given.doubt(on or datetime.now(UTC).date())
+            certified = Certified(curve, certificate, more, given.degrees())
+            _check_finite(certified)
         if unit_in is None or _same(unit_in, curve.unit_in):
             return certified
         if _same(unit_in, curve.unit_out):
@@ -119,6 +126,8 @@ def curve_of(certificate: Certificate, unit_in: str | None = None, *, on: date |
         raise
     except CalibrationError as error:
         raise CertificateError(f"its curve can't be used: {error}") from None
+    except (ArithmeticError, ValueError, IndexError) as error:  # a sum that overflows, a root that can't be found
+        raise CertificateError(f"its numbers make no usable curve ({error})") from None
     raise CertificateError(
         f"it takes {curve.unit_in} to {curve.unit_out}, and the readings are in {unit_in or 'no unit'}; "
         "take the certificate of this sensor, or calibrate it"
@@ -132,7 +141,13 @@ def result_of(curve: Curve, *, uncertainty: float = 0.0, drift_per_year: float =
     covariance = getattr(curve, "covariance", None)
     if covariance is not None:
         result["covariance"] = covariance.tolist()
-    for name, value in (("uncertainty", uncertainty), ("drift_per_year", drift_per_year)):
+    degrees = getattr(curve, "degrees", inf)
+    more = {
+        "uncertainty": uncertainty,
+        "drift_per_year": drift_per_year,
+        "degrees_of_freedom": 0.0 if isinf(degrees) else degrees,
+    }
+    for name, value in more.items():
         if value:
             result[name] = float(value)
     return PREFIX + kind, result
@@ -222,13 +237,19 @@ class _Given:
         years = max(0.0, (day - self.certificate.made.date()).days / YEAR)
         return float(np.hypot(shared, rate * years / np.sqrt(3.0)))
 
+    def degrees(self) -> float:
+        """Degrees of freedom of the covariance; those of a certificate that states none are infinite."""
+        if (found := self.number("degrees_of_freedom", inf)) <= 0.0:
+            raise CertificateError("its degrees_of_freedom must be above 0")
+        return found
+
     def complain(self) -> None:
         if unknown := [name for name in self.certificate.result if name not in self.asked]:
             raise CertificateError(f"its result has {', '.join(unknown)}, which a {self.certificate.kind} has not")
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and not abs(value) > float_info.max
 
 
 def _same(one: str, other: str) -> bool:
@@ -254,6 +275,12 @@ def _check_monotone(curve: Curve) -> None:
         raise CertificateError(
             f"its coefficients make no usable curve: it turns back between {low:g} and {high:g} {curve.unit_in}"
         )
+
+
+def _check_finite(curve: Curve) -> None:
+    places = np.linspace(*curve.valid, 65)
+    if not (np.isfinite(curve.values(places)).all() and np.isfinite(curve.own(places)).all()):
+        raise CertificateError("its numbers make no usable curve: values or uncertainties in its range are infinite")
 
 
 def _logarithmic(given: _Given, make: Callable[[dict[str, Any]], Curve]) -> Curve:
@@ -320,8 +347,9 @@ def _platinum(given: _Given) -> Curve:
 def _sprt(given: _Given) -> Curve:
     aluminium = given.number("aluminium", 0.0) or None
     return Sprt(
-        int(given.number("subrange")), given.number("water"), given.numbers("coefficients", ()), aluminium=aluminium
-    )
+        int(given.number("subrange")), given.number("water"), given.numbers("coefficients", ()), aluminium=aluminium,
+        covariance=given.matrix(),
+    )  # fmt: skip
 
 
 def _named(given: _Given, make: Callable[..., Curve], needed: tuple[str, ...], **optional: float) -> Curve:

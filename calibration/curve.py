@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 import numpy as np
@@ -33,10 +34,14 @@ class Estimate:
     uncertain: Bools
     """Where the value is an extrapolation beyond the valid range and its uncertainty says too little."""
     unit: str
+    dof: Float64 | float = inf
+    """Degrees of freedom of the uncertainties, effective ones: of each, or of all."""
 
-    def expanded(self, k: float = 2.0) -> Float64:
-        """Half-width of the interval of coverage factor `k`."""
-        return k * self.uncertainty
+    def expanded(self, level: float = 0.95) -> Float64:
+        """Half-width of the interval in which the true value lies at this level of confidence: k by Student's t."""
+        from .uncertainty.quantile import student
+
+        return np.asarray(student(level, self.dof) * self.uncertainty)
 
     def __str__(self) -> str:
         if self.value.ndim:
@@ -72,16 +77,21 @@ class Curve(ABC):
         """Standard uncertainty of f itself at x, in `unit_out`: 0 unless a subclass knows better."""
         return np.zeros(np.shape(x))
 
+    def dof(self, x: ArrayLike) -> Float64 | float:
+        """Degrees of freedom of `own` at x: infinite unless a subclass knows better."""
+        return inf
+
     def __call__(self, x: ArrayLike, uncertainty: ArrayLike = 0.0, *, outside: Outside = "refuse") -> Estimate:
         """f(x) for x with a standard uncertainty, in `unit_in`.
 
-        To first order (GUM 5.1.2) u(y)^2 = (f'(x) u(x))^2 + own(x)^2: x and the curve are independent.
-        Raises `OutOfRange` unless `outside` is "mark".
+        To first order (GUM 5.1.2) u(y)^2 = (f'(x) u(x))^2 + own(x)^2: x and the curve are independent, and the
+        uncertainty of x is taken as exact. Raises `OutOfRange` unless `outside` is "mark".
         """
         x = np.asarray(x, np.float64)
         beyond = self._beyond(x, self.valid, self.unit_in, outside)
-        spread = np.hypot(self.slopes(x) * self._sigma(uncertainty), self.own(x))
-        return Estimate(self.values(x), spread, beyond, self.unit_out)
+        own = self.own(x)
+        spread = np.hypot(self.slopes(x) * self._sigma(uncertainty), own)
+        return Estimate(self.values(x), spread, beyond, self.unit_out, effective(self.dof(x), own, spread))
 
     def inverse(self, y: ArrayLike, uncertainty: ArrayLike = 0.0, *, outside: Outside = "refuse") -> Estimate:
         """The x in the invertible range at which f(x) = y; u(x) = sqrt(u(y)^2 + own(x)^2) / |f'(x)|.
@@ -101,8 +111,10 @@ class Curve(ABC):
             raise NotMonotone(
                 f"{self.name}: it can't be inverted, it turns back between {low:g} and {high:g} {self.unit_in}"
             )
-        spread = np.hypot(self._sigma(uncertainty), self.own(x)) / np.abs(slope)
-        return Estimate(x + (y - inside) / slope, spread, beyond, self.unit_in)
+        own = self.own(x)
+        whole = np.hypot(self._sigma(uncertainty), own)
+        dof = effective(self.dof(x), own, whole)
+        return Estimate(x + (y - inside) / slope, whole / np.abs(slope), beyond, self.unit_in, dof)
 
     def solve(self, y: Float64) -> Float64:
         """x with f(x) = y for y within the curve's reach: Newton's steps, in a bracket.
@@ -147,3 +159,14 @@ class Curve(ABC):
         if np.any(sigma < 0.0):
             raise CalibrationError(f"{self.name}: a standard uncertainty can't be negative")
         return sigma
+
+
+def effective(dof: Float64 | float, part: Float64, whole: Float64) -> Float64 | float:
+    """Degrees of freedom of the uncertainty `whole`, of which `part` has `dof` and all else has no doubt.
+
+    Welch's and Satterthwaite's formula (GUM G.4.1).
+    """
+    if np.all(np.isinf(dof)):
+        return inf
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(part > 0.0, dof * (whole / part) ** 4, inf)

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .curve import STEPS, Curve, Estimate, Float64, Outside
+from .curve import STEPS, Bools, Curve, Estimate, Float64, Outside
 from .errors import CalibrationError, NotMonotone
 from .horner import BLOCK, blocks
 
@@ -76,6 +76,26 @@ class Lookup:
                 np.multiply(f, b, out=f)
                 np.take(self._offsets, i, out=x, mode="clip")
                 np.add(x, f, out=x)
+        return out.reshape(y.shape)
+
+    def steepness(self, y: Float64) -> Float64:
+        """dx/dy at y: that of the line between two knots, off by some parts in 10,000; enough for an uncertainty."""
+        flat = y.reshape(-1)
+        out = np.empty(flat.size)
+        size = min(flat.size, BLOCK)
+        place, index = np.empty(size), np.empty(size, np.intp)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            for block in blocks(flat.size):
+                part, x = flat[block], out[block]
+                f, i = place[: part.size], index[: part.size]
+                np.multiply(part, self._scale, out=f)
+                np.add(f, self._shift, out=f)
+                np.sqrt(f, out=f)
+                np.subtract(f, self._first, out=x)
+                np.copyto(i, x, casting="unsafe")
+                np.take(self._slopes, i, out=x, mode="clip")
+                np.multiply(x, 0.5 * self._scale, out=x)
+                np.divide(x, f, out=x)
         return out.reshape(y.shape)
 
     def _find_apex(self) -> None:
@@ -177,20 +197,27 @@ class Tabled(Curve):
         """x in the span with f(x) = y for y within its reach, some ns a sample; NaN for NaN."""
         return self.lookup(y)
 
+    def steepness(self, y: Float64, x: Float64) -> Float64:
+        """dx/dy where f(x) = y, to 0.1 %, for uncertainties: from the table, in a fraction of the time of `slopes`."""
+        return self.lookup.steepness(y)
+
     def inverse(self, y: ArrayLike, uncertainty: ArrayLike = 0.0, *, outside: Outside = "refuse") -> Estimate:
         """As `Curve.inverse`; with "mark" the curve goes on to the ends of its span and from there by its tangents."""
         y = np.asarray(y, np.float64)
         low, high = self._reach
-        beyond = np.zeros(y.shape, np.bool_)
+        beyond: Bools = np.broadcast_to(np.False_, y.shape)  # takes neither memory nor the time to clear it
         inside = y
         if outside not in ("refuse", "mark") or (y.size and not (low <= y.min() and y.max() <= high)):  # or NaN
             beyond = self._beyond(y, self._reach, self.unit_out, outside)
             inside = np.clip(y, *self._far_reach)
         x, sigma = self.solve(inside), self._sigma(uncertainty)
-        spread: Float64 = np.zeros(x.shape)
-        if inside is not y or np.any(sigma) or not self.exact:
+        spread: Float64 = np.broadcast_to(np.float64(0.0), x.shape)
+        if inside is y and self.exact:
+            if np.any(sigma):
+                spread = sigma * np.abs(self.steepness(y, x))
+        else:
             slope = self.slopes(x)
-            spread = np.hypot(sigma, self.own(x)) / np.abs(slope)
+            spread = (sigma if self.exact else np.hypot(sigma, self.own(x))) / np.abs(slope)
             if inside is not y:
                 x = np.asarray(x + (y - inside) / slope)
         return Estimate(x, spread, beyond, self.unit_in)

@@ -48,7 +48,7 @@ class Platinum(Tabled):
     """An industrial platinum resistor, four-wire: degC to ohm. Leads and self-heating are not in it."""
 
     unit_in = "degC"
-    unit_out = "ohm"
+    unit_out = "Ohm"
 
     def __init__(
         self,

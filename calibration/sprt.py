@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 
 from .curve import Float64
 from .errors import CalibrationError, FitError, NotMonotone
+from .functions.base import checked_covariance
 from .horner import derivative, horner
 from .its90_data import FIXED_POINTS, PLATINUM_A, PLATINUM_C
 from .lookup import Tabled
@@ -140,14 +141,21 @@ class Sprt(Tabled):
     """A standard platinum resistance thermometer in one sub-range of the ITS-90: degC to ohm."""
 
     unit_in = "degC"
-    unit_out = "ohm"
+    unit_out = "Ohm"
 
     def __init__(
-        self, subrange: int, water: float, coefficients: Sequence[float] = (), *, aluminium: float | None = None
+        self,
+        subrange: int,
+        water: float,
+        coefficients: Sequence[float] = (),
+        *,
+        aluminium: float | None = None,
+        covariance: ArrayLike | None = None,
     ) -> None:
         """`water`: ohms at the triple point of water; `coefficients`: as the certificate has them, none for the ideal.
 
-        `aluminium`: W at 660.323 degC, needed for sub-range 6 alone.
+        `aluminium`: W at 660.323 degC, needed for sub-range 6 alone. `covariance`: of `water` and the coefficients, in
+        this order; without one the thermometer is taken as exact.
         """
         if subrange not in SUBRANGES:
             raise CalibrationError(f"the ITS-90 has sub-ranges 1 to 11, not {subrange!r}")
@@ -164,17 +172,30 @@ class Sprt(Tabled):
         self.water = float(water)
         self.coefficients = tuple(coefficients) or (0.0,) * self.subrange.count
         self.aluminium = float("inf") if aluminium is None else float(aluminium)
+        self.covariance = (
+            None if covariance is None else checked_covariance(self.name, covariance, 1 + self.subrange.count)
+        )
         self.valid = (self.subrange.low, self.subrange.high)
         t = np.linspace(*self.valid, CHECKED)
         if not np.all(rising := self.slopes(t) > 0.0):
             raise NotMonotone(f"{self.name}: with these coefficients the resistance falls near {t[~rising][0]:g} degC")
 
     @classmethod
-    def from_points(cls, subrange: int, water: float, points: Mapping[str | float, float]) -> Sprt:
+    def from_points(
+        cls,
+        subrange: int,
+        water: float,
+        points: Mapping[str | float, float],
+        *,
+        uncertainties: ArrayLike | None = None,
+        water_uncertainty: float = 0.0,
+    ) -> Sprt:
         """The thermometer whose resistance was measured, in ohm, at as many points as its sub-range has coefficients.
 
         A point is the symbol of a fixed point ("Zn", see `its90_data.FIXED_POINTS`) or a temperature in degC; `water`
-        is given apart. Raises `FitError` if there are too few or too many, or they lie outside the sub-range.
+        is given apart. `uncertainties`: standard ones of the points' resistances, in ohm, one for all or one each,
+        independent of each other and of `water_uncertainty`; what is known of a fixed point's temperature is to be in
+        them. Raises `FitError` if there are too few or too many points, or they lie outside the sub-range.
         """
         ideal = cls(subrange, water)
         form = ideal.subrange
@@ -190,7 +211,18 @@ class Sprt(Tabled):
             found = np.linalg.solve(terms, w - REFERENCE.values(t))
         except np.linalg.LinAlgError:
             raise FitError(f"sub-range {subrange}: two of the points say the same") from None
-        return cls(subrange, water, found.tolist(), aluminium=aluminium)
+        made = cls(subrange, water, found.tolist(), aluminium=aluminium)
+        if uncertainties is None:
+            return made
+        # terms(W) c = W - Wr with W = R / water: what an error of R or of water does to c, by way of the terms too
+        by_ratio = np.linalg.inv(terms) * (1.0 - made._bent(w))
+        change = np.zeros((form.count + 1, form.count + 1))
+        change[0, 0] = 1.0
+        change[1:, 0] = by_ratio @ (-w / water)
+        change[1:, 1:] = by_ratio / water
+        variance = np.square([water_uncertainty, *np.broadcast_to(np.asarray(uncertainties, np.float64), w.shape)])
+        covariance = (change * variance) @ change.T
+        return cls(subrange, water, made.coefficients, aluminium=aluminium, covariance=covariance)
 
     def deviation(self, w: ArrayLike) -> Float64:
         """W - Wr at the thermometer's ratio W = R / R(0.01 degC)."""
@@ -201,6 +233,29 @@ class Sprt(Tabled):
         """Temperature in degC of resistances in ohm: the way that the ITS-90 itself prescribes, Wr to t by table."""
         w = y / self.water
         return REFERENCE.solve(w - self.deviation(w))
+
+    @property
+    def exact(self) -> bool:
+        """Whether no covariance was given."""
+        return self.covariance is None
+
+    def own(self, x: ArrayLike) -> Float64:
+        """Standard uncertainty of the resistance in ohm from `covariance`, to first order; 0 without one.
+
+        dR = W d(water) + water dW, (1 - d deviation/dW) dW = the terms times the errors of their coefficients. That of
+        W at the aluminium point is not in it.
+        """
+        if self.covariance is None:
+            return super().own(x)
+        w = self._ratio(np.asarray(x, np.float64))
+        terms = np.stack(self.subrange.terms(w, self.aluminium), axis=-1)
+        terms *= (self.water / (1.0 - self._bent(w)))[..., None]
+        g = np.concatenate([w[..., None], terms], axis=-1)
+        return np.asarray(np.sqrt(np.maximum(np.einsum("...i,ij,...j->...", g, self.covariance, g), 0.0)))
+
+    def steepness(self, y: Float64, x: Float64) -> Float64:
+        """dt/dR in K/ohm: there is no table of its own."""
+        return np.asarray(1.0 / self.slopes(x))
 
     def values(self, x: ArrayLike) -> Float64:
         """Resistance in ohm at x in degC."""

@@ -193,9 +193,11 @@ def fit(
     except CalibrationError as error:
         raise FitError(str(error) if str(error).startswith(f"{name}: ") else f"{name}: {error}") from None
     diagnostics = examine(found, x, y, weights, scale, scatter == "given", unit_in)
-    return Fit(
+    made = Fit(
         curve, form, x, y, found.misfit, weights, scatter, scale, _unit_variance(found, weights), diagnostics, arguments
     )
+    curve.degrees = made.dof
+    return made
 
 
 def _unit_variance(found: Adjusted, weights: Float64) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from math import inf
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,6 +24,8 @@ class Parametric(Curve):
 
     coefficients: Float64
     covariance: Float64 | None
+    degrees: float = inf
+    """Degrees of freedom of the covariance: finite where a fit had to learn the scatter from its own points."""
 
     def __init__(
         self,
@@ -37,7 +40,7 @@ class Parametric(Curve):
         self.name, self.unit_in, self.unit_out = name, unit_in, unit_out
         self.valid = ends(name, valid)
         self.coefficients = numbers(name, "coefficients", coefficients)
-        self.covariance = None if covariance is None else _covariance(name, covariance, self.coefficients.size)
+        self.covariance = None if covariance is None else checked_covariance(name, covariance, self.coefficients.size)
 
     @abstractmethod
     def gradients(self, x: ArrayLike) -> Float64:
@@ -50,6 +53,9 @@ class Parametric(Curve):
         g = self.gradients(x)
         variance = np.einsum("...i,ij,...j->...", g, self.covariance, g)
         return np.asarray(np.sqrt(np.maximum(variance, 0.0)))
+
+    def dof(self, x: ArrayLike) -> Float64 | float:
+        return self.degrees
 
     def solve(self, y: Float64) -> Float64:
         """Newton's steps from a coarse table of the curve; what they miss is left to the slower, sure way."""
@@ -77,7 +83,7 @@ def numbers(name: str, what: str, values: ArrayLike, at_least: int = 1) -> Float
     """A read-only copy of a list of finite numbers. Raises `CalibrationError`."""
     try:
         found = np.array(values, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise CalibrationError(f"{name}: its {what} must be numbers, not {values!r}") from None
     if found.ndim != 1 or found.size < at_least:
         raise CalibrationError(f"{name}: its {what} must be a list of at least {at_least} numbers")
@@ -111,10 +117,11 @@ def one_way(curve: Curve, turns: Float64) -> tuple[float, float]:
     return low, high
 
 
-def _covariance(name: str, covariance: ArrayLike, size: int) -> Float64:
+def checked_covariance(name: str, covariance: ArrayLike, size: int) -> Float64:
+    """A read-only covariance matrix. Raises `CalibrationError`."""
     try:
         found = np.array(covariance, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise CalibrationError(f"{name}: its covariance must be a matrix of numbers") from None
     if found.shape != (size, size):
         raise CalibrationError(f"{name}: its covariance must be {size} x {size}, one row for each coefficient")

@@ -50,6 +50,9 @@ class Logarithmic(Curve):
             return self.curve.own(self._inner(x))
         return np.asarray(self.values(x) * LN10 * self.curve.own(x))
 
+    def dof(self, x: ArrayLike) -> Float64 | float:
+        return self.curve.dof(self._inner(x) if self.axis == "x" else x)
+
     def solve(self, y: Float64) -> Float64:
         if self.axis == "x":
             return np.clip(10.0 ** self.curve.solve(y), *self.valid)
@@ -90,6 +93,9 @@ class Inverse(Curve):
     def own(self, x: ArrayLike) -> Float64:
         at = self._within(x)
         return np.asarray(self.curve.own(at) / np.abs(self.curve.slopes(at)))
+
+    def dof(self, x: ArrayLike) -> Float64 | float:
+        return self.curve.dof(self._within(x))
 
     def solve(self, y: Float64) -> Float64:
         return self.curve.values(y)
@@ -144,6 +150,9 @@ class Pieces(Curve):
 
     def own(self, x: ArrayLike) -> Float64:
         return self._each(x, lambda curve, part: curve.own(part))
+
+    def dof(self, x: ArrayLike) -> Float64 | float:
+        return self._each(x, lambda curve, part: np.broadcast_to(curve.dof(part), part.shape))
 
     def solve(self, y: Float64) -> Float64:
         """Each y in the piece whose values it lies among; in a jump, at the jump."""

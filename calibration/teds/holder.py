@@ -45,7 +45,7 @@ def coefficients_for(
 
     Least squares at places that are denser towards the ends, so that the error is nearly alike everywhere.
     """
-    if curve.unit_in != "degC" or curve.unit_out.lower() != "ohm":
+    if curve.unit_in != "degC" or curve.unit_out != "Ohm":
         raise TedsError(f"a holder's thermometer takes degC to Ohm, and this curve takes {curve.unit_in} to "
                         f"{curve.unit_out}")  # fmt: skip
     places = 0.5 * (low + high) - 0.5 * (high - low) * np.cos(np.linspace(0.0, np.pi, POINTS))

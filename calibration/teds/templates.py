@@ -3,8 +3,10 @@
 Template 33 is checked bit by bit with a sensor's memory dump (Dewetron TRION API manual, "TEDS Interface").
 Template 36: widths and ranges as in the public decoder of SDL-MCI/SDLMA-Core; the order of the thermocouple types and
 both tolerances are unverified (the tolerances follow from the greatest values that National Instruments' overview
-gives, 319 kOhm and 7.9 s). The others (30 to 32, 34, 35, 37 to 43) are not here: no source of their bits was found
-that could be cited, and a data sheet that is nearly right is worse than none.
+gives, 319 kOhm and 7.9 s). The others (30 to 32, 34, 35, 37 to 43) are not here: their bits stand in IEEE 1451.4
+itself and in its tutorial (standards.ieee.org, "teds.pdf"), neither of which was at hand; open code has them nowhere,
+makers' manuals (HBM A1813, NI-DAQmx) list their properties without widths, and a data sheet that is nearly right is
+worse than none.
 """
 
 from __future__ import annotations

@@ -60,8 +60,8 @@ class Budget:
         return np.asarray(np.divide(self.expanded, self.uncertainty, out=out, where=self.uncertainty > 0.0))
 
     def estimate(self) -> Estimate:
-        """Value and standard uncertainty."""
-        return Estimate(self.value, self.uncertainty, np.zeros(self.value.shape, np.bool_), self.unit)
+        """Value and standard uncertainty, with its degrees of freedom."""
+        return Estimate(self.value, self.uncertainty, np.zeros(self.value.shape, np.bool_), self.unit, self.dof)
 
     def table(self, index: tuple[int, ...] = ()) -> str:
         """A table for a person, of one value: `index` says of which if there are many."""

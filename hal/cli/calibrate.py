@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 from datetime import UTC, date, datetime
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 DEGREES = (1, 2, 3)
 """Polynomials that are tried if none is asked for."""
+ENOUGH = 5
+"""Points from which on AICc can tell a parabola from a line; fewer get a line."""
 
 
 def add(verbs: Any) -> None:
@@ -37,18 +40,22 @@ def add(verbs: Any) -> None:
     taking.add_argument("--at", type=_numbers, default=[], metavar="A,B,...", help="its values, in its unit")
     taking.add_argument("--unit", default="", help="of values that are typed")
     taking.add_argument(
-        "--typed-uncertainty", type=float, default=0.0, metavar="U", help="standard uncertainty of each of them"
+        "--typed-uncertainty", type=_not_negative, default=0.0, metavar="U", help="standard uncertainty of each of them"
     )
     taking.add_argument(
-        "--window", type=float, default=10.0, metavar="SECONDS", help="both must be steady for so long (default: 10)"
+        "--window",
+        type=_positive,
+        default=10.0,
+        metavar="SECONDS",
+        help="both must be steady for so long (default: 10)",
     )
     taking.add_argument(
-        "--within", type=float, default=0.0, metavar="D",
+        "--within", type=_not_negative, default=0.0, metavar="D",
         help="a difference between the halves of the window that is allowed in any case (default: 0, which leaves "
         "twice its standard uncertainty)",
     )  # fmt: skip
     taking.add_argument(
-        "--patience", type=float, default=600.0, metavar="SECONDS", help="to wait for that (default: 600)"
+        "--patience", type=_positive, default=600.0, metavar="SECONDS", help="to wait for that (default: 600)"
     )
     taking.add_argument(
         "--points", type=Path, metavar="FILE", help="where points are kept, and gone on with (default: beside --out)"
@@ -59,11 +66,11 @@ def add(verbs: Any) -> None:
     fitting.add_argument("--serial", default="", metavar="TEXT", help="of it; must be told by it, now and later")
     fitting.add_argument("--against", default="", metavar="TEXT", help="the reference, in words")
     fitting.add_argument(
-        "--reference-uncertainty", type=float, default=0.0, metavar="U",
+        "--reference-uncertainty", type=_not_negative, default=0.0, metavar="U",
         help="standard uncertainty that all its values share, in its unit",
     )  # fmt: skip
     fitting.add_argument("--by", default="", metavar="NAME", help="your name (default: the user's)")
-    fitting.add_argument("--expires", type=date.fromisoformat, metavar="DATE", help="last day of use, as 2027-05-01")
+    fitting.add_argument("--expires", type=_coming, metavar="DATE", help="last day of use, as 2027-05-01")
     fitting.add_argument("--replaces", type=Path, metavar="FILE", help="the certificate before this one")
     fitting.add_argument("--picture", type=Path, metavar="FILE", help="default: beside the certificate")
     parser.set_defaults(work=work)
@@ -79,13 +86,20 @@ def work(options: argparse.Namespace) -> int:
         axes, points = _from_run(options)
     certificate, fitted = certify(axes, points, options)
     print(f"\n{fitted}\n\n{_table(fitted, axes)}\n")
-    print(f"written to {certificate.save(options.out)}")
+    from calibration.errors import CertificateError
+
+    try:
+        print(f"written to {certificate.save(options.out)}")
+    except CertificateError as error:
+        raise RecordError(str(error)) from None
     try:
         from .calibration_picture import picture
 
         print(f"and {picture(fitted, axes, options.picture or options.out.with_suffix('.png'))}")
     except ImportError:
         print('no picture: pip install "insitu-hal[plot]"')
+    except OSError as error:
+        print(f"no picture: {error}")
     print(f'use it in a lab file: calibration.{axes.signal.partition(".")[2]} = "{options.out}"')
     return 0
 
@@ -95,9 +109,10 @@ def certify(axes: Axes, points: list[Point], options: argparse.Namespace) -> tup
     from calibration.certificate import Certificate, load
     from calibration.certified import curve_of, result_of
     from calibration.errors import CalibrationError
-    from calibration.fit import PolynomialForm, select
+    from calibration.fit import PolynomialForm, fit, select
 
-    degrees = (options.degree,) if options.degree else DEGREES
+    tried = DEGREES if len(points) >= ENOUGH else DEGREES[:1]
+    forms = [PolynomialForm(degree) for degree in ((options.degree,) if options.degree else tried)]
     how: dict[str, Any] = {"unit_in": axes.unit, "unit_out": axes.reference_unit, "name": axes.signal}
     if all(p.u_y > 0.0 for p in points):
         how |= {"u_y": [p.u_y for p in points]}
@@ -105,7 +120,7 @@ def certify(axes: Axes, points: list[Point], options: argparse.Namespace) -> tup
             how |= {"u_x": [p.u_x for p in points]}
     try:
         x, y = [p.x for p in points], [p.y for p in points]
-        fitted = select(x, y, [PolynomialForm(degree) for degree in degrees], **how).best
+        fitted = select(x, y, forms, **how).best if len(forms) > 1 else fit(x, y, form=forms[0], **how)
         kind, result = result_of(fitted.curve, uncertainty=options.reference_uncertainty)
         before = load(options.replaces) if options.replaces else None
         evidence = {
@@ -231,6 +246,35 @@ def _table(fitted: Fit, axes: Axes) -> str:
 
 def _numbers(text: str) -> list[float]:
     try:
-        return [float(part) for part in text.split(",")]
+        return [_finite(part) for part in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers such as 100,200,300") from None
+
+
+def _finite(text: str) -> float:
+    if not isfinite(found := float(text)):
+        raise ValueError
+    return found
+
+
+def _not_negative(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if (found := _finite(text)) >= 0.0:
+            return found
+    raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 on")
+
+
+def _positive(text: str) -> float:
+    if (found := _not_negative(text)) > 0.0:
+        return found
+    raise argparse.ArgumentTypeError(f"{text!r} is not above 0")
+
+
+def _coming(text: str) -> date:
+    try:
+        found = date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no day such as 2027-05-01") from None
+    if found < datetime.now(UTC).date():
+        raise argparse.ArgumentTypeError(f"{text} is over; no lab would take the certificate")
+    return found

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, Never
+from typing import Any, Never, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from .reading import Answer, Quality, Sample
 from .signal import SignalR
@@ -16,13 +19,42 @@ from .signal import SignalR
 SUFFIX = "_calibrated"
 """Of a calibrated signal's name."""
 
+Applied = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]
+"""Calibrated values, their standard uncertainties, and where the raw value lay beyond the certificate's range."""
+
+
+def nothing() -> str:
+    """No objection."""
+    return ""
+
+
+class Sheet(Protocol):
+    """What a holder's electronic data sheet says of it."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def serial(self) -> str: ...
+    @property
+    def certificate(self) -> bytes:
+        """As `calibration.teds.lengthen` reads it; empty: it brings none."""
+        ...
+
+
+@runtime_checkable
+class Plugged(Protocol):
+    """A device that a holder is plugged into."""
+
+    data_sheet: Sheet | None
+    """As read when it was connected, or since; None: there is none, or it is damaged."""
+
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """A certificate as it is applied to a signal."""
 
     file: str
-    """As the lab file names it."""
+    """As the lab file names it; or the holder whose TEDS brought it, and the certificate's hash."""
     text: str
     """The certificate itself."""
     serial: str
@@ -31,8 +63,12 @@ class Calibration:
     """Why it is used although it has expired or is another sensor's; empty: it has to be right."""
     unit: str
     """Of the calibrated value."""
-    apply: Callable[[float, float], Sample[float]]
-    """A raw value and its standard uncertainty, in the raw signal's unit, to the calibrated value."""
+    apply: Callable[[ArrayLike, ArrayLike], Applied]
+    """Raw values and their standard uncertainties, in the raw signal's unit, to calibrated ones."""
+    beyond: str = ""
+    """What is to be said of a raw value beyond its range."""
+    objection: Callable[[], str] = nothing
+    """Why it does not hold for what is connected now; empty: it does. Asked at each reading."""
 
     def of(self, raw: SignalR[Any]) -> SignalR[float]:
         """The calibrated signal beside `raw`, which may be bound to a device or not."""
@@ -58,6 +94,8 @@ class CalibratedAt:
         return await self.raw.at.ask(device)
 
     def value(self, device: Any, payload: Any) -> Sample[float]:
+        if why := self.calibration.objection():
+            return Sample(None, Quality.BAD, why)
         found = self.raw.at.value(device, payload)
         told = found if isinstance(found, Sample) else Sample(found)
         if told.value is None:
@@ -65,10 +103,13 @@ class CalibratedAt:
         noise = told.uncertainty
         if noise is None:
             noise = self.raw.noise.of(told.value) if self.raw.noise is not None else 0.0
-        made = self.calibration.apply(float(told.value), noise)
-        if told.quality is Quality.GOOD:
-            return made
-        return Sample(made.value, told.quality, told.reason or made.reason, made.uncertainty)
+        value, uncertainty, beyond = self.calibration.apply(float(told.value), noise)
+        quality, reason = told.quality, told.reason
+        if beyond and quality is Quality.GOOD:
+            quality = Quality.UNCERTAIN
+        if beyond:
+            reason = reason or self.calibration.beyond
+        return Sample(float(value), quality, reason, float(uncertainty))
 
     async def put(self, device: Any, value: float) -> Never:
         raise AttributeError(f"{self.raw.name} is calibrated afterwards; set the signal itself")

@@ -21,7 +21,7 @@ from ..errors import ConfigError, UnitError
 from ..instrument.camera import CameraInstrument
 from ..instrument.instrument import Instrument
 from ..model.calibrated import Calibration
-from ..model.capabilities import FrameClock
+from ..model.capabilities import FrameClock, Teds
 from ..model.limits import Limits, parse_limits
 from ..model.safety import parse_condition
 from ..model.signal import SignalR, SignalRW
@@ -29,6 +29,7 @@ from ..telemetry.broker import without_passwords
 from ..transport.link import UNREAL, parse_url
 from ..units import factors
 from . import registry, telemetry_entry
+from .calibration_entry import CalibrationEntry, CalibrationsEntry
 from .telemetry_entry import CommandsEntry, RateEntry, TelemetryEntry, UserEntry
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
@@ -83,13 +84,6 @@ class DeviceEntry(BaseModel):
         return dict(self.model_extra or {})
 
 
-class CalibrationEntry(_Entry):
-    """A certificate for one signal."""
-
-    certificate: str = Field(description="Its path, relative to the lab file.")
-    override: str = Field("", description="Why it is used although it has expired or is another sensor's; recorded.")
-
-
 class HolderEntry(BaseModel):
     """What is in the gap: a name, its parts (role = "device"), limits of its own."""
 
@@ -122,6 +116,7 @@ class LabFile(_Entry):
     devices: dict[Name, DeviceEntry] = Field(min_length=1)
     holder: HolderEntry | None = None
     interlocks: list[InterlockEntry] = []
+    calibration: CalibrationsEntry = CalibrationsEntry()
     telemetry: TelemetryEntry | None = None
 
 
@@ -139,7 +134,8 @@ class LabConfig:
     guards: list[tuple[str, str, Limits, str]]
     """Readbacks the holder limits: device, signal, limits in the signal's unit, who set them."""
     calibrations: dict[str, dict[str, Calibration]] = field(default_factory=dict)
-    """By device and raw signal: the certificates that are applied."""
+    """By device and raw signal: the certificates that are applied. A device whose holder may bring one is among them,
+    without any as long as the file names none."""
 
     def link_of(self, device: str) -> tuple[str, LinkEntry]:
         """The key and entry of a device's link; devices with the same key share a session."""
@@ -308,6 +304,8 @@ class _Checker:
             from .calibration import refuse_curve
 
             self._attempt(f"{key}.calibration", refuse_curve, self.path.parent / entry.calibration)
+        if Teds in cls.provides:
+            self.calibrations.setdefault(name, {})
         if isinstance(entry.calibration, dict):
             for signal_name, given in entry.calibration.items():
                 self._attempt(f"{key}.calibration.{signal_name}", self._calibration, name, signal_name, given)
@@ -322,7 +320,8 @@ class _Checker:
 
         how = CalibrationEntry(certificate=given) if isinstance(given, str) else given
         signal = self._signal(device, signal_name)
-        found = stated(self.path.parent, how.certificate, how.override, signal)
+        signers = self.file.calibration.signed_by
+        found = stated(self.path.parent, how.certificate, how.override, signal, signers)
         self.calibrations.setdefault(device, {})[signal_name] = found
 
     def _options(self, key: str, name: str, entry: DeviceEntry, cls: type[Instrument]) -> None:

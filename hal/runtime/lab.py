@@ -298,9 +298,7 @@ class Lab:
         from .wiring import give_frame_clock, wire
 
         config, broker = self.config, None
-        if (
-            config.file.telemetry is not None and not self._guard.only_looking
-        ):  # no password: nothing is opened
+        if config.file.telemetry is not None and not self._guard.only_looking:  # no password: nothing is opened
             broker = await asyncio.to_thread(config.file.telemetry.url, config.path.parent)
         wires = await wire(config, self.context)
         self.emulation, self._sessions, self.devices = wires.emulation, wires.sessions, wires.devices

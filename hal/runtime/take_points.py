@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import ConfigError, NoReply
 from ..frames.stimuli import number
+from ..model.calibrated import CalibratedAt
 from ..model.reading import Quality, Reading
 from ..model.signal import SignalR, SignalRW
 from ..recording.points import LEAST, Mean, Point, apart, mean_of
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 Ask = Callable[[str], Awaitable[str]]
 """Asks a person, and returns what was typed."""
 Tell = Callable[[str], None]
+GAP = 2.5
+"""Polls by which a window's readings may fall short of it: more is a gap, such as a plug that was pulled."""
 MOVED = 2.0
 """Standard uncertainties from the last point at which a signal has set out for the next."""
 MOST = 10_000
@@ -62,6 +65,8 @@ def guide(
     """
     measured = _measured(lab, signal)
     against = _measured(lab, reference) if reference else None
+    if isinstance(measured.at, CalibratedAt):
+        raise ConfigError(f"{signal} is calibrated already; name the raw signal, {measured.at.raw.path}")
     if measured is against:
         raise ConfigError(f"{signal} can't be its own reference")
     if against is None and not reference_unit:
@@ -94,7 +99,7 @@ async def take_points(lab: Lab, how: Guide, ask: Ask, tell: Tell) -> AsyncGenera
         if how.setpoint is not None:
             tell(f"point {count} of {len(steps)}: {how.setpoint.path} = {step:g} {how.setpoint.unit}")
             await how.setpoint.set(step)
-        elif (await ask("Bring everything to the next point and press Enter, or type `done`: ")).strip() == "done":
+        elif not await _next(ask):
             return
         if how.setpoint is None or (count > 1 and step == steps[count - 2]):
             before = None  # it may well be where it was
@@ -103,7 +108,9 @@ async def take_points(lab: Lab, how: Guide, ask: Ask, tell: Tell) -> AsyncGenera
         if of_reference is not None:
             y, u_y = of_reference.value, of_reference.uncertainty
         else:
-            typed = await _number(ask, f"What does the reference say, in {how.reference_unit}? ")
+            typed = await _number(ask, tell, f"What does the reference say, in {how.reference_unit}? ")
+            if typed is None:
+                return
             y, u_y = typed, how.typed_uncertainty
         readings = min(m.readings for m in (of_signal, of_reference) if m is not None)
         point = Point(lab.context.timebase.now(), of_signal.value, of_signal.uncertainty, y, u_y, readings)
@@ -125,28 +132,35 @@ def _measured(lab: Lab, path: str) -> SignalR[Any]:
 
 
 async def _steady(how: Guide, tell: Tell, before: Mean | None) -> tuple[Mean, Mean | None]:
-    """Wait until the last window of both is steady. What was read before the wait does not count.
+    """Wait until the last window of both is steady. What was read before the wait does not count, nor what is in doubt.
 
     before: the last point; as long as the signal is still there, it has not set out yet.
     """
     loop = asyncio.get_running_loop()
     signals = [s for s in (how.signal, how.reference) if s is not None]
-    kept: dict[str, deque[Reading[Any]]] = {s.path: deque() for s in signals}
+    kept: dict[str, _Kept] = {s.path: deque() for s in signals}
     with ExitStack() as listening:
         for signal in signals:
-            take = partial(_take, kept[signal.path])
+            take = partial(_take, kept[signal.path], loop)
             signal.subscribe(take)
             listening.callback(signal.unsubscribe, take)
         begun = loop.time()
         tell(f"  waiting until {' and '.join(kept)} are steady for {how.window:g} s")
         while True:
             await asyncio.sleep(max(how.window / 10.0, 0.05))
-            means = [_mean(kept[s.path], how) for s in signals]
+            means = [_mean(kept[s.path], how, s.poll, loop.time()) for s in signals]
             moved = before is None or apart(means[0], before, how.within, MOVED)
             if loop.time() - begun >= how.window and moved and all(mean.steady for mean in means):
                 return means[0], means[1] if how.reference is not None else None
             if loop.time() - begun > how.patience:
+                silent = [s.path for s, mean in zip(signals, means, strict=True) if mean.readings < LEAST]
                 restless = [s.path for s, mean in zip(signals, means, strict=True) if not mean.steady]
+                if silent:
+                    raise NoReply(
+                        signals[0].device.name,
+                        f"{' and '.join(silent)} gave too few good readings in the last {how.window:g} s; look at the "
+                        "cable and the range, then go on",
+                    )
                 what = "did not become steady" if restless else "did not move"
                 raise NoReply(
                     signals[0].device.name,
@@ -155,27 +169,41 @@ async def _steady(how: Guide, tell: Tell, before: Mean | None) -> tuple[Mean, Me
                 )
 
 
-def _take(kept: deque[Reading[Any]], reading: Reading[Any]) -> None:
-    if reading.quality is not Quality.BAD and reading.value is not None:
-        kept.append(reading)
+_Kept = deque[tuple[float, Reading[Any]]]
+"""Readings, each with the moment it came, s."""
 
 
-def _mean(kept: deque[Reading[Any]], how: Guide) -> Mean:
-    if not kept:
-        return mean_of(np.zeros(0), np.zeros(0))
-    since = kept[-1].time - round(how.window * 1e9)
-    while kept[0].time < since:
+def _take(kept: _Kept, loop: asyncio.AbstractEventLoop, reading: Reading[Any]) -> None:
+    if reading.quality is Quality.GOOD and reading.value is not None:
+        kept.append((loop.time(), reading))
+
+
+def _mean(kept: _Kept, how: Guide, poll: float, now: float) -> Mean:
+    """Of the window up to now; not steady unless its readings cover it."""
+    while kept and kept[0][0] < now - how.window:
         kept.popleft()
-    value = np.array([number(reading.value) for reading in kept])
-    noise = np.array([np.nan if r.uncertainty is None else r.uncertainty for r in kept], np.float64)
+    if not kept or kept[-1][0] - kept[0][0] < how.window - GAP * poll:
+        return mean_of(np.zeros(0), np.zeros(0))
+    value = np.array([number(reading.value) for _, reading in kept])
+    noise = np.array([np.nan if r.uncertainty is None else r.uncertainty for _, r in kept], np.float64)
     return mean_of(value, noise, how.within)
 
 
-async def _number(ask: Ask, question: str) -> float:
+async def _next(ask: Ask) -> bool:
+    """Whether there is to be another point; only an empty line says so."""
+    question = "Bring everything to the next point and press Enter, or type `done`: "
+    while (typed := (await ask(question)).strip()) not in ("", "done"):
+        question = f"{typed!r} is neither; press Enter for the next point, or type `done`: "
+    return not typed
+
+
+async def _number(ask: Ask, tell: Tell, question: str) -> float | None:
+    """What a person typed; None: nobody types any more."""
     while True:
-        try:
-            found = float(await ask(question))
-        except ValueError:
-            continue
-        if np.isfinite(found):
-            return found
+        text = (await ask(question)).strip()
+        if text == "done":
+            return None
+        with suppress(ValueError):
+            if np.isfinite(found := float(text)):
+                return found
+        tell(f"  {text!r} is no number; type one such as 26.3, or `done` to end without this point")

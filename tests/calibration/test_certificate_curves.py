@@ -8,6 +8,7 @@ import pytest
 from calibration.certificate import Certificate, parse
 from calibration.certified import curve_of, result_of
 from calibration.errors import CertificateError
+from calibration.fit import fit
 from calibration.functions import Chebyshev, Polynomial, Rational, Spline, Table
 from calibration.heater import Heater
 from calibration.thermistor import Thermistor
@@ -145,3 +146,36 @@ def test_an_edited_coefficient_is_refused():
 def test_a_serial_number_is_a_word_of_what_the_device_says(told, well):
     stated = certificate("curve.polynomial", LINE)
     assert stated.is_of(told) is well
+
+
+def test_few_degrees_of_freedom_widen_what_is_expanded_and_are_kept_in_a_certificate():
+    x = np.linspace(0.0, 10.0, 5)
+    found = fit(x, 2.0 * x + np.array([0.1, -0.1, 0.05, 0.1, -0.15]), unit_in="V", unit_out="degC")
+    assert found.dof == 3.0
+    stated = parse(certificate(*result_of(found.curve)).text())
+    assert stated.result["degrees_of_freedom"] == 3.0
+    at = curve_of(stated)(5.0)
+    assert at.dof == 3.0
+    assert float(at.expanded()) == pytest.approx(3.182 * float(at.uncertainty), rel=1e-3)  # Student, GUM table G.2
+    # a reference's exact doubt beside it: Welch and Satterthwaite
+    own, more = float(at.uncertainty), 0.2
+    both = curve_of(certificate(*result_of(found.curve, uncertainty=more)))(5.0)
+    assert float(both.dof) == pytest.approx(3.0 * (np.hypot(own, more) / own) ** 4)
+    assert 1.96 < float(both.expanded()) / float(both.uncertainty) < 3.18
+    back = curve_of(stated, "degC")(10.0)
+    assert back.dof == 3.0
+    noisy = curve_of(stated, "degC")(10.0, 5.0)
+    assert float(noisy.dof) > 1e3
+    assert float(curve_of(certificate("curve.polynomial", LINE))(5.0).dof) == np.inf
+
+
+def test_a_certificate_without_freedom_is_refused():
+    with pytest.raises(CertificateError, match="degrees_of_freedom must be above 0"):
+        curve_of(certificate("curve.polynomial", LINE | {"degrees_of_freedom": 0.0}))
+
+
+@pytest.mark.parametrize("spelt", ["Ohm", "ohm"])
+def test_an_ohm_is_an_ohm_however_an_old_certificate_spells_it(spelt):
+    found = curve_of(certificate("curve.platinum", {"unit_in": "degC", "unit_out": spelt}), "Ohm")
+    assert found.unit_in == "Ohm"
+    assert float(found(138.5055).value) == pytest.approx(100.0, abs=1e-4)

@@ -8,6 +8,9 @@ from hypothesis import strategies as st
 from calibration.curve import Curve
 from calibration.errors import CalibrationError, NotMonotone
 from calibration.lookup import ACCURACY, Lookup
+from calibration.rtd import Platinum
+from calibration.sprt import REFERENCE
+from calibration.thermocouple import Thermocouple
 
 
 class Made(Curve):
@@ -69,3 +72,11 @@ def test_a_curve_too_bent_for_a_table_is_refused():
     curve = Made(lambda x: x**21 + 1e-9 * x, lambda x: 21.0 * x**20 + 1e-9, (-1.0, 1.0))
     with pytest.raises(CalibrationError, match="no table"):
         Lookup(curve, curve.valid)
+
+
+@pytest.mark.parametrize("curve", [*map(Thermocouple, "BEJKNRST"), Platinum(), REFERENCE], ids=lambda c: c.name)
+def test_an_uncertainty_is_that_of_the_reading_over_the_slope_within_a_thousandth(curve):
+    x = np.linspace(*curve.span, 20_001)[1:-1]
+    found = curve.inverse(curve.values(x), 0.01)
+    assert np.abs(found.uncertainty * np.abs(curve.slopes(x)) / 0.01 - 1.0).max() < 1e-3
+    assert np.abs(found.value - x).max() < 2e-5

@@ -202,3 +202,27 @@ def test_as_many_points_as_coefficients_find_the_thermometer_again(subrange):
     found = Sprt.from_points(subrange, 100.0, {float(at): float(made.values(at)) for at in given})
     t = np.linspace(*made.valid, 301)
     assert np.abs((found.values(t) - made.values(t)) / made.slopes(t)).max() < 1e-6
+
+
+def test_a_standard_thermometers_uncertainty_is_what_trials_of_its_fixed_points_give():
+    rng = np.random.default_rng(7)
+    points = {"Sn": 25.5 * 1.8926, "Zn": 25.5 * 2.5686, "Al": 25.5 * 3.3757}
+    u, u_water = np.array([2e-5, 3e-5, 5e-5]), 1e-5
+    known = Sprt.from_points(7, 25.5, points, uncertainties=u, water_uncertainty=u_water)
+    t = np.array([30.0, 200.0, 419.5, 600.0])
+    r = known.values(t)
+    moved = []
+    for _ in range(150):
+        errors = rng.normal(0.0, u)
+        tried = {name: value + e for (name, value), e in zip(points.items(), errors, strict=True)}
+        moved.append(Sprt.from_points(7, 25.5 + rng.normal(0.0, u_water), tried).values(t))
+    assert np.std(moved, axis=0) == pytest.approx(known.own(t), rel=0.25)
+    found = known.inverse(r, 1e-5)
+    expected = np.hypot(1e-5, known.own(t)) / known.slopes(t)
+    assert found.uncertainty == pytest.approx(expected, rel=1e-6)
+    assert not Sprt(7, 25.5, known.coefficients).own(t).any()
+
+
+def test_a_standard_thermometers_covariance_has_to_be_one_and_of_its_size():
+    with pytest.raises(CalibrationError, match="4 x 4"):
+        Sprt(7, 25.5, (0.0, 0.0, 0.0), covariance=np.zeros((3, 3)))

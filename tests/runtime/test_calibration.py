@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import toy
 
-from calibration.certificate import Certificate
+from calibration.certificate import Certificate, load
 from hal import Lab
 from hal.errors import ConfigError, InterlockTripped
 from hal.model.reading import Quality
@@ -93,7 +93,7 @@ async def test_an_interlock_can_watch_a_calibrated_signal(tmp_path: Path) -> Non
         ({"result": LINE | {"unit_in": "Pa", "unit_out": "V"}}, "takes Pa to V, and the signal is in degC"),
         ({"result": LINE | {"coefficients": [0.0, 1.0, -0.01], "covariance": [[0.0] * 3] * 3}}, "turns back at 50"),
         ({"kind": "curve.platinum", "result": {"unit_in": "degC", "unit_out": "Ohm"}},
-         "takes ohm to degC, and the signal is in degC"),
+         "takes Ohm to degC, and the signal is in degC"),
         ({"kind": "delay.camera", "result": {"delay_s": 1.0}}, "which is no curve"),
         ({"result": LINE | {"unit_in": "mV/V"}}, "unknown unit 'mV/V'"),
     ],
@@ -117,12 +117,20 @@ def test_a_bent_certificate_is_refused_before_anything_is_opened(
         ('calibration = "chip.toml"', r"holds the curve of one signal.*write calibration\.SIGNAL"),
         ('calibration.temprature = "chip.toml"', "did you mean 'temperature'"),
         ('calibration.temperature = { certificate = "edited.toml", override = "trust me" }', "changed after it was"),
+        (
+            'calibration = { temperature = "chip.toml", temperature_calibrated = "chip.toml" }',
+            "temperature_calibrated is calibrated already; name the raw signal, temperature",
+        ),
+        ('calibration.temperature = "huge.toml"', "has 2000000 bytes; no certificate is so large"),
+        ('calibration.temperature = "."', "can't be read"),
+        ('calibration.temperature = "chip.toml"\ncalibration.temperature = "chip.toml"', "not valid TOML"),
     ],
 )
 def test_a_wrong_entry_is_told(tmp_path: Path, calibration: str, message: str) -> None:
     certified(tmp_path)
     edited = (tmp_path / "chip.toml").read_text().replace("0.98", "0.99")
     (tmp_path / "edited.toml").write_text(edited)
+    (tmp_path / "huge.toml").write_bytes(b"#" * 2_000_000)
     with pytest.raises(ConfigError, match=message):
         parse(lab_file(tmp_path, calibration).read_text(), tmp_path / "lab.toml")
 
@@ -161,3 +169,58 @@ async def test_an_override_and_its_reason_go_on_the_record_with_certificate_and_
         said = [event for event in read.events if event.kind == "calibration"]
         assert [event.data for event in said] == [{"override": "no other chip until Monday"}]
         assert said[0].text.startswith("temperature_calibrated: certificate chip.toml is used by override")
+
+
+# ---------------------------------------------------------------------- whose certificate, and how long still
+
+
+def signed_lab(folder: Path, text: str, public: str) -> Path:
+    (folder / "chip.toml").write_text(text)
+    return lab_file(folder, 'calibration.temperature = "chip.toml"', f'[calibration.signed_by]\n"our lab" = "{public}"')
+
+
+def test_a_lab_that_demands_a_signature_takes_only_that_one(tmp_path: Path) -> None:
+    signing = pytest.importorskip("calibration.signing")
+    pytest.importorskip("cryptography")
+    certified(tmp_path, "plain.toml")
+    plain = load(tmp_path / "plain.toml")
+    ours, theirs = (signing.new_key(tmp_path / name) for name in ("ours.pem", "theirs.pem"))
+    good = signing.sign(plain, tmp_path / "ours.pem")
+    path = signed_lab(tmp_path, good, ours.upper())
+    assert parse(path.read_text(), path).calibrations["heater"]["temperature"].text == good
+    for text, why in [
+        (plain.text(), "it is not signed"),
+        (signing.sign(plain, tmp_path / "theirs.pem"), "none of our lab"),
+        (good.replace(ours, theirs), "none of our lab"),
+        (good.replace('signature = "', 'signature = "00'), "was changed after it was signed"),
+    ]:
+        path = signed_lab(tmp_path, text, ours)
+        with pytest.raises(ConfigError, match=why):
+            parse(path.read_text(), path)
+    assert theirs != ours
+
+
+def test_an_override_is_no_signature(tmp_path: Path) -> None:
+    pytest.importorskip("cryptography")
+    entry = f'calibration.temperature = {{ certificate = "{certified(tmp_path)}", override = "trust me" }}'
+    path = lab_file(tmp_path, entry, f'[calibration.signed_by]\n"our lab" = "{"0" * 64}"')
+    with pytest.raises(ConfigError, match="not signed"):
+        parse(path.read_text(), path)
+
+
+def test_a_key_that_is_none_is_told(tmp_path: Path) -> None:
+    path = lab_file(tmp_path, "", '[calibration]\nsigned_by = { us = "laboratory.pem" }')
+    with pytest.raises(ConfigError, match=r"calibration\.signed_by\.us"):
+        parse(path.read_text(), path)
+
+
+@pytest.mark.usefixtures("in_memory")
+@pytest.mark.parametrize(("days", "told"), [(0, True), (30, True), (31, False)])
+async def test_a_certificate_that_soon_expires_is_told_some_days_ahead(tmp_path: Path, days: int, told: bool) -> None:
+    name = certified(tmp_path, expires=datetime.now(UTC).date() + timedelta(days=days))
+    async with Lab.open(lab_file(tmp_path, f'calibration.temperature = "{name}"')) as lab:
+        texts = [event.text for event in lab.context.journal.recent if event.kind == "calibration"]
+        assert texts == (
+            [f"temperature: certificate chip.toml expires in {days} days; calibrate anew before that"] * told
+        )
+        assert await lab.signal("heater.temperature_calibrated").get() > 0.0
