@@ -20,7 +20,7 @@ class Event:
     time: int
     """Lab time, ns since the UNIX epoch."""
     kind: str
-    """set, operation, trip, acknowledge, link, clock, note, error."""
+    """set, operation, command, trip, acknowledge, link, clock, note, error."""
     device: str
     text: str
     data: dict[str, Any] = field(default_factory=dict)

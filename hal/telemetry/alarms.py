@@ -30,6 +30,8 @@ class Alarm:
     """What happened and what to do."""
     by: str = ""
     """Who acknowledged it."""
+    session: str = ""
+    """The lab's session; another than the lab's state names: an old one that stayed behind."""
 
 
 def encode_alarm(alarm: Alarm) -> bytes:
@@ -41,28 +43,28 @@ def decode_alarm(payload: bytes | str) -> Alarm:
     """The alarm in a payload. Raises `ProtocolError`."""
     found = decode(payload, "an alarm")
     with Shape("an alarm"):
-        known = {f.name: found[f.name] for f in fields(Alarm)}
+        known = {f.name: found[f.name] for f in fields(Alarm) if f.name != "session" or f.name in found}
         return Alarm(**known | {"time": int(found["time"])})
 
 
 class Alarms:
     """The alarms of a lab, by name; `tell` is called with each change."""
 
-    def __init__(self, tell: Callable[[str, Alarm], None]) -> None:
+    def __init__(self, session: str, tell: Callable[[str, Alarm], None]) -> None:
         self.standing: dict[str, Alarm] = {}
         """Those that are active or not acknowledged."""
-        self._tell = tell
+        self._session, self._tell = session, tell
 
     def declare(self, name: str, severity: Severity, time: int) -> None:
         """There is such an alarm, and all is well: one that an earlier session left behind is over."""
         if name not in self.standing:
-            self._tell(name, Alarm(False, True, severity, time, ""))
+            self._tell(name, Alarm(False, True, severity, time, "", session=self._session))
 
     def begin(self, name: str, severity: Severity, text: str, time: int) -> None:
         """Something is wrong since lab time `time`. Nothing new if the alarm is active already."""
         before = self.standing.get(name)
         if before is None or not before.active:
-            self._put(name, Alarm(True, False, severity, time, text))
+            self._put(name, Alarm(True, False, severity, time, text, session=self._session))
 
     def end(self, name: str) -> None:
         """It is over; the alarm stands until somebody has acknowledged it."""

@@ -24,6 +24,7 @@ from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from .broker import BrokerUrl, explained, tls_refusal
 from .command_topics import LARGEST
@@ -62,7 +63,7 @@ class Heard:
     size: int
     """Bytes of the payload."""
     retained: bool
-    """Whether it waited in the broker from before."""
+    """Whether it waited in the broker from before; of a listener that is told `as_published`, or is to wait there."""
     response_topic: str = ""
     correlation: bytes | None = None
     expiry: int | None = None
@@ -88,13 +89,17 @@ class Listener:
         filters: Iterable[str],
         hear: Callable[[Heard], None],
         tell: Callable[[str], None],
+        *,
+        as_published: bool = False,
     ) -> None:
         """`hear` and `tell` are called on the listener's thread.
 
         `hear` with each message; `decided` must follow once for each. `tell` when nothing can be heard, and when
-        that is over.
+        that is over. `as_published`: be told of a message that comes now, too, whether it is to be retained
+        (MQTT 5, 3.8.3.1; the older one can't tell).
         """
         self._url, self._filters, self._hear, self._tell = url, list(filters), hear, tell
+        self._as_published = as_published
         self._answers: deque[Answer] = deque(maxlen=ANSWERS)
         self._kept: dict[str, bytes] = {}
         self._undecided = 0
@@ -263,7 +268,11 @@ class Listener:
     def _on_connect(self, client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if reason.is_failure:
             raise ConnectionError(f"[code:{reason.value}] {reason}")
-        client.subscribe([(topic, 1) for topic in self._filters])
+        if self._version is MQTTProtocolVersion.MQTTv5:
+            options = SubscribeOptions(qos=1, retainAsPublished=self._as_published)
+            client.subscribe([(topic, options) for topic in self._filters])
+        else:
+            client.subscribe([(topic, 1) for topic in self._filters])
         for topic, payload in list(self._kept.items()):
             self._answers.appendleft(Answer(topic, payload, retain=True))
 

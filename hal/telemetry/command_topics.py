@@ -325,3 +325,16 @@ def encode_rights(session: str, may: Mapping[str, Sequence[str]] | None) -> byte
 def encode_lease(holder: str | None, until: int | None, time: int) -> bytes:
     """Who holds the lease, and until when (lab time, ns)."""
     return encode({"holder": holder, "until": None if until is None else str(until), "time": str(time)})
+
+
+def said(command: Command) -> str:
+    """A command in words."""
+    match command:
+        case Set():
+            return f"set {command.signal} = {command.value!r}"
+        case Take():
+            return f"{command.action} lease"
+        case Stop():
+            return "stop" + (f" ({command.reason})" if command.reason else "")
+        case Acknowledge():
+            return f"acknowledge {command.alarm}"

@@ -13,11 +13,9 @@ lease, so that nothing that was sent before it is set after it.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Any, Protocol
 
 from ..errors import HalError
@@ -29,13 +27,14 @@ from ..model.signal import SignalR, SignalRW
 from . import command_topics as topics
 from .broker import BrokerUrl
 from .command_listener import BURST, RATE, Answer, Heard, Listener
+from .command_memory import Memory
 from .command_topics import Acknowledge, BadCommand, Command, Reply, Set, Stop, Take
 from .lease import Grant, Lease
 
 LONGEST = 300.0
 """Seconds ahead that a command may expire, at most: one that is good for longer is good for ever."""
 REMEMBERED = round(RATE * LONGEST + BURST)
-"""Commands of each user whose ids are remembered: as many as can come while one of them is good."""
+"""Commands of each user that are remembered: as many as can come while one of them is good."""
 ON_WIRE = 4
 """Values on their way over one wire at once, at most: a reading that is due waits for no more than these."""
 LAST_WORDS = 2.0
@@ -69,18 +68,6 @@ class Denied(HalError):
     """A command that is understood and not carried out."""
 
 
-@dataclass(slots=True)
-class _Known:
-    """A command that came before."""
-
-    what: bytes
-    """A digest of topic and payload."""
-    reply: Reply | None = None
-    """None: it is under way."""
-    waiting: list[Callable[[Reply], None]] = field(default_factory=list)
-    """Who wants to know."""
-
-
 class Commands:
     """Hears, checks, carries out and answers the commands of one lab."""
 
@@ -105,7 +92,7 @@ class Commands:
         self._may = {user: tuple(rights) for user, rights in may.items()}
         self._allow, self._alarm = frozenset(allow), alarm
         self._lease = Lease(lease)
-        self._known: dict[str, OrderedDict[str, _Known]] = {user: OrderedDict() for user in may}
+        self._memory = Memory(REMEMBERED)
         self._running: set[asyncio.Task[None]] = set()
         self._on_wire: Counter[Hashable] = Counter()
         """How many values are on their way over each wire."""
@@ -231,35 +218,20 @@ class Commands:
         if isinstance(command, Stop):  # what was safe an hour ago may not be so now
             self._carry_out(user, command, heard, came, tell)
             return
-        known, what = self._known[user], sha256(heard.topic.encode() + b"\0" + heard.payload).digest()
-        before = known.get(command.id)
-        if before is not None:
-            if before.what != what:
-                text = "this id was used for another command; make a new one for each"
-                tell(self._noted(user, _said(command), "", command.id, False, text, came))
-            elif before.reply is not None:
-                tell(before.reply)
-            else:
-                before.waiting.append(tell)
+        try:
+            ended = self._memory.first(user, command.id, heard.topic, heard.payload, tell)
+        except BadCommand as error:
+            tell(self._noted(user, topics.said(command), "", command.id, False, str(error), came))
             return
-        entry = known[command.id] = _Known(what, waiting=[tell])
-        while len(known) > REMEMBERED:
-            known.popitem(last=False)
-
-        def ended(reply: Reply) -> None:
-            entry.reply = reply
-            for one in entry.waiting:
-                one(reply)
-            entry.waiting.clear()
-
-        self._carry_out(user, command, heard, came, ended)
+        if ended is not None:
+            self._carry_out(user, command, heard, came, ended)
 
     def _carry_out(self, user: str, command: Command, heard: Heard, came: int, ended: Callable[[Reply], None]) -> None:
         """Do it, now or in a task; `ended` gets what came of it."""
         signal = command.signal if isinstance(command, Set) else ""
 
         def note(ok: bool, text: str, grant: Grant | None = None) -> None:
-            ended(self._noted(user, _said(command), signal, command.id, ok, text, came, grant))
+            ended(self._noted(user, topics.said(command), signal, command.id, ok, text, came, grant))
 
         try:
             self._check_time(command, heard, came)
@@ -462,16 +434,3 @@ def _decoded(verb: str, signal: str, heard: Heard) -> Command | BadCommand:
         return topics.decode_command(verb, signal, heard.payload)
     except BadCommand as error:
         return error
-
-
-def _said(command: Command) -> str:
-    """A command in words."""
-    match command:
-        case Set():
-            return f"set {command.signal} = {command.value!r}"
-        case Take():
-            return f"{command.action} lease"
-        case Stop():
-            return "stop" + (f" ({command.reason})" if command.reason else "")
-        case Acknowledge():
-            return f"acknowledge {command.alarm}"

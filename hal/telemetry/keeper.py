@@ -8,7 +8,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from .outbox import Outbox, line
+from .outbox import Outbox
+from .segment import line
 from .spool import Spool
 
 LOOK = 0.2

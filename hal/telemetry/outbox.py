@@ -1,10 +1,10 @@
 """The outbox: readings that wait on disk while the broker is away, and are sent as history when it is back.
 
-Theory of operation. Readings are appended to segments, files of lines (``topic<TAB>payload``) with a
-number that only grows; a line that was torn by a crash is skipped. They are read again in the same
-order; what the broker has acknowledged is noted in the tally, so that after a restart, or a kill,
-sending goes on where it was. Segments that are done are deleted; beyond the bounds in size and age the
-oldest are dropped, and counted. What can't be written because the disk is full waits in memory,
+Theory of operation. Readings are appended to segments, files with a number that only grows. They are
+read again in the same order; what the broker has acknowledged is noted in the tally, so that after a
+restart, or a kill, sending goes on where it was. Each line has a checksum: one that is not as it was
+written is counted and not sent. Segments that are done are deleted; beyond the bounds in size and age
+the oldest are dropped, and counted. What can't be written because the disk is full waits in memory,
 bounded and counted as well, as everything does if the outbox has no folder.
 
 `append` and `tidy` belong to one thread, `read` may run on another, and `confirm`, `rewind` and
@@ -18,9 +18,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from .segment import SUFFIX, Segment, Waiting, taken_apart
 from .tally import Tally
 
 SIZE = 1024.0
@@ -32,22 +34,9 @@ MEMORY = 8 << 20
 SEGMENTS = 16
 """Into how many segments the size, and the age, is divided at least: so much of it is dropped at once."""
 LARGEST = 16 << 20  # bytes in a segment
-SUFFIX = ".waiting"
 TALLY = "tally"
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """A message of the outbox, as read."""
-
-    topic: str
-    payload: bytes
-    segment: int
-    """0: from memory."""
-    end: int
-    """Where the next one begins, bytes from the beginning of its segment."""
-    lines: int
-    """How many lines are done with when this one is: the torn ones before it are in it."""
+SILENT = 5.0
+"""Seconds a disk may take before it is said to hang."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +51,14 @@ class OutboxStatus:
     """Messages dropped because they had waited for too long."""
     dropped_full: int = 0
     """Messages dropped because the disk took nothing and memory was full."""
+    damaged: int = 0
+    """Messages that were on disk and can't be read any more."""
     lost_at_kill: int = 0
     """Readings that a session held in memory when it was killed; at most."""
     full: bool = False
     """Whether the disk takes nothing at the moment."""
     reason: str = ""
     """What is wrong and what to do; empty when all is well."""
-
-
-class _Segment:
-    """One file of the outbox."""
-
-    __slots__ = ("begun", "done", "lines", "newest", "number", "path", "size")
-
-    def __init__(self, path: Path, number: int, now: float) -> None:
-        self.path, self.number = path, number
-        self.size = self.lines = self.done = 0
-        self.begun = self.newest = now
 
 
 class Outbox:
@@ -91,23 +71,27 @@ class Outbox:
         size: float = SIZE,
         age: float = AGE,
         memory: int = MEMORY,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         """Open the outbox in `folder`, made if need be, with what an earlier session left; None: in memory.
 
         `size`: MB at most. `age`: days at most. `memory`: bytes at most in memory.
+        `clock`: s since 1970; as the system's own, but a correction of that makes nothing old at once.
         Raises `OSError`, `OutboxInUse`.
         """
+        begun = time.time() - time.monotonic()
         self.folder = folder
-        self._bound, self._age, self._memory, self._clock = int(size * 1e6), age * 86400, memory, clock
+        self._bound, self._age, self._memory = int(size * 1e6), age * 86400, memory
+        self._clock = clock or (lambda: begun + time.monotonic())
         self._largest = max(4096, min(self._bound // SEGMENTS, LARGEST))
         self._lock = threading.Lock()
-        self._segments: deque[_Segment] = deque()
+        self._segments: deque[Segment] = deque()
         self._file: int | None = None  # the last segment, while it is written
         self._fresh: deque[bytes] = deque()  # not on disk
         self._fresh_bytes = 0
         self._loan: deque[bytes] = deque()  # of these, what was read and is not confirmed
         self._writing = False  # whether what waits in memory is going to disk now
+        self._busy: float | None = None  # since when the disk is being waited for, by the monotonic clock
         self._reading = (0, 0)
         self.turn = 0
         """How often it was rewound."""
@@ -136,8 +120,12 @@ class Outbox:
     def tidy(self) -> None:
         """Write what waits in memory, delete what is done, drop what is too much or too old."""
         if self.folder is not None:
+            self._busy = time.monotonic()
             self._write(self.folder)
             self._drop()
+            with suppress(OSError):  # the next time, then
+                self.tally.save()
+            self._busy = None
         with self._lock:
             while self._fresh and self._fresh_bytes > self._memory:
                 self._fresh_bytes -= len(self._fresh.popleft())
@@ -153,6 +141,8 @@ class Outbox:
                 self._fresh.extendleft(reversed(self._loan))
                 self._loan.clear()
             self.tidy()
+            if self.folder is not None:
+                self.tally.dropped_full += len(self._fresh)  # the disk has not taken them, and memory ends here
         self._end_segment()
         self.tally.close()
 
@@ -173,7 +163,10 @@ class Outbox:
                     return self._lend(most)
                 start = self._reading[1] if segment.number == self._reading[0] else 0
                 size, last = segment.size, segment is self._segments[-1]
-            found, end = _lines(segment, start, size, most)
+            try:
+                found, end = segment.read(start, size, most)
+            except OSError:  # of the whole machine, such as too many open files: nothing is lost, perhaps it passes
+                return []
             with self._lock:
                 if turn != self.turn:  # it was rewound meanwhile
                     return []
@@ -188,17 +181,20 @@ class Outbox:
                 return found
 
     def confirm(self, message: Waiting) -> None:
-        """The broker has it and all before it."""
+        """The broker has it and all before it; of a gap: it can't be had."""
         with self._lock:
             if message.segment == 0:
                 if self._loan:
                     self._fresh_bytes -= len(self._loan.popleft())
                 return
             for segment in self._segments:
-                if segment.number >= message.segment:
-                    segment.done += message.lines if segment.number == message.segment else 0
+                if segment.number > message.segment:
                     break
-                segment.done = segment.lines
+                part = segment.number == message.segment and message.lines > 0
+                lines = message.lines if part else segment.lines - segment.done
+                segment.done += lines
+                if not (part and message.topic):
+                    self.tally.damaged += lines
             self.tally.place = message.segment << 40 | message.end
 
     def rewind(self) -> None:
@@ -226,10 +222,12 @@ class Outbox:
 
     def status(self) -> OutboxStatus:
         """How much waits, and what was lost."""
-        tally = self.tally
+        tally, full, reason = self.tally, self.full, self.reason
+        if (since := self._busy) is not None and time.monotonic() > since + SILENT:
+            full, reason = True, self._said("the disk does not answer", "see to the disk")
         return OutboxStatus(
-            self.waiting, tally.dropped_size, tally.dropped_age, tally.dropped_full, tally.lost_at_kill,
-            self.full, self.reason,
+            self.waiting, tally.dropped_size, tally.dropped_age, tally.dropped_full + tally.dropped_hung,
+            tally.damaged, tally.lost_at_kill, full, reason,
         )  # fmt: skip
 
     # ------------------------------------------------------------------ private
@@ -240,16 +238,7 @@ class Outbox:
         for path in sorted(folder.glob(f"*{SUFFIX}")):
             try:
                 number = int(path.name.removesuffix(SUFFIX))
-                found = path.stat()
-                segment = _Segment(path, number, found.st_mtime)
-                segment.size = found.st_size
-                with path.open("rb") as file:
-                    offset = 0
-                    while block := file.read(1 << 20):
-                        segment.lines += block.count(b"\n")
-                        if number == place >> 40 and (before := (place & (1 << 40) - 1) - offset) > 0:
-                            segment.done += block[:before].count(b"\n")
-                        offset += len(block)
+                segment = Segment.found(path, number, place & (1 << 40) - 1 if number == place >> 40 else 0)
             except (OSError, ValueError):
                 continue
             if number < place >> 40 or segment.done >= segment.lines:
@@ -263,8 +252,8 @@ class Outbox:
             line = self._fresh.popleft()
             most -= len(line)
             self._loan.append(line)
-            topic, _, payload = line[:-1].partition(b"\t")
-            lent.append(Waiting(topic.decode(), payload, 0, 0, 1))
+            topic, payload = taken_apart(line) or ("", b"")
+            lent.append(Waiting(topic, payload, 0, 0, 1))
         return lent
 
     def _write(self, folder: Path) -> None:
@@ -293,24 +282,25 @@ class Outbox:
         else:
             self.full, self.reason = False, ""
 
-    def _open(self, folder: Path) -> _Segment:
+    def _open(self, folder: Path) -> Segment:
         now = self._clock()
         if self._file is not None:
-            segment = self._segments[-1]
-            if now - segment.begun < self._age / SEGMENTS:
-                return segment
+            segment, there = self._segments[-1], os.fstat(self._file)
+            if there.st_size == segment.size and there.st_nlink and now - segment.begun < self._age / SEGMENTS:
+                return segment  # and else somebody has cut it short, or deleted it, or it is time for a new one
             self._end_segment()
         numbers = [(self.tally.place >> 40), self._reading[0], *(s.number for s in self._segments)]
         number = max(numbers) + 1
-        path = folder / f"{number:08d}{SUFFIX}"
+        while (path := folder / f"{number:08d}{SUFFIX}").exists():  # one that could not be read
+            number += 1
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_BINARY", 0)
         self._file = os.open(path, flags, 0o644)
-        segment = _Segment(path, number, now)
+        segment = Segment(path, number, now)
         with self._lock:
             self._segments.append(segment)
         return segment
 
-    def _append(self, segment: _Segment, lines: list[bytes]) -> bool:
+    def _append(self, segment: Segment, lines: list[bytes]) -> bool:
         """Write whole lines or none; return False if a reader was faster, so that they must stay in memory."""
         assert self._file is not None
         data = b"".join(lines)
@@ -342,10 +332,12 @@ class Outbox:
             os.close(file)
 
     def _trouble(self, error: OSError) -> None:
-        self.full = True
-        self.reason = (
-            f"the outbox {self.folder} can't be written ({error.strerror or error}); readings wait in memory, "
-            "and the oldest are lost beyond that: make room on the disk, or bring the broker back"
+        self.full, self.reason = True, self._said(error.strerror or str(error), "make room on the disk")
+
+    def _said(self, why: str, remedy: str) -> str:
+        return (
+            f"the outbox {self.folder} can't be written ({why}); readings wait in memory, "
+            f"and the oldest are lost beyond that: {remedy}, or bring the broker back"
         )
 
     def _drop(self) -> None:
@@ -372,31 +364,3 @@ class Outbox:
                 oldest.path.unlink(missing_ok=True)
             except OSError:  # a reader has it open (Windows); the next session finds it done, or sends it again
                 pass
-
-
-def line(topic: str, payload: bytes) -> bytes:
-    """A message as a line of a segment."""
-    return topic.encode() + b"\t" + payload + b"\n"
-
-
-def _lines(segment: _Segment, start: int, size: int, most: int) -> tuple[list[Waiting], int]:
-    """The messages from `start` on, `most` bytes of them or one; and where the next begins."""
-    try:
-        with segment.path.open("rb") as file:
-            file.seek(start)
-            data = file.read(min(most, size - start))
-            while b"\n" not in data and (more := file.read(min(most, size - start - len(data)))):
-                data += more
-    except OSError:  # dropped meanwhile
-        return [], size
-    found: list[Waiting] = []
-    end, skipped = start, 0
-    for each in data.split(b"\n")[:-1]:
-        end += len(each) + 1
-        topic, _, payload = each.partition(b"\t")
-        if topic and payload[:1] == b"{" and payload[-1:] == b"}":
-            found.append(Waiting(topic.decode("utf-8", "replace"), payload, segment.number, end, 1 + skipped))
-            skipped = 0
-        else:
-            skipped += 1
-    return found, end

@@ -100,7 +100,7 @@ class Publisher:
         self._followed: list[tuple[SignalR[Any], Callable[[Reading[Any]], None]]] = []
         self._thinners: list[tuple[str, Thinner]] = []
         self._telling: list[asyncio.Task[None]] = []
-        self._alarms = Alarms(self._tell_alarm)
+        self._alarms = Alarms(self.session, self._tell_alarm)
         self._said_of_links: dict[str, str] = {}
         self._states: dict[str, DeviceState] = {}
         self._streams: list[Stream] = []
@@ -216,9 +216,11 @@ class Publisher:
         self._no_folder = ""
         try:
             return Outbox(self._folder, size=self._outbox_size, age=self._outbox_age)
-        except (OSError, HalError) as error:  # the experiment is worth more than its telemetry
+        except HalError as error:  # the experiment is worth more than its telemetry
             self._no_folder = str(error)
-            return Outbox()
+        except OSError as error:
+            self._no_folder = f"the outbox {self._folder} can't be opened ({error.strerror or error}); see to its disk"
+        return Outbox()
 
     # ------------------------------------------------------------------ called by the lab's loop; these never wait
 
@@ -255,11 +257,14 @@ class Publisher:
         told: OutboxStatus | None = None
         while True:
             if (status := self.outbox) != told:
+                now, more = self._context.timebase.now(), _lost(status) - _lost(told or status)
                 if status.full:
-                    self._alarms.begin("outbox", "alarm", status.reason, self._context.timebase.now())
-                elif told is not None and _dropped(status) > _dropped(told):
-                    text = f"the outbox dropped {_dropped(status) - _dropped(told)} readings; bring the broker back"
-                    self._alarms.begin("outbox", "warning", text, self._context.timebase.now())
+                    self._alarms.begin("outbox", "alarm", status.reason, now)
+                    if self._outbox is not None and not self._outbox.full and not (told or OutboxStatus()).full:
+                        self._outbox_changed(False, status.reason)  # a disk that hangs: the keeper can't tell
+                elif more > 0:
+                    text = f"{more} messages were lost on their way through the outbox; bring the broker back"
+                    self._alarms.begin("outbox", "warning", text, now)
                 else:
                     self._alarms.end("outbox")
                 told = status
@@ -340,8 +345,8 @@ class Publisher:
             self._sender.nudge()
 
 
-def _dropped(status: OutboxStatus) -> int:
-    return status.dropped_size + status.dropped_age + status.dropped_full
+def _lost(status: OutboxStatus) -> int:
+    return status.dropped_size + status.dropped_age + status.dropped_full + status.damaged
 
 
 def _watches_sockets(loop: asyncio.AbstractEventLoop) -> bool:

@@ -13,7 +13,6 @@ import socket
 import ssl
 import threading
 import uuid
-from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -28,8 +27,11 @@ from ..model.context import Context
 from ..model.journal import Event
 from ..model.signal import SignalR
 from . import topics
+from .bell import Bell
 from .broker import BrokerUrl, EmbeddedBroker, explained, tls_refusal
-from .outbox import Outbox, Waiting
+from .history import History
+from .outbox import Outbox
+from .presence import Heard, Presence
 from .rates import Rates
 from .spool import Spool
 from .window import Window
@@ -47,13 +49,13 @@ BUFFER = 64 << 10  # bytes under way to a slow broker: what is in there no newer
 GRACE = 0.5
 """Seconds a broker not yet reached is given although the lab ends."""
 TURN = 2e-3
-"""Seconds of readings sent in one go: the loop, which may be the lab's, is not kept longer."""
-HISTORY = 8
-"""Messages of history sent in one go, if nothing live waits."""
-HISTORY_RATE = 1000.0
-"""Messages of history sent in a second, at most: what happens now comes first."""
-RETRY = 0.1
-"""Seconds until the outbox is looked at again that had something and gave nothing."""
+"""Seconds of sending in one go: the loop, which may be the lab's, is not kept longer."""
+REPEAT = 0.2
+"""Seconds from saying again that the lab is here to the next time, however often somebody says the contrary."""
+STEADY = 10.0
+"""Seconds a connection has to last that comes after several which did not, before anybody is told."""
+BREAKS = 3
+"""How many connections in a row may be lost sooner, each of them on the record."""
 LOOK = 1.0
 """Seconds between looks at whether there is something to do, if nothing comes."""
 WHO = "telemetry"
@@ -78,7 +80,7 @@ class Sender:
         rates: Rates | None = None,
     ) -> None:
         self.lab, self.url = lab, url
-        self._session, self._spool, self._outbox = session, spool, outbox
+        self._session, self._spool = session, spool
         self._signals, self._context, self._rates = signals, context, rates or Rates()
         self._lab_loop, self._embedded, self._qos = lab_loop, embedded, qos
         self._identifier = f"hal{uuid.uuid4().hex[:20]}"  # 3.1.1 promises 23 letters and digits
@@ -95,10 +97,13 @@ class Sender:
         self._nudged = False
         self._ending = False
         self._there: bool | None = None
-        self._lent: deque[list[Any]] = deque()  # history under way: message, whether the broker has it
-        self._read: deque[Waiting] = deque()  # history read and not yet sent
-        self._reading: asyncio.Future[list[Waiting]] | None = None
-        self._next_history = 0.0
+        self._presence = Presence(lab, session, context.timebase)
+        self._history = History(outbox, spool, self._wake.ring)
+        self._listens = embedded is None  # to its own state; not where nobody else has ever been
+        self._unsaid = False  # whether it must be said again that we are here
+        self._said = 0.0  # when that was done, s
+        self._since = 0.0  # when it was connected, s
+        self._breaks = 0  # connections in a row that did not last
 
     # ------------------------------------------------------------------ any thread
 
@@ -152,8 +157,10 @@ class Sender:
             if self.url.tls and self._there is not False:
                 refusal = await asyncio.to_thread(tls_refusal, self.url)
                 trouble = refusal or trouble
-            if self.connected:
-                self.connected, pause = False, BACKOFF[0]
+            if self._since:
+                self._breaks = 0 if monotonic() > self._since + STEADY else self._breaks + 1
+                pause = BACKOFF[0] if self._breaks < BREAKS else pause
+                self.connected, self._since, self._listens = False, 0.0, self._embedded is None
             self._note(
                 False, f"no broker at {self.url} ({_said(trouble)}); still trying, the experiment goes on without"
             )
@@ -182,7 +189,7 @@ class Sender:
             username=self.url.username,
             password=self.url.password,
             identifier=self._identifier,
-            will=aiomqtt.Will(topics.state_topic(self.lab), self._state(online=False, clean=False), 1, True),
+            will=aiomqtt.Will(self._presence.topic, self._presence.will(), 1, True),
             keepalive=KEEPALIVE,
             timeout=PATIENCE,
             tls_context=await asyncio.to_thread(self.url.tls_context),  # reads files
@@ -196,10 +203,7 @@ class Sender:
                 yield client, Window(client, self._wake.ring)
         finally:
             self._spool.cut()
-            self._lent.clear()
-            self._read.clear()
-            self._reading = None
-            self._outbox.rewind()
+            self._history.cut()
             # A broker that hangs leaves aiomqtt's socket open and registered with the loop.
             # Shut down, the socket becomes readable and paho puts it away.
             open_socket: Any = client._client.socket()
@@ -208,7 +212,8 @@ class Sender:
                     open_socket.shutdown(socket.SHUT_RDWR)
                 await asyncio.sleep(0.05)
 
-    async def _hello(self, window: Window) -> None:
+    async def _hello(self, client: aiomqtt.Client, window: Window) -> None:
+        await self._listen_to_our_state(client)
         for signal in self._signals:
             while not window.free:
                 await self._acknowledgement(window)
@@ -217,27 +222,33 @@ class Sender:
             )
             topic = topics.description_topic(self.lab, signal.device.name, signal.name)
             window.send(topic, description, retain=True)
-        await self._tell_trip(window)
-        await window.say(topics.state_topic(self.lab), self._state(online=True), retain=True, within=PATIENCE)
-        self.connected = True
+        self._tell_trip(window)
+        await window.say(self._presence.topic, self._presence.online(), retain=True, within=PATIENCE)
+        self.connected, self._since = True, monotonic()
         self._spool.begin()
 
     async def _goodbye(self, window: Window) -> None:
-        await window.say(topics.state_topic(self.lab), self._state(online=False), retain=True, within=PATIENCE)
+        self.connected = False
+        await window.say(self._presence.topic, self._presence.offline(), retain=True, within=PATIENCE)
 
     async def _publish(self, client: aiomqtt.Client, window: Window) -> None:
         """Say what there is, then send what there is until asked to end; raise when the connection is lost."""
-        listening = asyncio.ensure_future(_lost(client))
+        listening = asyncio.ensure_future(self._listen(client))
         listening.add_done_callback(lambda _: self._wake.ring())
+        hello = asyncio.ensure_future(self._hello(client, window))
         end: float | None = None
         loop = asyncio.get_running_loop()
         try:
-            await self._hello(window)
-            self._note(True, f"publishing to {self.url}")
+            await asyncio.wait([hello, listening], return_when=asyncio.FIRST_COMPLETED)
+            if not hello.done():
+                raise aiomqtt.MqttError("it hangs up on us; does it let us publish? See to its access rules")
+            await hello
             while not listening.done():
+                if self._breaks < BREAKS or monotonic() > self._since + STEADY:
+                    self._note(True, f"publishing to {self.url}")
                 self._nudged = False
                 self._wake.still()
-                sent = await self._send_some(window)
+                sent = self._send_some(window)
                 if window.waited > PATIENCE:
                     await asyncio.sleep(0.05)  # if it was the loop that hung, the acknowledgements are here now
                     if window.waited > PATIENCE:
@@ -252,79 +263,67 @@ class Sender:
                     await self._wake.heard(self._pause(window))
             await listening
         finally:
-            listening.cancel()
-            await asyncio.gather(listening, return_exceptions=True)
+            for task in (hello, listening):
+                task.cancel()
+            await asyncio.gather(hello, listening, return_exceptions=True)
 
-    async def _send_some(self, window: Window) -> bool:
+    async def _listen_to_our_state(self, client: aiomqtt.Client) -> None:
+        if not self._listens:
+            return
+        self._listens = False  # if it hangs up on this, the next attempt does without
+        # Before anything is published: paho and the window number their packets each by itself.
+        await client.subscribe(self._presence.topic, qos=0)
+        self._listens = True
+
+    async def _listen(self, client: aiomqtt.Client) -> None:
+        """Hear what is said of our state. Return never; raise when the connection is lost."""
+        try:
+            async for message in client.messages:
+                if not self.connected or message.retain:
+                    continue  # we are about to say how it is, or it was so before we came
+                heard = self._presence.heard(bytes(message.payload))
+                if heard is Heard.TWIN:
+                    self._tell(
+                        "error",
+                        f"another lab called {self.lab!r} publishes to {self.url}, and what the two say is mixed up; "
+                        "give each a name of its own (`name` under [lab]), or end the one that was forgotten",
+                    )
+                if heard is not Heard.FINE:
+                    self._unsaid = True
+                    self._wake.ring()
+        except aiomqtt.MqttError as error:
+            raise aiomqtt.MqttError("the connection was lost") from error
+
+    def _send_some(self, window: Window) -> bool:
         """Send the most urgent of what waits; return whether there was something."""
-        if self._told != (self._context.tripped, self.trip_changed):
-            await self._tell_trip(window)
-        elif not window.free:
-            return False
-        elif (first := self._spool.take_event()) is not None:
-            number, event = first
-            done = partial(self._spool.event_sent, number)
-            window.send(_event_topic(self.lab, event), _event(event, number), done)
+        if self._told != (self._context.tripped, self.trip_changed) and window.free:
+            self._tell_trip(window)
+        if self._unsaid and window.free and monotonic() > self._said + REPEAT:
+            window.send(self._presence.topic, self._presence.online(), retain=True)
+            self._unsaid, self._said = False, monotonic()
+        until, sent = monotonic() + TURN, False
+        while window.free and monotonic() < until and self._send_next(window):
+            sent = True
+        return sent or self._history.send(window, ending=self._ending)
+
+    def _send_next(self, window: Window) -> bool:
+        if not self._spool.first:
+            if (message := self._spool.take()) is None:
+                return False
+            window.send(message.topic, message.payload, partial(self._spool.confirmed, message), qos=self._qos)
+        elif (event := self._spool.take_event()) is not None:
+            done = partial(self._spool.event_sent, event[0])
+            window.send(_event_topic(self.lab, event[1]), _event(event[1], event[0]), done)
         elif (state := self._spool.take_state()) is not None:
             window.send(*state, retain=True)
         elif (passing := self._spool.take_passing()) is not None:
             window.send(*passing, qos=0)
-        elif self._spool.waits:
-            self._send_live(window)
-        else:
-            return self._send_history(window)
         return True
 
-    def _send_live(self, window: Window) -> None:
-        until = monotonic() + TURN
-        while window.free and monotonic() < until and (message := self._spool.take()) is not None:
-            window.send(message.topic, message.payload, partial(self._spool.confirmed, message), qos=self._qos)
-
-    def _send_history(self, window: Window) -> bool:
-        """Send a little of what waited on disk: only if nothing live waits, and so much in a second at most."""
-        if self._ending and self._outbox.folder is not None:
-            return False  # the next session sends it
-        if self._history_in() > 0:
-            return False
-        if not self._read:
-            if self._reading is None and self._outbox.unread:  # aside: a disk may hang, and live readings must not
-                self._reading = asyncio.ensure_future(asyncio.to_thread(self._outbox.read, turn=self._outbox.turn))
-                self._reading.add_done_callback(lambda _: self._wake.ring())
-            if self._reading is None or not self._reading.done():
-                return False
-            reading, self._reading = self._reading, None
-            self._read.extend(reading.result())
-            if not self._read:
-                self._next_history = asyncio.get_running_loop().time() + RETRY
-                return False
-        sent = 0
-        while self._read and sent < HISTORY and window.free > window.size // 2:
-            message = self._read.popleft()
-            lent = [message, False]
-            self._lent.append(lent)
-            topic = topics.history_topic(message.topic)
-            window.send(topic, topics.as_history(message.payload), partial(self._history_confirmed, lent))
-            sent += 1
-        self._next_history = asyncio.get_running_loop().time() + (0.0 if self._ending else sent / HISTORY_RATE)
-        return sent > 0
-
-    def _history_confirmed(self, lent: list[Any]) -> None:
-        lent[1] = True
-        while self._lent and self._lent[0][1]:
-            self._outbox.confirm(self._lent.popleft()[0])
-            self._spool.counts.history += 1
-
-    def _history_in(self) -> float:
-        return self._next_history - asyncio.get_running_loop().time()
-
-    def _pause(self, window: Window) -> float | None:
+    def _pause(self, window: Window) -> float:
         """Seconds until there is something to do, if nothing comes."""
-        pauses = [LOOK]
-        if len(window):
-            pauses.append(PATIENCE - window.waited)
-        if self._read or (self._reading is None and self._outbox.unread):
-            pauses.append(self._history_in() if window.free > window.size // 2 else LOOK)
-        return max(0.0, min(pauses))
+        longest = min(LOOK, PATIENCE - window.waited) if len(window) else LOOK
+        return max(0.0, self._history.pause(window, longest))
 
     async def _acknowledgement(self, window: Window) -> None:
         self._wake.still()
@@ -332,19 +331,13 @@ class Sender:
         if window.waited > PATIENCE:
             raise aiomqtt.MqttError(f"no acknowledgement in {PATIENCE:g} s")
 
-    async def _tell_trip(self, window: Window) -> None:
+    def _tell_trip(self, window: Window) -> None:
         tripped, since = self._context.tripped, self.trip_changed
         payload = topics.encode_trip(
-            topics.TripState(tripped is not None, since, tripped or "", "" if tripped else self.trip_by)
+            topics.TripState(tripped is not None, since, tripped or "", "" if tripped else self.trip_by, self._session)
         )
-        await window.say(topics.trip_topic(self.lab), payload, retain=True, within=PATIENCE)
+        window.send(topics.trip_topic(self.lab), payload, retain=True)
         self._told = tripped, since
-
-    def _state(self, *, online: bool, clean: bool = True) -> bytes:
-        timebase = self._context.timebase
-        return topics.encode_state(
-            topics.LabState(online, self._session, timebase.now() if online or clean else None, clean, timebase.anchor)
-        )
 
     def _note(self, there: bool, text: str) -> None:
         """Enter in the journal that the broker came or went: once, however often it is tried in between."""
@@ -385,44 +378,3 @@ def _said(error: BaseException) -> str:
     """Why there is no broker; aiomqtt leaves the reason for a certificate's refusal in the context."""
     below = error.__context__
     return explained(below if isinstance(below, ssl.SSLError) else error)
-
-
-async def _lost(client: aiomqtt.Client) -> None:
-    """Return never; raise when the connection is lost. Nothing is subscribed, so no message comes."""
-    try:
-        async for _ in client.messages:
-            pass
-    except aiomqtt.MqttError as error:
-        raise aiomqtt.MqttError("the connection was lost") from error
-
-
-class Bell:
-    """Wakes one who waits; for the loop's own thread. Much cheaper than a task that waits for an `Event`."""
-
-    def __init__(self) -> None:
-        self._rung = False
-        self._waiter: asyncio.Future[None] | None = None
-
-    def ring(self) -> None:
-        """Wake who waits, or will."""
-        self._rung = True
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def still(self) -> None:
-        """From now on only a new ring wakes."""
-        self._rung = False
-
-    async def heard(self, seconds: float | None) -> None:
-        """Return when it rings, or after `seconds`."""
-        if self._rung:
-            return
-        loop = asyncio.get_running_loop()
-        waiter = self._waiter = loop.create_future()
-        timer = loop.call_later(seconds, self.ring) if seconds is not None else None
-        try:
-            await waiter
-        finally:
-            self._waiter = None
-            if timer is not None:
-                timer.cancel()

@@ -97,7 +97,7 @@ class Spool:
             if len(self._queue) + len(self._aside) > QUEUE:
                 lost = (self._aside or self._queue).popleft()
                 self.counts.dropped += 1
-                self.tally.dropped_full += 1
+                self.tally.dropped_hung += 1
                 self.tally.settled += lost.count  # not safe, but told of already
 
     def held_back(self) -> None:
@@ -168,9 +168,9 @@ class Spool:
             self.tally.settled += readings
 
     @property
-    def waits(self) -> bool:
-        """Whether a reading waits to be sent live."""
-        return bool(self._greeting or self._queue)
+    def first(self) -> bool:
+        """Whether something waits that goes before readings: an event, a state, or what is of passing interest."""
+        return bool(self._events or self._states or self._passing)
 
     # ------------------------------------------------------------------ states: only the newest of each is of interest
 

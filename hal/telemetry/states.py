@@ -87,6 +87,16 @@ class Films(Protocol):
 
     armed: bool
 
+    @property
+    def matched(self) -> float | None:
+        """Share of the last seconds' frames whose exposure is told by a pulse; None: no pulses are stamped."""
+        ...
+
+    @property
+    def exposure_bound(self) -> int | None:
+        """Median bound of those exposures, ns; None: no pulses are stamped."""
+        ...
+
     async def counts(self) -> Answer:
         """What came of the exposures."""
         ...
@@ -113,9 +123,9 @@ class DetectorState:
     dropped: int
     """Exposures that never arrived, by their numbers."""
     matched: float | None
-    """Share of the frames that have a pulse of their own; None: not known while filming."""
+    """Share of the last seconds' frames whose exposure is told by a pulse; None: no pulses are stamped."""
     bound_ns: int | None
-    """Hard bound of the times of the last frames, median, ns; None: their clock is not known yet."""
+    """Hard bound of the last frames' exposures, median, ns: by pulse or else by arrival; None: not known yet."""
 
 
 class Watch:
@@ -135,7 +145,11 @@ class Watch:
         if not self.camera.armed:
             return None
         counts: Any = (await self.camera.counts()).payload
-        return DetectorState(time, float(counts.rate), counts.received, counts.dropped, None, self._bound)
+        bound = self.camera.exposure_bound
+        return DetectorState(
+            time, float(counts.rate), counts.received, counts.dropped, self.camera.matched,
+            self._bound if bound is None else bound,
+        )  # fmt: skip
 
     def _came(self, chunk: FrameChunk) -> None:
         known = chunk.bound[chunk.valid]

@@ -322,6 +322,8 @@ class TripState:
     """What happened and what to do; empty when all is well."""
     by: str = ""
     """Who acknowledged the last one."""
+    session: str = ""
+    """The lab's session; another than the lab's state names: an old one that stayed behind."""
 
 
 def encode_trip(state: TripState) -> bytes:
@@ -334,6 +336,7 @@ def encode_trip(state: TripState) -> bytes:
         "acknowledged": not state.tripped,
         "severity": "trip",
         "by": state.by,
+        "session": state.session,
     })  # fmt: skip
 
 
@@ -341,7 +344,8 @@ def decode_trip(payload: bytes | str) -> TripState:
     """The trip's state in a payload. Raises `ProtocolError`."""
     found = decode(payload, "a trip's state")
     with Shape("a trip's state"):
-        return TripState(found["tripped"], int(found["time"]), found["text"], found.get("by", ""))
+        by, session = found.get("by", ""), found.get("session", "")
+        return TripState(found["tripped"], int(found["time"]), found["text"], by, session)
 
 
 @dataclass(frozen=True, slots=True)

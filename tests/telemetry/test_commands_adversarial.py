@@ -42,7 +42,7 @@ class Toys(Lab):
 class InMemory:
     """Stands where a listener would: the broker is the test."""
 
-    def __init__(self, url: Any, filters: Any, hear: Callable[[Heard], None], tell: Callable[[str], None]) -> None:
+    def __init__(self, url: Any, filters: Any, hear: Callable[[Heard], None], tell: Any, **_: bool) -> None:
         self.filters, self.hear, self.said, self.undecided = list(filters), hear, [], 0
         self.said: list[Answer] = []
 

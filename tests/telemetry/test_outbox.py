@@ -5,16 +5,22 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
+from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from hal.telemetry import outbox as module
+from hal.telemetry import spool as spooling
+from hal.telemetry import tally as tallying
 from hal.telemetry.keeper import Keeper
-from hal.telemetry.outbox import Outbox, line
+from hal.telemetry.outbox import Outbox
+from hal.telemetry.segment import line
 from hal.telemetry.spool import Spool
 from hal.telemetry.tally import OutboxInUse
 
@@ -35,7 +41,8 @@ def everything(outbox, most=200):
     while messages := outbox.read(most):
         for message in messages:
             outbox.confirm(message)
-            found.append(number(message))
+            if message.topic:
+                found.append(number(message))
     return found
 
 
@@ -120,31 +127,127 @@ def test_in_memory_the_oldest_are_dropped_and_counted():
     assert everything(outbox) == list(range(dropped, 1000))
 
 
-def test_a_torn_line_is_skipped(tmp_path):
-    outbox = Outbox(tmp_path)
-    outbox.append(lines(0, 1))
+def left(folder, *numbers):
+    """The segment of an outbox that an earlier session left with these."""
+    outbox = Outbox(folder)
+    outbox.append(lines(*numbers))
     outbox.close()
-    (segment,) = tmp_path.glob("*.waiting")
-    with segment.open("ab") as file:
-        file.write(b"\0\0\0\n" + TOPIC.encode() + b'\t{"n":')
+    (segment,) = folder.glob("*.waiting")
+    return segment
+
+
+def flipped(data, place):
+    return data[:place] + bytes((data[place] ^ 4,)) + data[place + 1 :]
+
+
+@pytest.mark.parametrize("part", ["checksum", "topic", "tab", "value"])
+def test_a_line_in_which_a_bit_has_flipped_is_counted_and_not_sent(tmp_path, part):
+    segment = left(tmp_path, 10, 11, 12)
+    text = segment.read_bytes()
+    begin = text.index(b"\n") + 1
+    place = {"checksum": begin + 3, "topic": text.index(b"heater", begin), "tab": begin + 8,
+             "value": text.index(b"11", begin)}[part]  # fmt: skip
+    segment.write_bytes(flipped(text, place))
     outbox = Outbox(tmp_path)
-    outbox.append(lines(2))
-    assert everything(outbox) == [0, 1, 2]
-    assert outbox.waiting == 0
-    assert not outbox.unread
+    assert everything(outbox) == [10, 12]
+    assert (outbox.status().damaged, outbox.waiting, outbox.unread) == (1, 0, False)
     outbox.close()
+    outbox = Outbox(tmp_path)
+    assert (everything(outbox), outbox.status().damaged) == ([], 1)
+    outbox.close()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_however_a_segment_is_damaged_nothing_false_is_sent_and_nothing_waits_for_ever(data):
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        segment = left(folder, *range(100, 120))
+        text = segment.read_bytes()
+        for _ in range(data.draw(st.integers(1, 3))):
+            place = data.draw(st.integers(0, len(text) - 1))
+            harms = (flipped(text, place), text[: place or 1], text[:place] + text[place + 7 :])
+            text = data.draw(st.sampled_from(harms))
+            text = text or b"?"
+        segment.write_bytes(text)
+        outbox = Outbox(folder)
+        outbox.append(lines(120))
+        found = everything(outbox, most=data.draw(st.integers(1, 300)))
+        assert found == sorted(set(found))
+        assert set(found) <= set(range(100, 121))
+        assert found[-1] == 120
+        assert (outbox.waiting, outbox.unread) == (0, False)
+        outbox.close()
 
 
 def test_a_torn_line_at_the_very_end_is_not_waited_for(tmp_path):
-    outbox = Outbox(tmp_path)
-    outbox.append(lines(0))
-    outbox.close()
-    (segment,) = tmp_path.glob("*.waiting")
+    segment = left(tmp_path, 0)
     with segment.open("ab") as file:
-        file.write(TOPIC.encode() + b'\t{"n":')
+        file.write(line(TOPIC, b'{"n":1}')[:-3])
     outbox = Outbox(tmp_path)
     assert everything(outbox) == [0]
-    assert not outbox.unread
+    assert (outbox.waiting, outbox.unread) == (0, False)
+    outbox.close()
+
+
+@pytest.mark.parametrize("harm", [lambda path: os.truncate(path, 100), os.remove], ids=["cut short", "deleted"])
+def test_what_somebody_takes_away_is_counted_and_what_comes_later_is_whole(tmp_path, harm):
+    outbox = Outbox(tmp_path)
+    outbox.append(lines(*range(10)))
+    (segment,) = tmp_path.glob("*.waiting")
+    harm(segment)
+    outbox.append(lines(*range(10, 20)))
+    found = everything(outbox)
+    assert found[-10:] == list(range(10, 20))
+    assert outbox.status().damaged == 20 - len(found) > 0
+    assert (outbox.waiting, outbox.unread) == (0, False)
+    outbox.close()
+
+
+def test_what_cannot_be_read_at_the_moment_is_not_given_up(tmp_path, monkeypatch):
+    outbox = Outbox(tmp_path)
+    outbox.append(lines(*range(10)))
+
+    def exhausted(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", exhausted)
+        assert outbox.read() == []
+    assert everything(outbox) == list(range(10))
+    outbox.close()
+
+
+def test_a_disk_that_is_pulled_out_is_waited_for(tmp_path):
+    outbox = Outbox(tmp_path / "outbox")
+    outbox.append(lines(*range(10)))
+    (tmp_path / "outbox").rename(tmp_path / "away")
+    assert outbox.read() == []
+    assert outbox.waiting == 10
+    (tmp_path / "away").rename(tmp_path / "outbox")
+    assert everything(outbox) == list(range(10))
+    outbox.close()
+
+
+def test_a_tally_that_is_damaged_is_begun_anew_and_all_that_waits_is_sent(tmp_path):
+    left(tmp_path, *range(10))
+    tally = tmp_path / "tally"
+    tally.write_bytes(flipped(tally.read_bytes(), 35))
+    outbox = Outbox(tmp_path)
+    assert outbox.status() == module.OutboxStatus(waiting=10)
+    assert everything(outbox) == list(range(10))
+    outbox.close()
+
+
+@pytest.mark.parametrize("step", [-3e9, 3e9], ids=["back", "ahead"])
+def test_a_clock_that_is_corrected_makes_nothing_too_old(tmp_path, monkeypatch, step):
+    now, ahead = time.time, [0.0]
+    monkeypatch.setattr(module.time, "time", lambda: now() + ahead[0])
+    outbox = Outbox(tmp_path, age=1.0)
+    outbox.append(lines(0, 1))
+    ahead[0] = step
+    outbox.append(lines(2))
+    assert everything(outbox) == [0, 1, 2]
     outbox.close()
 
 
@@ -174,9 +277,9 @@ class Disk:
 
 
 def test_a_full_disk_loses_nothing_that_memory_holds_and_is_told_once(tmp_path, monkeypatch):
-    disk = Disk(monkeypatch, room=100)
     spool, told = Spool(), []
     outbox = Outbox(tmp_path)
+    disk = Disk(monkeypatch, room=100)
     keeper = Keeper(spool, outbox, lambda well, text: told.append((well, text)))
     for first in range(0, 30, 10):
         for each in range(first, first + 10):
@@ -193,6 +296,43 @@ def test_a_full_disk_loses_nothing_that_memory_holds_and_is_told_once(tmp_path, 
     assert outbox.waiting == 30
     assert everything(outbox) == list(range(30))
     outbox.close()
+
+
+def test_what_a_full_disk_does_not_take_before_the_end_is_counted(tmp_path, monkeypatch):
+    Disk(monkeypatch, room=0)
+    outbox = Outbox(tmp_path)
+    outbox.append(lines(*range(10)))
+    outbox.close()
+    monkeypatch.undo()
+    outbox = Outbox(tmp_path)
+    assert (outbox.status().dropped_full, outbox.lost) == (10, 0)
+    outbox.close()
+
+
+@pytest.mark.real_clock
+def test_a_disk_that_does_not_answer_is_told_and_what_it_costs_is_counted(tmp_path, monkeypatch):
+    released, write = threading.Event(), os.write
+    outbox = Outbox(tmp_path)
+    monkeypatch.setattr(module.os, "write", lambda *given: released.wait(20) and write(*given))
+    monkeypatch.setattr(module, "SILENT", 0.05)
+    monkeypatch.setattr(spooling, "QUEUE", 50)
+    spool = Spool(tally=outbox.tally)
+    keeper = Keeper(spool, outbox, lambda *_: None)
+    keeper.start()
+    spool.put(TOPIC, b'{"n":0}')
+    deadline = time.monotonic() + 20
+    while not outbox.status().full:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert "the disk does not answer" in outbox.status().reason
+    for number in range(1, 101):
+        spool.put(TOPIC, b'{"n":%d}' % number)
+    released.set()
+    keeper.stop()
+    outbox = Outbox(tmp_path)
+    status = outbox.status()
+    outbox.close()
+    assert (status.dropped_full, status.waiting, status.lost_at_kill) == (50, 51, 0)
 
 
 def test_with_a_full_disk_and_the_broker_back_what_waits_in_memory_is_sent(tmp_path, monkeypatch):
@@ -245,6 +385,40 @@ def test_after_a_kill_what_was_on_disk_is_there_and_what_was_in_memory_is_counte
     outbox.close()
 
 
+HARMED = """
+import os, sys
+from pathlib import Path
+from hal.telemetry.outbox import Outbox
+outbox = Outbox(Path(sys.argv[1]))
+os.truncate(Path(sys.argv[1]) / "tally", 0)
+for _ in range(1000):
+    outbox.tally.acquired += 1
+outbox.tidy()
+outbox.close()
+"""
+
+
+@pytest.mark.real_clock
+def test_a_tally_that_somebody_cuts_short_ends_no_program(tmp_path):
+    assert subprocess.run([sys.executable, "-c", HARMED, str(tmp_path)]).returncode == 0
+
+
+def test_after_a_power_cut_the_counts_are_those_last_saved(tmp_path, monkeypatch):
+    monkeypatch.setattr(tallying, "_MEMORY", tmp_path / "gone")
+    monkeypatch.setattr(tallying.tempfile, "gettempdir", lambda: str(tmp_path / "gone"))
+    outbox = Outbox(tmp_path)
+    outbox.append(lines(*range(10)))
+    for message in outbox.read()[:4]:
+        outbox.confirm(message)
+    outbox.tally.acquired = 7
+    outbox.tidy()
+    outbox.tally.acquired = 9
+    outbox.tally._file.close()  # nobody has closed the outbox
+    outbox = Outbox(tmp_path)
+    assert (outbox.lost, outbox.waiting) == (7, 6)
+    outbox.close()
+
+
 @pytest.mark.real_clock
 def test_the_keeper_writes_down_what_waits_and_ends_with_nothing_left(tmp_path):
     spool, outbox = Spool(), Outbox(tmp_path)
@@ -257,7 +431,9 @@ def test_the_keeper_writes_down_what_waits_and_ends_with_nothing_left(tmp_path):
         time.sleep(0.01)
     spool.put(TOPIC, b'{"n":1}')
     keeper.stop()
-    assert everything(Outbox(tmp_path)) == [0, 1]
+    outbox = Outbox(tmp_path)
+    assert everything(outbox) == [0, 1]
+    outbox.close()
 
 
 class Sessions(RuleBasedStateMachine):
@@ -265,9 +441,6 @@ class Sessions(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        import tempfile
-        from pathlib import Path
-
         self.folder = tempfile.TemporaryDirectory()
         self.outbox = Outbox(Path(self.folder.name), size=100.0)
         self.outbox._largest = 300  # so that there are many segments

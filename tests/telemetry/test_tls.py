@@ -22,7 +22,7 @@ from toy import in_memory
 
 from hal import Lab
 from hal.errors import ConfigError
-from hal.telemetry import broker_users
+from hal.telemetry import broker_users, command_listener, sender
 from hal.telemetry.broker_users import BrokerUser
 
 __all__ = ["in_memory"]
@@ -126,6 +126,10 @@ def lab_file(folder: Path, port: int, papers: Path, *more: str, host: str = "loc
 @pytest.fixture(autouse=True)
 def password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HAL_MQTT", "the lab's word")
+    # paho does not tell when a broker refuses our certificate: the time for an answer has to run out first.
+    monkeypatch.setattr(sender, "PATIENCE", 1.0)
+    monkeypatch.setattr(sender, "BACKOFF", (0.05, 0.1))
+    monkeypatch.setattr(command_listener, "BACKOFF", (0.05, 0.1))
 
 
 async def said(path: Path) -> list[str]:

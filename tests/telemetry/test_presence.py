@@ -1,0 +1,221 @@
+"""Whether a lab is there, as the broker tells it: after a kill, a quick restart, and with two labs of one name."""
+
+import asyncio
+import socket
+import struct
+import subprocess
+import sys
+from contextlib import asynccontextmanager, suppress
+
+import aiomqtt
+import pytest
+
+from hal.model.context import Context
+from hal.model.device import Device
+from hal.telemetry import sender, topics
+from hal.telemetry.broker import EmbeddedBroker
+from hal.telemetry.publisher import Publisher
+
+pytestmark = [pytest.mark.real_clock, pytest.mark.needs_tool("mosquitto")]
+
+STATE = topics.state_topic("em3")
+
+
+@pytest.fixture(scope="module")
+def kept_broker():
+    broker = EmbeddedBroker(program="mosquitto")
+    broker.open()
+    yield broker
+    broker.close()
+
+
+@pytest.fixture
+async def broker(kept_broker):
+    """One to which nobody has said anything of this lab."""
+    async with aiomqtt.Client("127.0.0.1", kept_broker.port) as client:
+        await client.publish(STATE, b"", 1, retain=True)
+    return kept_broker
+
+
+@asynccontextmanager
+async def lab(port, name="em3"):
+    context = Context()
+    async with Publisher(
+        context, [Device("stage", context=context)], f"mqtt://127.0.0.1:{port}", lab=name
+    ) as telemetry:
+        async with asyncio.timeout(20):
+            while not telemetry.connected:
+                await asyncio.sleep(0.01)
+        yield telemetry
+    await context.close()
+
+
+async def kept(broker):
+    """What the broker tells whoever comes now."""
+    async with aiomqtt.Client("127.0.0.1", broker.port) as client, asyncio.timeout(20):
+        await client.subscribe(STATE, 1)
+        return topics.decode_state((await anext(aiter(client.messages))).payload)
+
+
+async def until_online(broker, telemetry):
+    async with asyncio.timeout(20):
+        while not ((state := await kept(broker)).online and state.session == telemetry.session):
+            await asyncio.sleep(0.02)
+
+
+SCRIPT = """
+import asyncio, sys
+from hal.model.context import Context
+from hal.telemetry.publisher import Publisher
+async def main():
+    async with Publisher(Context(), [], sys.argv[1], lab="em3") as telemetry:
+        while not telemetry.connected:
+            await asyncio.sleep(0.01)
+        print(telemetry.session, flush=True)
+        await asyncio.sleep(60)
+asyncio.run(main())
+"""
+
+
+class Wire:
+    """A network between a lab and the broker that can go away without either end being told."""
+
+    def __init__(self, broker):
+        self.broker, self.cut = broker, False
+
+    async def __aenter__(self):
+        self.server = await asyncio.start_server(self.connected, "127.0.0.1", 0)
+        self.port = self.server.sockets[0].getsockname()[1]
+        self.far = []
+        return self
+
+    async def __aexit__(self, *_):
+        self.server.close()
+        self.let_go()
+
+    async def connected(self, reader, writer):
+        far_reader, far = await asyncio.open_connection("127.0.0.1", self.broker.port)
+        self.far.append(far)
+
+        async def carry(source, sink):
+            with suppress(OSError):
+                while data := await source.read(4096):
+                    if not self.cut:
+                        sink.write(data)
+            if not self.cut:
+                sink.close()
+
+        await asyncio.gather(carry(reader, far), carry(far_reader, writer))
+
+    def let_go(self):
+        """The broker notices at last, as it does when the keep-alive is over: the connection ends without a word."""
+        for far in self.far:
+            sock = far.get_extra_info("socket")
+            with suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            far.transport.abort()
+        self.far.clear()
+
+
+def killed_lab(port):
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, f"mqtt://127.0.0.1:{port}"], stdout=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.parametrize("program", ["mosquitto", "amqtt"])
+async def test_a_lab_that_is_killed_is_offline_by_its_last_will(program):
+    if program == "amqtt":
+        pytest.importorskip("amqtt")
+    broker = EmbeddedBroker(program=program)
+    await asyncio.to_thread(broker.open)
+    try:
+        with killed_lab(broker.port) as dead:
+            session = await asyncio.to_thread(dead.stdout.readline)
+            assert (await kept(broker)).online
+            dead.kill()
+        async with asyncio.timeout(20):
+            while (state := await kept(broker)).online:
+                await asyncio.sleep(0.02)
+        assert (state.session, state.clean, state.time) == (session.strip(), False, None)
+    finally:
+        await asyncio.to_thread(broker.close)
+
+
+async def test_the_will_of_a_killed_session_that_comes_late_does_not_make_its_successor_seem_dead(broker):
+    async with Wire(broker) as wire:
+        with killed_lab(wire.port) as dead:
+            session = await asyncio.to_thread(dead.stdout.readline)
+            wire.cut = True
+            dead.kill()
+        async with lab(broker.port) as telemetry, aiomqtt.Client("127.0.0.1", broker.port) as client:
+            assert (await kept(broker)).online
+            await client.subscribe(STATE, 1)
+            wire.let_go()  # now the broker says that the lab is gone
+            async with asyncio.timeout(20):
+                async for message in client.messages:
+                    state = topics.decode_state(message.payload)
+                    if not state.online:
+                        assert state.session == session.strip()
+                        break
+            await until_online(broker, telemetry)
+        state = await kept(broker)
+        assert not state.online
+        assert state.clean
+
+
+async def test_a_session_killed_and_begun_anew_within_a_second_is_online(broker):
+    with killed_lab(broker.port) as dead:
+        await asyncio.to_thread(dead.stdout.readline)
+        dead.kill()
+    async with lab(broker.port) as telemetry:
+        await until_online(broker, telemetry)
+        await asyncio.sleep(0.2)
+        assert (await kept(broker)).session == telemetry.session
+
+
+async def test_a_lab_whose_connection_is_taken_over_by_itself_is_online(broker, monkeypatch):
+    """The network goes, the lab seeks the broker anew, and the broker has not noticed: the same client comes twice."""
+    async with Wire(broker) as wire, lab(wire.port) as telemetry, aiomqtt.Client("127.0.0.1", broker.port) as client:
+        await client.subscribe(STATE, 1)
+        monkeypatch.setattr(sender, "PATIENCE", 0.6)
+        wire.cut = True
+        telemetry._context.journal.note("note", "", "nobody acknowledges this")
+        async with asyncio.timeout(20):
+            while telemetry.connected:
+                await asyncio.sleep(0.02)
+            wire.cut = False
+            while not telemetry.connected:
+                await asyncio.sleep(0.02)
+        said = []
+        await until_online(broker, telemetry)
+        async with asyncio.timeout(20):  # the broker did say that it was gone
+            async for message in client.messages:
+                said.append(topics.decode_state(message.payload).online)
+                if said[-2:] == [False, True]:
+                    break
+        assert telemetry.connected
+
+
+async def test_two_labs_of_one_name_are_both_told_and_do_not_quarrel(broker):
+    async with lab(broker.port) as one, aiomqtt.Client("127.0.0.1", broker.port) as client:
+        await client.subscribe(STATE, 1)
+        async with lab(broker.port) as other:
+            for telemetry in (one, other):
+                async with asyncio.timeout(20):
+                    while not told(telemetry):
+                        await asyncio.sleep(0.02)
+            await asyncio.sleep(0.3)
+            assert [len(told(telemetry)) for telemetry in (one, other)] == [1, 1]
+            assert "give each a name of its own" in told(one)[0]
+        await until_online(broker, one)  # although the other has said that the lab has left
+        said = 0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.3):
+                async for _ in client.messages:
+                    said += 1
+        assert said < 8
+
+
+def told(telemetry):
+    return [e.text for e in telemetry._context.journal.recent if e.kind == "error" and "another lab called" in e.text]
