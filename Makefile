@@ -7,7 +7,7 @@ PYTHON ?= python3
 # Debian packages behind the tests that need a real tool.
 APT := mosquitto mosquitto-clients openssl make gcc libc6-dev gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm cppcheck clang clang-tidy libclang-rt-dev \
   chromium npm
-TOOLS := mosquitto mosquitto_sub openssl cc arm-none-eabi-gcc qemu-system-arm cppcheck clang clang-tidy chromium npm
+TOOLS := mosquitto mosquitto_sub openssl cc arm-none-eabi-gcc qemu-system-arm cppcheck clang clang-tidy npm
 NODE_RED := build/node-red/node_modules/.bin/node-red
 
 .PHONY: demo test lint soak bench docs tools clean
@@ -74,6 +74,7 @@ comma := ,
 tools:
 	@missing=""; for tool in $(TOOLS); do \
 	  command -v $$tool >/dev/null || test -x /usr/sbin/$$tool || missing="$$missing $$tool"; done; \
+	command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing="$$missing chromium"; \
 	if [ -n "$$missing" ]; then \
 	  sudo=""; [ "$$(id -u)" = 0 ] || sudo="sudo -n"; \
 	  if command -v apt-get >/dev/null && { [ -z "$$sudo" ] || sudo -n true 2>/dev/null; }; then \

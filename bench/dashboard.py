@@ -15,6 +15,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -22,7 +23,9 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
+from hal.dashboard.mqtt import connect
 from hal.telemetry.broker import EmbeddedBroker
+from hal.telemetry.window import publish as packet
 
 TICK = os.sysconf("SC_CLK_TCK")
 LAB, EACH = "bench", 5
@@ -42,32 +45,31 @@ WATCH = """() => {
 
 
 def publish(port: int, signals: int, rate: float) -> None:
-    """Readings for ever: the value is the time, so that a page shows how old it is."""
-    import paho.mqtt.client as mqtt
-    from paho.mqtt.enums import CallbackAPIVersion
+    """Readings for ever: the value is the time, so that a page shows how old it is.
 
-    client = mqtt.Client(CallbackAPIVersion.VERSION2)
-    client.connect("127.0.0.1", port)
-    client.loop_start()
+    By the bare socket, all of a round at once: a client library would have a queue of its own, and share the blame.
+    """
+    broker = socket.create_connection(("127.0.0.1", port))
+    broker.sendall(connect("bench", "", None, alive=0))
+    assert broker.recv(4)[3] == 0
     names = [(f"device{i // EACH:02d}", f"signal{i % EACH}") for i in range(signals)]
     state = {"schema": 1, "state": "online", "session": "s", "time": "0", "clean": True}
-    client.publish(f"insitu-meta/{LAB}/state", json.dumps(state), 1, True)
+    broker.sendall(packet(f"insitu-meta/{LAB}/state", json.dumps(state).encode(), 0, True))
     for device, name in names:
         about = {
             "schema": 1, "unit": "V/s", "kind": "hinted", "period": 1 / rate, "dtype": "float", "session": "s",
             "long_name": name, "vendor": "Nobody", "model": "Fast", "capabilities": [], "setpoint_of": "",
         }  # fmt: skip
-        client.publish(f"insitu-meta/{LAB}/signals/{device}/{name}", json.dumps(about), 1, True)
+        broker.sendall(packet(f"insitu-meta/{LAB}/signals/{device}/{name}", json.dumps(about).encode(), 0, True))
     topics = [f"insitu/{LAB}/{device}/{name}" for device, name in names]
     sent, start = 0, time.monotonic()
     while True:
-        now = time.time()
+        now = time.time_ns()
         payload = (
-            f'{{"schema":1,"value":{now % 1000:.3f},"unit":"V/s","time":"{time.time_ns()}","time_bound":1000000,'
+            f'{{"schema":1,"value":{now / 1e9 % 1000:.3f},"unit":"V/s","time":"{now}","time_bound":1000000,'
             '"uncertainty":0.001,"quality":"good","reason":""}'
-        )
-        for topic in topics:
-            client.publish(topic, payload)
+        ).encode()
+        broker.sendall(b"".join(packet(topic, payload, 0, False) for topic in topics))
         sent += 1
         time.sleep(max(0.0, start + sent / rate - time.monotonic()))
 

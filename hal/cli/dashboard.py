@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib.util
+import ssl
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,8 @@ def add(verbs: Any) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="beyond this machine only with --password")
     parser.add_argument("--port", type=int, default=8080, help="of the page; 0 is a free one (default 8080)")
     parser.add_argument("--password", metavar="PLACE", help="of the page: env:NAME or keyring:SERVICE")
+    parser.add_argument("--certificate", type=Path, metavar="PEM", help="of this machine: the page is served by HTTPS")
+    parser.add_argument("--key", type=Path, metavar="PEM", help="of --certificate, where not in the same file")
     parser.add_argument("--open", action="store_true", help="open it in the browser")
     parser.set_defaults(work=work)
 
@@ -43,6 +47,9 @@ def work(options: argparse.Namespace) -> int:
         )
     if options.runs is not None and not options.runs.is_dir():
         raise ConfigError(f"dashboard: --runs {options.runs} is no directory")
+    if options.key is not None and options.certificate is None:
+        raise ConfigError("dashboard: --key needs its --certificate")
+    tls = None if options.certificate is None else _tls(options.certificate, options.key)
     password = _secret(options.password, "insitu") if options.password else None
     broker_password = _secret(options.broker_password, options.user) if options.broker_password else None
 
@@ -59,9 +66,32 @@ def work(options: argparse.Namespace) -> int:
     def ready(address: str) -> None:
         print(f"{address}  (broker {broker}; Ctrl-C ends it)", flush=True)
 
+    if options.host not in LOOPBACK and tls is None:
+        print("dashboard: without --certificate the password crosses the network unencrypted", file=sys.stderr)
+    serving = serve(
+        dashboard, options.host, options.port, password=password, tls=tls, browse=options.open, ready=ready
+    )  # fmt: skip
     with asyncio.Runner() as runner:
-        runner.run(serve(dashboard, options.host, options.port, password=password, browse=options.open, ready=ready))
+        runner.run(serving)
     return 0
+
+
+def _tls(certificate: Path, key: Path | None) -> ssl.SSLContext:
+    """How the page is secured. Raises `ConfigError`."""
+
+    def passphrase() -> str:  # OpenSSL would ask at the terminal, where nobody sits
+        raise ConfigError("the key has a passphrase; give one without, readable by you alone")
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(certificate, key, passphrase)
+    except (OSError, ConfigError) as error:  # ssl.SSLError is an OSError
+        why = (error.reason or str(error)) if isinstance(error, ssl.SSLError) else getattr(error, "strerror", None)
+        raise ConfigError(
+            f"dashboard: --certificate {certificate} with --key {key or certificate} can't be used: "
+            f"{(why or str(error)).replace('_', ' ').lower()}; give PEM files that belong together"
+        ) from None
+    return context
 
 
 def _broker(options: argparse.Namespace) -> tuple[BrokerUrl, str]:

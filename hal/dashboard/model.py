@@ -177,6 +177,11 @@ class Board:
             self.unreadable += 1
             self.last_unreadable = f"{topic[:80]}: {type(error).__name__} {error}"[:200]
 
+    def too_long(self, count: int) -> None:
+        """Count messages that were too long to be looked at."""
+        self.unreadable += count
+        self.last_unreadable = "a message of more than a megabyte"
+
     def look(self, now: float) -> None:
         """See what has fallen silent by `now` (s, monotonic)."""
         for lab in self.labs.values():

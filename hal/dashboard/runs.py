@@ -1,25 +1,23 @@
-"""Past runs in a directory: a list of them, and of each its curves and the picture beside it. Nothing is written."""
+"""Past runs in a directory: a list of them, and of each what happened and the picture beside it. Nothing is written."""
 
 from __future__ import annotations
 
-import math
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from ..errors import HalError
-from .series import COVERAGE
-from .words import shown, shown_seconds, shown_unit
+from .view import GRAVE, said
+from .words import shown_seconds
 
 MOST_RUNS = 500
 """The newest are listed."""
-POINTS = 1200
-"""Most points of a curve of a run."""
 PICTURES = (".png", ".svg")
 SHOWN_EVENTS = 200
+UNREADABLE = (HalError, OSError, KeyError, ValueError, TypeError, RuntimeError)
+"""What a damaged file may raise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,26 +51,38 @@ class Runs:
         return sorted((listed.row for listed in found.values()), key=lambda row: -(row["start"] or 0))
 
     def run(self, name: str) -> dict[str, Any]:
-        """One run with its curves. Raises `KeyError` if there is none of that name here, `HalError` if unreadable."""
+        """One run, without its curves. Raises `KeyError` if there is none of that name, `HalError` if unreadable."""
         from ..recording.reader import open_run
+        from .run_curves import glance
 
         path = self.path(name)
-        with open_run(path) as run:
-            start = run.start_time
-            curves = [c for path_ in run.signals if (c := _curve(run.signals[path_], start)) is not None]
-            events = [
-                {"time": (e.time - start) / 1e9, "kind": e.kind, "text": e.text}
-                for e in run.events
-                if e.kind not in ("summary", "clock")
-            ][:SHOWN_EVENTS]
-            facts = _facts(run)
+        try:
+            with open_run(path) as run:
+                signals = [found for path_ in run.signals if (found := glance(run, path_)) is not None]
+                events, more = _events(run)
+                facts = _facts(run)
+        except UNREADABLE as error:
+            raise HalError(_told(error, path)) from error
         return {
             **_row(path, name),
             "facts": facts,
-            "curves": sorted(curves, key=_rank),
+            "signals": sorted(signals, key=_rank),
             "events": events,
+            "more_events": more,
             "picture": self.picture(name) is not None,
         }
+
+    def curves(self, name: str, paths: Sequence[str], begin: float, end: float) -> dict[str, list[list[float | None]]]:
+        """Signals of a run between two times (s since its start). Raises `KeyError`, `HalError`."""
+        from ..recording.reader import open_run
+        from .run_curves import curve
+
+        path = self.path(name)
+        try:
+            with open_run(path) as run:
+                return {p: curve(run, p, begin, end) for p in paths}
+        except UNREADABLE as error:
+            raise HalError(_told(error, path)) from error
 
     def path(self, name: str) -> Path:
         """The file of a run in this directory. Raises `KeyError`."""
@@ -111,14 +121,35 @@ def _row(path: Path, name: str) -> dict[str, Any]:
                 "dropped": f"{run.dropped:,}".replace(",", " "),
                 "lost": run.dropped > 0,
             }
-    except (HalError, OSError, KeyError, ValueError) as error:
-        row["trouble"] = str(error)[:300]
+    except UNREADABLE as error:
+        row["trouble"] = _told(error, path)
     return row
 
 
-def _rank(curve: dict[str, Any]) -> tuple[bool, bool, bool, str]:
+def _told(error: Exception, path: Path) -> str:
+    """Why a file can't be read, and what to do; without its name, beside which this stands."""
+    text = str(error.args[0] if error.args else error).removeprefix(f"{path}: ")
+    if (cut := re.search(r"truncated file: eof = (\d+).*stored_eof = (\d+)", text)) is not None:
+        there, whole = (int(size) / 1e6 for size in cut.groups())
+        return f"only {there:.3g} MB of {whole:.3g} MB are there; copy it again, or try `hal repair`"
+    if isinstance(error, HalError):
+        return text[:300]
+    return f"the file is damaged ({text[:200]}); look what `hal repair` can save of it"
+
+
+def _events(run: Any) -> tuple[list[dict[str, Any]], int]:
+    """What happened, the grave before the rest, and how much else is not shown."""
+    start, found = run.start_time, [e for e in run.events if e.kind not in ("summary", "clock")]
+    ranked = sorted(enumerate(found), key=lambda at: (at[1].kind not in GRAVE, at[0]))[:SHOWN_EVENTS]
+    return [
+        {"time": (e.time - start) / 1e9, "kind": e.kind, "text": said(e.device, e.text), "grave": e.kind in GRAVE}
+        for _, e in sorted(ranked, key=lambda at: at[0])
+    ], len(found) - len(ranked)
+
+
+def _rank(signal: dict[str, Any]) -> tuple[bool, bool, bool, str]:
     """What varies comes first, and of that what was measured and not set."""
-    return not curve["varies"], curve["steps"], not curve["measured"], curve["path"]
+    return not signal["varies"], signal["steps"], not signal["measured"], signal["path"]
 
 
 def _facts(run: Any) -> list[list[str]]:
@@ -135,37 +166,3 @@ def _facts(run: Any) -> list[list[str]]:
         text = f"known to ± {shown_seconds(clock['bound_s'])}" if clock.get("usable") else str(clock.get("reason", ""))
         facts.append([f"clock {name}", text])
     return [[name, value] for name, value in facts if value]
-
-
-def _curve(signal: Any, start: int) -> dict[str, Any] | None:
-    value = np.asarray(signal.value)
-    if value.dtype.kind not in "fiu" or not len(value):
-        return None
-    number = np.where(np.asarray(signal.valid, bool), value.astype(np.float64), math.nan)
-    known = np.isfinite(number)
-    if not known.any():
-        return None
-    sigma = np.nan_to_num(np.asarray(signal.uncertainty, np.float64), nan=0.0) * COVERAGE
-    time = (np.asarray(signal.time, np.int64) - start) / 1e9
-    last = int(np.flatnonzero(known)[-1])
-    text, _, _ = shown(float(number[last]))
-    return {
-        "path": signal.path,
-        "unit": shown_unit(signal.unit),
-        "steps": signal.interpolation != "linear",
-        "measured": bool(sigma.any()),
-        "varies": bool(np.ptp(number[known]) > 6 * np.median(sigma[known])),
-        "last": text,
-        "points": _thinned(time, number, number - sigma, number + sigma),
-    }
-
-
-def _thinned(*columns: npt.NDArray[np.float64]) -> list[list[float | None]]:
-    """At most `POINTS` rows of time, value, low, high; what lies between two shows in the band."""
-    time, value, low, high = columns
-    if len(time) > POINTS:
-        first = np.unique(np.linspace(0, len(time), POINTS, endpoint=False).astype(int))
-        time, value = time[first], value[first]
-        low, high = np.fmin.reduceat(low, first), np.fmax.reduceat(high, first)
-    rows = np.column_stack([time, value, low, high]).tolist()
-    return [[float(f"{x:.7g}") if math.isfinite(x) else None for x in row] for row in rows]

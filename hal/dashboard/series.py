@@ -99,6 +99,12 @@ class Series:
             value, low, high = (np.insert(c, breaks, math.nan) for c in (value, low, high))
         return Curve(time, value, low, high, width)
 
+    def seconds(self, start: int, end: int) -> list[tuple[int, float]]:
+        """Mean of each second between two of them (s, lab time) in which anything was read."""
+        tier = self._tiers[1]
+        here = slice(bisect_left(tier.start, start * SECOND), bisect_left(tier.start, end * SECOND))
+        return [(t // SECOND, v) for t, v in zip(tier.start[here], tier.value[here], strict=True)]
+
 
 class _Tier:
     """Buckets of one width, oldest first; those beyond `keep` are forgotten."""

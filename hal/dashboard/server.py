@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import sys
+import ssl
 import time
 import uuid
 import webbrowser
@@ -27,10 +27,12 @@ from .ear import Ear
 from .model import Board
 from .runs import Runs
 from .series import SECOND
-from .view import SPANS, answer, lab_now
+from .view import PLOTS, SPANS, answer, lab_now
 
 log = logging.getLogger("hal.dashboard")
 
+LATE = 15.0
+"""Seconds after which what was pressed is no longer sent."""
 EXPIRES = 60
 """Seconds after which a command that is still on its way is no longer meant."""
 
@@ -66,6 +68,7 @@ async def serve(
     port: int,
     *,
     password: str | None = None,
+    tls: ssl.SSLContext | None = None,
     browse: bool = False,
     ready: Callable[[str], None] | None = None,
 ) -> None:
@@ -79,14 +82,12 @@ async def serve(
         ) from None
     door = Door(_pages(dashboard), password)
     config = uvicorn.Config(
-        door, log_level="warning", access_log=False, ws_ping_interval=20, timeout_graceful_shutdown=2
-    )
+        door, log_level="warning", access_log=False, server_header=False, ws_ping_interval=20,
+        timeout_graceful_shutdown=2, ssl_context_factory=None if tls is None else lambda *_: tls,
+    )  # fmt: skip
     server = uvicorn.Server(config)
-    shown = f"[{host}]" if ":" in host else host
-    address = f"http://{shown}:{listening.getsockname()[1]}"
-    sys.setswitchinterval(
-        0.001
-    )  # s: the thread that hears MQTT waits this long for the interpreter, four times a message
+    named = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+    address = f"{'http' if tls is None else 'https'}://{named}:{listening.getsockname()[1]}"
     async with asyncio.TaskGroup() as group:
         ear = group.create_task(dashboard.ear.run())
         serving = group.create_task(server.serve(sockets=[listening]))
@@ -118,38 +119,46 @@ def _pages(dashboard: Dashboard) -> FastAPI:
             wall.run_method("take", _answered(dashboard, event.args))
 
         async def stop(event: GenericEventArguments) -> None:
-            wall.run_method("answered", await _command(dashboard, "stop", str(event.args)))
+            wall.run_method("answered", await _command(dashboard, "stop", event.args))
 
         async def acknowledge(event: GenericEventArguments) -> None:
-            lab, alarm = str(event.args["lab"]), str(event.args["alarm"])
-            wall.run_method("answered", await _command(dashboard, "acknowledge", lab, alarm, event.args.get("time")))
+            wall.run_method("answered", await _command(dashboard, "acknowledge", event.args))
 
         wall.on("ask", asked)
         wall.on("stop", stop)
         wall.on("acknowledge", acknowledge)
 
-    @ui.page("/runs", title="Past runs", response_timeout=120)  # many large files on a slow disk
+    @ui.page("/runs", title="Past runs")
     async def past(name: str = "") -> None:
         ui.add_head_html(looks)
-        listing: list[dict[str, Any]] = []
-        run, trouble = None, ""
-        runs = dashboard.runs
-        if runs is None:
-            trouble = "This dashboard was started without --runs DIRECTORY, so it knows of no past runs."
-        else:
+        page, runs = Past(), dashboard.runs
+        page.props["name"], page.props["directory"] = name, "" if runs is None else str(runs.directory)
+
+        async def told(work: Callable[[Runs], Any], what: str) -> None:
             try:
+                if runs is None:
+                    raise HalError("This dashboard was started without --runs DIRECTORY, so it knows of no past runs.")
                 async with reading:
-                    if name:
-                        run = await asyncio.to_thread(runs.run, name)
-                    else:
-                        listing = await asyncio.to_thread(runs.listing)
+                    found = await asyncio.to_thread(work, runs)
+                page.run_method("take", {what: found})
             except KeyError:
-                trouble = f"There is no run {name!r} in {runs.directory}."
-            except (HalError, OSError, ValueError) as error:
-                trouble = f"{name}: {error}"
-        page = Past()
-        page.props["listing"], page.props["run"], page.props["trouble"] = listing, run, trouble
-        page.props["directory"] = "" if runs is None else str(runs.directory)
+                page.run_method("take", {"trouble": f"There is no run {name!r} in {page.props['directory']}."})
+            except (HalError, OSError, ValueError, TypeError) as error:
+                page.run_method("take", {"trouble": str(error)})
+
+        async def wanted(event: GenericEventArguments) -> None:
+            """Curves of a window of the run that is shown."""
+            asked = event.args
+
+            def read(runs: Runs) -> dict[str, Any]:
+                paths, begin, end = [str(p) for p in asked["paths"]][:PLOTS], float(asked["begin"]), float(asked["end"])
+                return {"number": asked["number"], "curves": runs.curves(name, paths, begin, end)}
+
+            await told(read, "window")
+
+        page.on("want", wanted)
+        await ui.context.client.connected(60)  # a page at once; files are read while it waits
+        await told(lambda runs: runs.run(name) if name else runs.listing(), "run" if name else "listing")
 
     @app.get("/runs/picture")
     async def picture(name: str) -> Response:
@@ -180,16 +189,22 @@ def _answered(dashboard: Dashboard, asked: Any) -> dict[str, Any]:
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         log.warning("a page asked %.200r: %r", asked, error)
         return {"trouble": "the page asked what is not understood; load it again"}
-    return found | {"trouble": ear.trouble}
+    return found | {"trouble": ear.trouble, "at": time.monotonic() * 1e3}
 
 
-async def _command(
-    dashboard: Dashboard, verb: Verb, name: str, alarm: str = "", seen: float | None = None
-) -> dict[str, Any]:
-    """Send a command if the user may, and say what came of it. `seen`: ms, time of the alarm on the page."""
+async def _command(dashboard: Dashboard, verb: Verb, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Send a command if the user may, and say what came of it.
+
+    `asked`: `lab`; `pressed`, when (ms, this machine's monotonic clock, as of the last answer); of an acknowledgement
+    also `alarm` and the alarm's `time` (ms) on the page.
+    """
+    name, alarm = str(asked["lab"]), str(asked.get("alarm", ""))
     ear, lab = dashboard.ear, dashboard.board.labs.get(name)
     if lab is None or not lab.may(ear.user, verb):  # the page has no such button; this is for who asks all the same
         return {"ok": False, "text": f"{ear.user or 'nobody in particular'} may not {verb} {name}"}
+    late = time.monotonic() - float(asked["pressed"]) / 1e3
+    if abs(late) > LATE:  # a browser keeps what is pressed while the network is away, and brings it when it is back
+        return {"ok": False, "text": f"{verb} was pressed long ago and came only now; it was NOT sent"}
     what: Command
     # A network that comes back must not deliver what somebody pressed an hour ago. Without a reading the lab's clock is
     # not known, and a stop had better come late than be refused.
@@ -199,7 +214,7 @@ async def _command(
         what = Stop(uuid.uuid4().hex, reason, expires)
     else:
         known = lab.alarms.get(alarm)
-        if known is None or known.time / 1e6 != seen:
+        if known is None or known.time / 1e6 != asked.get("time"):
             return {"ok": False, "text": f"{alarm} has changed since; look again before you acknowledge it"}
         what = Acknowledge(uuid.uuid4().hex, alarm, known.time, expires)
     try:

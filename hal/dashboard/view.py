@@ -7,7 +7,7 @@ often and nothing queues up for it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,10 @@ from .words import shown, shown_seconds, shown_unit
 
 SPAN = 120
 """Seconds of the small curve in a tile."""
+NEWEST = 10
+"""Entries of the journal that are shown whatever they are."""
+GRAVE = ("trip", "acknowledge", "error", "link")
+"""Kinds of entries that are shown as long as they are kept, and marked in the plots of past runs."""
 PLOTS = 6
 """Curves that are drawn large at once."""
 SPANS = {"1 min": 60, "10 min": 600, "1 h": 3600, "8 h": 28800, "2 d": 172800}
@@ -63,8 +67,8 @@ def favourites(lab: Lab) -> list[str]:
     return list(chosen.values())[:4]
 
 
-def cell(signal: Signal) -> dict[str, Any]:
-    """How a signal stands."""
+def cell(signal: Signal, ago: Callable[[float], float] = lambda when: when) -> dict[str, Any]:
+    """How a signal stands. `ago` turns a time of this machine (s, monotonic) into one of the lab (ms)."""
     text, sigma, unit = shown(signal.value, signal.uncertainty, signal.unit)
     quality = "silent" if signal.silent else signal.quality or "none"
     reason = signal.reason
@@ -73,6 +77,7 @@ def cell(signal: Signal) -> dict[str, Any]:
     to = "" if signal.setpoint is None else " ".join(filter(None, shown(signal.setpoint, None, signal.unit)))
     return {
         "text": text, "sigma": sigma, "unit": unit, "quality": quality, "reason": reason, "to": to,
+        "heard": ago(signal.heard) if signal.silent else None,
     }  # fmt: skip
 
 
@@ -97,9 +102,7 @@ def header(board: Board, lab: Lab, user: str, now: float, wall: float) -> dict[s
             name: {"state": str(found.get("state", "")), "reason": str(found.get("reason") or "")}
             for name, found in lab.devices.items()
         },
-        "events": [
-            {"time": e["time"] / 1e6, "kind": e["kind"], "text": _said(e)} for e in sorted(lab.events, key=_time)
-        ][:-31:-1],
+        "events": _journal(lab),
         "outbox": _outbox(lab.outbox),
         "labs": sorted(board.labs),
         "unreadable": board.unreadable and f"{board.unreadable} not understood, the last: {board.last_unreadable}",
@@ -110,7 +113,8 @@ def answer(board: Board, lab: Lab, user: str, asked: Mapping[str, Any], now: flo
     """The answer to a browser that asks.
 
     `asked`: `since` (revision of the last answer, 0 at first), `plots` (paths drawn large), `span` (s), `end` (ms, lab
-    time; null follows), `have` (by path: time in ms of its last point, `order`, `width`), `tick` (small curves too).
+    time; null follows), `have` (by path: time in ms of its last point, `order`, `width`), `sparks` (the second up to
+    which it has small curves, 0 at first; null: not now).
     `now`: s, monotonic; `wall`: s, UNIX.
     """
     since = _whole(asked.get("since"))
@@ -123,10 +127,15 @@ def answer(board: Board, lab: Lab, user: str, asked: Mapping[str, Any], now: flo
     if lab.shape > since or not since:
         found["layout"], found["favourites"] = layout(lab), favourites(lab)
         since = 0
-    found["cells"] = {s.path: cell(s) for s in lab.present() if s.changed > since and s.about.get("kind") != "config"}
+    base = found["now"] - now * 1e3
+    found["cells"] = {
+        s.path: cell(s, lambda when: base + when * 1e3)
+        for s in lab.present()
+        if s.changed > since and s.about.get("kind") != "config"
+    }
     end = lab_now(lab, wall) + SECOND  # a reading that came while we asked
-    if asked.get("tick"):
-        found["sparks"] = sparks(lab, end)
+    if asked.get("sparks") is not None:
+        found["sparks"] = sparks(lab, _whole(asked["sparks"]), end // SECOND)
     span = min(max(float(asked.get("span") or 60), 0.1), 1e6)
     until = end if asked.get("end") is None else round(float(asked["end"]) * 1e6)
     found["curves"] = {}
@@ -139,24 +148,29 @@ def answer(board: Board, lab: Lab, user: str, asked: Mapping[str, Any], now: flo
     return found
 
 
-def sparks(lab: Lab, end: int) -> dict[str, list[list[float | None]]]:
-    """The last two minutes of every hinted number, second by second: [s before now, value]."""
-    small: dict[str, list[list[float | None]]] = {}
-    for signal in lab.present():
-        if signal.hinted and len(signal.series):
-            curve = signal.series.curve(end - SPAN * SECOND, end, gap=signal.patience)
-            every = max(1, len(curve.time) // SPAN)
-            small[signal.path] = [
-                [round((t - end) / 1e9, 1), _known(v)]
-                for t, v in zip(curve.time[::every].tolist(), curve.value[::every].tolist(), strict=True)
-            ]
-    return small
+def sparks(lab: Lab, since: int, until: int) -> dict[str, Any]:
+    """The small curves of every hinted number, second by second: from where on, and [s, value] of each.
+
+    `since`: s, the last second a browser has (0: none), which may have changed since, as the one before it.
+    """
+    start = max(since - 1, until - SPAN)
+    found = {
+        s.path: [[t, float(f"{v:.5g}")] for t, v in s.series.seconds(start, until + 1) if math.isfinite(v)]
+        for s in lab.present()
+        if s.hinted
+    }
+    return {"from": start, "points": {path: curve for path, curve in found.items() if curve}}
 
 
 def points(curve: Curve) -> list[list[float | None]]:
     """A curve as a browser draws it: [ms, value, low, high]."""
     columns = (_rounded(c) for c in (curve.value, curve.low, curve.high))
     return [list(row) for row in zip((curve.time / 1e6).tolist(), *columns, strict=True)]
+
+
+def said(device: str, text: str) -> str:
+    """What happened, with the device it happened to."""
+    return text if not device or device in text else f"{device}: {text}"
 
 
 # ---------------------------------------------------------------------- parts
@@ -184,6 +198,7 @@ def _fixed(signal: Signal) -> dict[str, Any]:
         "unit": shown_unit(signal.unit),
         "target": bool(about.get("setpoint_of")),
         "steps": about.get("varies") == "in steps",
+        "gap": signal.patience,
     }
 
 
@@ -243,17 +258,15 @@ def _current(lab: Lab, found: Mapping[str, Any]) -> bool:
     return not lab.session or found.get("session") == lab.session
 
 
-def _said(event: Mapping[str, Any]) -> str:
-    device, text = event["device"], event["text"]
-    return text if not device or device in text else f"{device}: {text}"
+def _journal(lab: Lab) -> list[dict[str, Any]]:
+    """What happened, the newest first; a trip is not lost among the safe states that it brings."""
+    newest = sorted(lab.events, key=_time, reverse=True)
+    shown = [e for place, e in enumerate(newest) if place < NEWEST or e["kind"] in GRAVE]
+    return [{"time": e["time"] / 1e6, "kind": e["kind"], "text": said(e["device"], e["text"])} for e in shown]
 
 
 def _time(event: Mapping[str, Any]) -> int:
     return int(event["time"])
-
-
-def _known(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _rounded(column: npt.NDArray[np.float64]) -> list[float | None]:

@@ -84,6 +84,9 @@ class _Lazy(Mapping[str, Any]):
             raise KeyError(f"no {self._what} {name!r} in this run; there are {', '.join(self._names) or 'none'}")
         return self._read(name)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hal.dashboard.model import EVENTS, Board
-from hal.dashboard.view import answer
+from hal.dashboard.view import NEWEST, answer
 from hal.dashboard.words import shown, shown_seconds
 
 NOW = 1_764_000_000 * 10**9
@@ -75,6 +75,38 @@ def test_a_signal_is_silent_after_three_periods_and_speaks_again_with_the_next_r
     assert found["cells"]["heater.temperature"]["quality"] == "silent"  # told although nothing came
     broker.read(came=107.0, time=NOW + 10**9)
     assert broker.ask(now=107.1)["cells"]["heater.temperature"]["quality"] == "good"
+
+
+def test_what_is_silent_says_since_when(broker):
+    found = broker.ask(now=130.0)
+    told = found["cells"]["heater.temperature"]
+    assert (told["text"], told["quality"]) == ("21.50", "silent")
+    assert found["now"] - told["heard"] == pytest.approx(30_000)  # ms
+    broker.read(came=131.0, time=NOW + 10**9)
+    assert broker.ask(now=131.1)["cells"]["heater.temperature"]["heard"] is None
+
+
+def test_small_curves_go_on_where_the_browser_has_stopped(broker):
+    second = NOW // 10**9
+    for t in range(-10, 0):
+        broker.read(value=float(t), time=NOW + t * 10**9)
+    first = broker.ask(sparks=0)["sparks"]
+    assert first["points"]["heater.temperature"] == [[second + t, t] for t in range(-10, 0)] + [[second, 21.5]]
+    broker.read(value=3.0, time=NOW + 10**9)
+    broker.read(value=5.0, time=NOW + 10**9 + 1)
+    assert broker.ask(sparks=second)["sparks"] == {
+        "from": second - 1, "points": {"heater.temperature": [[second - 1, -1.0], [second, 21.5], [second + 1, 4.0]]},
+    }  # fmt: skip
+    assert "sparks" not in broker.ask(sparks=None)
+
+
+def test_a_trip_is_not_lost_among_the_safe_states_that_follow_it(broker):
+    for number, kind in enumerate(["trip", *["operation"] * 20]):
+        broker.say(f"insitu-meta/em3/events/{kind}", {
+            "number": number, "time": str(NOW + number), "kind": kind, "device": "", "text": str(number), "data": {},
+        })  # fmt: skip
+    shown = broker.ask()["header"]["events"]
+    assert [e["text"] for e in shown] == [*(str(n) for n in range(20, 20 - NEWEST, -1)), "0"]
 
 
 def test_a_heartbeat_slower_than_the_period_is_no_silence(broker):
@@ -173,7 +205,7 @@ def test_an_event_delivered_twice_is_shown_once_and_only_the_last_are_kept(broke
         for _ in range(2):
             broker.say("insitu-meta/em3/events/note", event | {"data": {}})
     texts = [e["text"] for e in broker.ask()["header"]["events"]]
-    assert texts == [str(2 * EVENTS - 1 - i) for i in range(30)]
+    assert texts == [str(2 * EVENTS - 1 - i) for i in range(NEWEST)]
 
 
 def test_a_camera_that_says_nothing_any_more_is_idle(broker):
@@ -240,7 +272,7 @@ def test_no_message_whatever_stops_the_board_or_the_page(topic, payload):
     broker.state()
     broker.board.feed(topic, payload, 100.0, 1.0)
     broker.read()
-    found = broker.ask(plots=["heater.temperature", "x.y"], tick=True)
+    found = broker.ask(plots=["heater.temperature", "x.y"], sparks=0)
     json.dumps(found, allow_nan=False)
     assert found["cells"]["heater.temperature"]["text"] == "21.50"
 

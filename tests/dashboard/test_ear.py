@@ -1,7 +1,13 @@
 """Listening to a real broker that asks for passwords, and commanding through it."""
 
 import asyncio
+import getpass
 import json
+import os
+import shutil
+import socket
+import subprocess
+from dataclasses import replace
 
 import aiomqtt
 import pytest
@@ -131,3 +137,48 @@ async def test_a_broker_that_comes_back_is_listened_to_again(broker):
             state = {"schema": 1, "state": "online", "session": "s", "time": "1", "clean": True}
             await client.publish("insitu-meta/em3/state", json.dumps(state), qos=1, retain=True)
         await until(lambda: "em3" in ear.board.labs)
+
+
+@pytest.mark.needs_tool("openssl")
+async def test_over_tls_a_broker_is_heard_if_its_certificate_is_trusted_and_else_it_is_told_why(tmp_path):
+    words = (
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout key.pem -out cert.pem -subj /CN=b"
+    )
+    subprocess.run(  # noqa: ASYNC221 - nothing else runs yet
+        ["openssl", *words.split(), "-addext", "subjectAltName=DNS:localhost"],
+        cwd=tmp_path, check=True, capture_output=True,
+    )  # fmt: skip
+    (tmp_path / "key.pem").chmod(0o644)  # mosquitto gives up root before it reads
+    tmp_path.chmod(0o755)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    papers = f"certfile {tmp_path}/cert.pem\nkeyfile {tmp_path}/key.pem"
+    user = f"user {getpass.getuser()}\n"
+    (tmp_path / "m.conf").write_text(f"{user}listener {port} 127.0.0.1\nallow_anonymous true\n{papers}\n")
+    program = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin")
+    running = await asyncio.create_subprocess_exec(program, "-c", str(tmp_path / "m.conf"), stderr=subprocess.DEVNULL)
+    url = BrokerUrl("localhost", port, tls=True, ca=tmp_path / "cert.pem")
+    try:
+        for broker, wanted in (
+            (url, lambda ear: ear.connected),
+            (replace(url, ca=None), lambda ear: "from no authority that is trusted here" in ear.trouble),
+            (replace(url, tls=False), lambda ear: "hangs up" in ear.trouble or "reset" in ear.trouble),
+        ):
+            ear = Ear(broker, Board())
+            listening = asyncio.create_task(ear.run())
+            await until(lambda ear=ear, wanted=wanted: wanted(ear))
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+    finally:
+        running.terminate()
+        await running.wait()
+
+
+async def test_a_message_of_megabytes_is_passed_over_and_told(broker):
+    async with lab(broker) as client, Listening(broker, "eve", "eve's word") as ear:
+        await until(lambda: ear.connected)
+        await client.publish("insitu/em3/bias/voltage", bytes(3_000_000), qos=1)
+        await until(lambda: ear.board.unreadable)
+        assert "more than a megabyte" in ear.board.last_unreadable
+        assert ear.connected

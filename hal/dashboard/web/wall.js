@@ -4,27 +4,33 @@ import { COLOURS, Strips, clock, day, spark } from "insitu-dashboard";
 
 const EVERY = 200; // ms between two questions: 5 Hz
 const LOST = 4000; // ms without an answer after which what is shown is no longer now
+const ANSWER = 10000; // ms in which the dashboard says what came of a command
 const HOLD = 1000; // ms to hold the stop button
+const SMALL = 120; // s of the small curves
+const MARKED = ["trip", "acknowledge", "error"]; // what happened that is drawn into the plots
 const SHAPES = { good: "●", stale: "◑", uncertain: "▲", bad: "✕", silent: "○", none: "·", idle: "○" };
 const STATES = {
   online: ["●", "online", "good"], offline: ["○", "offline", "silent"], dead: ["✕", "dead", "bad"], unknown: ["?", "unknown", "silent"],
 };
 
+// How long (s), as one would say it.
+const lasted = (s) => (s < 100 ? `${Math.max(0, Math.round(s))} s` : s < 6000 ? `${Math.round(s / 60)} min` : `${Math.round(s / 3600)} h`);
+
 const Quality = {
-  props: ["quality", "reason", "brief"],
+  props: ["quality", "reason", "brief", "age"],
   template: `<span class="quality" :class="'q-' + quality" :title="reason || word"><span aria-hidden="true">{{ shape }}</span>{{ ' ' }}<span :class="brief ? 'hidden' : 'word'">{{ word }}</span></span>`,
   computed: {
     shape() { return SHAPES[this.quality] ?? "·"; },
-    word() { return this.quality === "none" ? "no reading yet" : this.quality; },
+    word() { return this.quality === "none" ? "no reading yet" : this.quality + (this.age == null ? "" : ` ${lasted(this.age)}`); },
   },
 };
 
 const Tile = {
   components: { Quality },
-  props: ["device", "cells", "state", "colours", "sparks"],
+  props: ["device", "cells", "state", "colours", "now"],
   emits: ["plot"],
   template: `<article class="tile" :class="{trouble}" :aria-label="device.name">
-    <header><h2>{{ device.name }}</h2>
+    <header><h2 :title="device.name">{{ device.name }}</h2>
       <span v-if="state && state.state && state.state !== 'ready'" class="chip" :title="state.reason">{{ state.state }}</span>
       <span v-else class="make">{{ device.make }}</span></header>
     <template v-for="s in shown" :key="s.path">
@@ -34,9 +40,9 @@ const Tile = {
             :style="s.path in colours ? {color: 'var(' + colours[s.path] + ')'} : null"
             :aria-label="'plot ' + s.path" :title="'plot ' + s.path" @click="$emit('plot', s.path)">{{ s.path in colours ? '━' : '∿' }}</button>
         </div>
-        <div class="value" :data-path="s.path"><b>{{ big(s)[0] }}<small v-if="big(s)[1]">×{{ big(s)[1] }}</small></b><span class="unit">{{ cell(s).unit }}</span></div>
+        <div class="value" :class="width(s)" :data-path="s.path"><b>{{ big(s)[0] }}<small v-if="big(s)[1]">×{{ big(s)[1] }}</small></b><span class="unit">{{ cell(s).unit }}</span></div>
         <div class="below"><span v-if="cell(s).sigma">± {{ cell(s).sigma }}</span><span v-if="cell(s).to" class="to" title="setpoint">→ {{ cell(s).to }}</span>
-          <Quality :quality="cell(s).quality" :reason="cell(s).reason" /></div>
+          <Quality :quality="cell(s).quality" :reason="cell(s).reason" :age="age(s)" /></div>
         <p v-if="cell(s).reason && cell(s).quality !== 'silent'" class="reason">{{ cell(s).reason }}</p>
         <canvas v-if="s.number" class="spark" :data-spark="s.path" aria-hidden="true"></canvas>
       </div>
@@ -44,8 +50,8 @@ const Tile = {
         <button v-if="s.number" class="name" :aria-pressed="s.path in colours ? 'true' : 'false'" :title="'plot ' + s.path"
           :style="s.path in colours ? {color: 'var(' + colours[s.path] + ')'} : null" @click="$emit('plot', s.path)">{{ s.name }}</button>
         <span v-else class="name">{{ s.name }}</span>
-        <span class="number" :data-path="s.path">{{ cell(s).text }} <i>{{ cell(s).unit }}</i></span>
-        <Quality :quality="cell(s).quality" :reason="cell(s).reason" brief="1" />
+        <span class="reading"><span class="number" :data-path="s.path">{{ cell(s).text }} <i>{{ cell(s).unit }}</i></span>
+          <Quality :quality="cell(s).quality" :reason="cell(s).reason" brief="1" /></span>
       </div>
     </template>
     <button v-if="device.signals.length > first.length" class="more" :aria-expanded="all ? 'true' : 'false'" @click="all = !all">
@@ -56,9 +62,14 @@ const Tile = {
     few() { return Math.max(3, this.device.signals.filter((s) => s.hinted).length); },
     first() { return this.device.signals.filter((s) => !s.target).slice(0, this.few); }, // a setpoint stands at its readback
     shown() { return this.all ? this.device.signals : this.first; },
-    trouble() { return this.device.signals.some((s) => ["bad", "silent"].includes(this.cell(s).quality)); },
+    trouble() { return this.device.signals.some((s) => s.hinted && ["bad", "silent"].includes(this.cell(s).quality)); },
   },
   methods: {
+    age(s) { return this.cell(s).heard == null ? null : (this.now - this.cell(s).heard) / 1000; },
+    width(s) {
+      const letters = this.cell(s).text.length + this.cell(s).unit.length;
+      return letters > 16 ? "longer" : letters > 10 ? "long" : "";
+    },
     big(s) { return this.cell(s).text.split("×"); },
     cell(s) { return this.cells[s.path] ?? { text: "–", sigma: "", unit: s.unit, quality: "none", reason: "", to: "" }; },
   },
@@ -93,7 +104,7 @@ export default {
         <span>{{ said.text }}</span><button @click="said = null">Close</button></p>
       <div v-for="a in head.alarms" :key="a.name" class="notice" :class="[a.severity, {done: a.acknowledged}]">
         <b aria-hidden="true">{{ a.severity === 'warning' ? '▲' : '◆' }}</b>
-        <span><strong>{{ a.severity }} · {{ a.name }}</strong> <time>{{ clock(a.time) }}</time><br>{{ a.text }}
+        <span><strong>{{ a.severity === a.name ? a.name : a.severity + ' · ' + a.name }}</strong> <time>{{ clock(a.time) }}</time><br>{{ a.text }}
           <em v-if="!a.active"> (over)</em><em v-if="a.acknowledged"> acknowledged{{ a.by ? ' by ' + a.by : '' }}</em></span>
         <button v-if="!a.acknowledged && may('acknowledge')" :disabled="asked === a.name" @click="acknowledge(a)">
           Acknowledge<span class="hidden"> {{ a.name }}</span></button>
@@ -104,9 +115,9 @@ export default {
       <p v-if="head.outbox" class="notice calm"><b aria-hidden="true">▲</b> {{ head.outbox }}</p>
     </section>
 
-    <div class="board" :class="{gone: head.state !== 'online'}">
+    <div class="board" :class="{gone: state[1] !== 'online'}">
       <section id="tiles" class="tiles" aria-label="readings" tabindex="-1">
-        <Tile v-for="d in devices" :key="d.name" :device="d" :cells="cells" :state="head.devices[d.name]" :colours="colours" @plot="toggle" />
+        <Tile v-for="d in devices" :key="d.name" :device="d" :cells="cells" :state="head.devices[d.name]" :colours="colours" :now="second" @plot="toggle" />
         <p v-if="!devices.length" class="empty">Waiting for a lab to speak on the broker.</p>
       </section>
       <div class="side">
@@ -121,7 +132,7 @@ export default {
             <div><dt>sync</dt><dd><Quality :quality="d.sync" /></dd></div>
           </dl>
         </section>
-        <section class="plots" aria-label="plots">
+        <section class="plots" aria-label="plots" v-show="devices.length">
           <div class="tools" role="toolbar" aria-label="window of the plots">
             <button v-for="(seconds, name) in spans" :key="name" :aria-pressed="!end && span === seconds ? 'true' : 'false'" @click="choose(seconds)">{{ name }}</button>
             <span class="gap"></span>
@@ -137,7 +148,7 @@ export default {
           <tbody><tr v-for="c in head.clocks" :key="c.name" :title="c.reason"><th scope="row">{{ c.name }}</th><td>{{ c.bound }}</td><td>{{ c.sigma }}</td><td>{{ c.rate }}</td>
             <td><Quality :quality="c.usable ? 'good' : 'bad'" :reason="c.reason" /></td></tr></tbody></table></section>
         <section class="journal" v-if="head.events.length" aria-label="journal"><h2>What happened</h2>
-          <ol><li v-for="(e, i) in head.events.slice(0, 12)" :key="e.time + e.text" :class="'k-' + e.kind"><time>{{ clock(e.time) }}</time><b>{{ e.kind }}</b><span>{{ e.text }}</span></li></ol></section>
+          <ol><li v-for="(e, i) in head.events" :key="e.time + e.text" :class="'k-' + e.kind"><time>{{ clock(e.time) }}</time><b>{{ e.kind }}</b><span>{{ e.text }}</span></li></ol></section>
         <p v-if="head.unreadable" class="hint">Messages on this broker: {{ head.unreadable }}</p>
       </div>
     </div>
@@ -151,12 +162,12 @@ export default {
   data() {
     return {
       head: { lab: this.lab, state: "unknown", may: [], alarms: [], detectors: [], clocks: [], devices: {}, events: [], labs: [], outbox: "", ahead: 0, unreadable: "" },
-      devices: [], cells: {}, plots: null, span: 60, end: null, trouble: "", behind: 0, said: null, asked: "", now: 0,
+      devices: [], cells: {}, plots: null, span: 60, end: null, trouble: "", behind: 0, said: null, asked: "", now: 0, second: 0,
       lost: false, age: 0, held: false, stopping: false, opened: 0, time: "", date: "", wide: true,
     };
   },
   computed: {
-    state() { return STATES[this.head.state] ?? STATES.unknown; },
+    state() { return STATES[this.lost || this.trouble ? "unknown" : this.head.state] ?? STATES.unknown; }, // what is not heard of is not online
     others() { return this.head.labs.filter((l) => l !== this.head.lab); },
     colours() { return Object.fromEntries((this.plots ?? []).map((path, i) => [path, COLOURS[i % COLOURS.length]])); },
     tall() { const n = Math.max((this.plots ?? []).length, 1); return `max(${n * (this.wide ? 96 : 110) + 50}px, ${this.wide ? 'min(52vh, 460px)' : '0px'})`; },
@@ -169,6 +180,7 @@ export default {
     // Not reactive: they change five times a second and are drawn on canvases.
     this.curves = {};
     this.small = {};
+    this.sparked = 0; // s, lab time: up to where there are small curves
     this.revision = 0;
     this.asking = 0; // when the question went out that is not answered yet
     this.heard = performance.now();
@@ -209,11 +221,16 @@ export default {
       if (document.hidden && this.ticks++ % 10) return; // nobody looks, but the title tells of alarms
       this.asking = now;
       this.ticks += 1;
+      // What is not drawn is not asked for.
+      const plots = document.hidden || now - this.drew < this.wait() ? [] : (this.plots ?? []);
       const have = {};
-      for (const [path, c] of Object.entries(this.curves)) have[path] = { last: c.points.at(-1)?.[0], order: c.order, width: c.width };
-      this.$emit("ask", {
-        lab: this.head.lab || this.lab || "", since: this.revision, plots: document.hidden ? [] : (this.plots ?? []), span: this.span, end: this.end, have, tick: this.ticks % 5 === 1,
-      });
+      for (const path of plots) {
+        const c = this.curves[path];
+        if (c) have[path] = { last: c.points.at(-1)?.[0], order: c.order, width: c.width };
+      }
+      if (this.ticks % 300 === 1) this.sparked = 0; // what came late is in it then
+      const sparks = document.hidden || this.ticks % 5 !== 1 ? null : this.sparked;
+      this.$emit("ask", { lab: this.head.lab || this.lab || "", since: this.revision, plots, span: this.span, end: this.end, have, sparks });
     },
     take(answer) {
       this.asking = 0;
@@ -222,6 +239,8 @@ export default {
       if (!answer.revision) return;
       this.revision = answer.revision;
       this.now = answer.now;
+      this.at = answer.at;
+      this.second = Math.round(this.now / 1000) * 1000; // what tiles see: they are not drawn anew for each answer
       this.behind = answer.behind;
       if (answer.header) {
         const text = JSON.stringify(answer.header);
@@ -252,15 +271,21 @@ export default {
         } else this.curves[path] = c;
       }
       if (answer.sparks) {
-        this.small = answer.sparks;
+        const { from, points } = answer.sparks;
+        const last = this.now / 1000;
+        for (const path of new Set([...Object.keys(this.small), ...Object.keys(points)])) {
+          const old = (this.small[path] ?? []).filter((p) => p[0] < from && p[0] >= last - SMALL);
+          this.small[path] = [...old, ...(points[path] ?? [])];
+        }
+        this.sparked = Math.floor(last);
         setTimeout(() => this.sketch());
       }
-      setTimeout(() => this.drawn()); // a task of its own: a finger that comes between them is not kept waiting
+      if (Object.keys(answer.curves ?? {}).length) setTimeout(() => this.draw()); // a task of its own: a finger that comes between them is not kept waiting
     },
-    drawn() {
-      // A few pixels of time are the least that shows; and drawing takes a fifth of a slow machine, not all of it.
-      const wait = Math.max(this.end === null ? Math.min(this.span * 4, 3000) : 0, 5 * this.cost);
-      if (performance.now() - this.drew >= wait) this.draw();
+    wait() {
+      // ms between two drawings: a few pixels of time are the least that shows; and drawing takes a fifth of a slow
+      // machine, not all of it.
+      return Math.max(this.end === null ? Math.min(this.span * 4, 3000) : 0, 5 * this.cost);
     },
     draw() {
       const began = performance.now();
@@ -270,17 +295,19 @@ export default {
         path, label: path.replace(".", " · ").replaceAll("_", " "), unit: facts[path]?.unit ?? "", colour: this.colours[path],
         steps: facts[path]?.steps ?? false, points: this.curves[path].points,
       }));
-      this.strips.show(shown, end - this.span * 1000, end);
+      const marks = this.head.events.filter((e) => MARKED.includes(e.kind)).map((e) => ({ at: e.time, kind: e.kind }));
+      this.strips.show(shown, end - this.span * 1000, end, marks);
       this.drew = performance.now();
       this.cost = this.drew - began;
     },
     sketch() {
       const style = getComputedStyle(this.$el);
       const seen = [...this.$el.querySelectorAll("[data-spark]")].filter((c) => c.checkVisibility?.({ contentVisibilityAuto: true }) ?? true);
+      const gaps = Object.fromEntries(this.devices.flatMap((d) => d.signals.map((s) => [s.path, s.gap])));
       const some = () => {
         for (const canvas of seen.splice(0, 8)) {
           const path = canvas.dataset.spark;
-          spark(canvas, this.small[path] ?? [], 120, style.getPropertyValue(this.colours[path] ?? "--faint").trim());
+          spark(canvas, this.small[path] ?? [], this.now / 1000, SMALL, gaps[path] ?? 3, style.getPropertyValue(this.colours[path] ?? "--faint").trim());
         }
         if (seen.length) setTimeout(some, 20);
       };
@@ -297,14 +324,19 @@ export default {
       const plots = this.plots ?? [];
       this.plots = plots.includes(path) ? plots.filter((p) => p !== path) : [...plots, path].slice(-COLOURS.length);
       if (!this.plots.includes(path)) delete this.curves[path];
+      this.drew = 0; // ask at once
       this.keep();
     },
     choose(seconds) {
       this.span = seconds;
       this.end = null;
+      this.drew = 0;
       this.keep();
     },
-    live() { this.end = null; },
+    live() {
+      this.end = null;
+      this.drew = 0;
+    },
     zoom(factor) {
       const end = this.end ?? this.now;
       const start = end - this.span * 1000;
@@ -347,14 +379,23 @@ export default {
     },
     stop() {
       this.stopping = true;
-      this.said = null;
-      this.$emit("stop", this.head.lab);
+      this.command("stop", {});
     },
     acknowledge(alarm) {
       this.asked = alarm.name;
-      this.$emit("acknowledge", { lab: this.head.lab, alarm: alarm.name, time: alarm.time });
+      this.command("acknowledge", { alarm: alarm.name, time: alarm.time });
+    },
+    command(verb, about) {
+      this.said = null;
+      clearTimeout(this.waiting);
+      if (this.lost) return this.answered({ ok: false, text: `${verb} was NOT sent: the dashboard does not answer; go to the instruments` });
+      const text = `no answer from the dashboard; whether ${verb} was sent is not known: go to the instruments`;
+      this.waiting = setTimeout(() => this.answered({ ok: false, text }), ANSWER);
+      // When it was pressed, on the dashboard's clock: what a lost connection delivers much later is refused.
+      this.$emit(verb, { lab: this.head.lab, pressed: this.at + performance.now() - this.heard, ...about });
     },
     answered(what) {
+      clearTimeout(this.waiting);
       this.stopping = false;
       this.asked = "";
       this.said = what;

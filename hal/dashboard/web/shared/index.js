@@ -1,5 +1,5 @@
 // What the pages share: curves in strips, small curves, colours, times.
-export { Strips } from "./strips.js";
+export { Strips, elapsed } from "./strips.js";
 export { spark } from "./spark.js";
 
 // Okabe and Ito's colours, told apart by every kind of colour vision (jfly.uni-koeln.de/color).

@@ -1,5 +1,5 @@
-// The small curve in a tile: [seconds before now, value], drawn on a canvas; a gap is a gap.
-export function spark(canvas, points, span, colour) {
+// The small curve in a tile: [s, value] up to `now`, drawn on a canvas; where nothing came for `gap` seconds is a gap.
+export function spark(canvas, points, now, span, gap, colour) {
   const ratio = window.devicePixelRatio || 1;
   const [width, height] = [canvas.clientWidth, canvas.clientHeight];
   if (!width || !height) return;
@@ -10,19 +10,24 @@ export function spark(canvas, points, span, colour) {
   const pen = canvas.getContext("2d");
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
   pen.clearRect(0, 0, width, height);
-  const known = points.filter((p) => p[1] !== null).map((p) => p[1]);
+  const known = points.map((p) => p[1]);
   if (known.length < 2) return;
   let [low, high] = [Math.min(...known), Math.max(...known)];
   const least = Math.max(Math.abs(high), Math.abs(low)) * 1e-3 || 1; // noise is not to look like a mountain
   if (high - low < least) [low, high] = [(low + high - least) / 2, (low + high + least) / 2];
-  const x = (t) => width * (1 + t / span);
+  const x = (t) => width * (1 - (now - t) / span);
   const y = (v) => 2 + (height - 4) * (1 - (v - low) / (high - low));
   pen.lineWidth = 1.6;
   pen.lineJoin = "round";
   pen.strokeStyle = pen.fillStyle = colour;
-  let pieces = [[]];
-  for (const [t, v] of points) v === null ? pieces.push([]) : pieces.at(-1).push([x(t), y(v)]);
-  for (const piece of pieces.filter((p) => p.length)) {
+  const pieces = [];
+  let before = -Infinity;
+  for (const [t, v] of points) {
+    if (t - before > gap + 1) pieces.push([]); // a second is the least there is
+    pieces.at(-1).push([x(t), y(v)]);
+    before = t;
+  }
+  for (const piece of pieces) {
     pen.beginPath();
     piece.forEach(([px, py], i) => (i ? pen.lineTo(px, py) : pen.moveTo(px, py)));
     pen.stroke();

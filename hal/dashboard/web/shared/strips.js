@@ -14,6 +14,18 @@ export function number(v) {
   return `${mantissa === 1 ? "" : `${String(mantissa).replace("-", "−")}×`}10${raised}`;
 }
 
+const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 10e3, 15e3, 30e3].concat(
+  [1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440].map((minutes) => minutes * 60e3),
+);
+
+// Time since the start of a run (ms) as a stop-watch shows it.
+export function elapsed(ms) {
+  const s = Math.abs(ms) / 1000;
+  const [h, m, rest] = [Math.floor(s / 3600), Math.floor(s / 60) % 60, s % 60];
+  const seconds = Number.isInteger(rest) ? String(rest).padStart(2, "0") : rest.toFixed(3).padStart(6, "0");
+  return `${ms < 0 ? "−" : ""}${h}:${String(m).padStart(2, "0")}:${seconds}`;
+}
+
 // A pressure that spans decades is read on a logarithmic axis.
 function logarithmic(points, unit) {
   if (!/^(Pa|hPa|kPa|mbar|bar|Torr)$/.test(unit)) return false;
@@ -21,7 +33,7 @@ function logarithmic(points, unit) {
   for (const p of points) {
     if (p[1] === null) continue;
     if (p[1] <= 0) return false;
-    [low, high] = [Math.min(low, p[1]), Math.max(high, p[1])];
+    [low, high] = [Math.min(low, p[1]), Math.max(high, p[3] ?? p[1])];
   }
   return high / low > 100;
 }
@@ -31,9 +43,11 @@ export class Strips {
   constructor(element, { relative = false, moved, live }) {
     this.element = element;
     this.relative = relative;
+    this.zero = relative ? 0 : -60000 * new Date().getTimezoneOffset(); // ms: marks are at full hours of the wall clock
     this.moved = moved;
     this.live = live;
     this.curves = [];
+    this.marks = [];
     this.window = [0, 1];
     this.shape = "";
     this.chart = echarts.init(element, null, { renderer: "canvas" });
@@ -55,9 +69,10 @@ export class Strips {
     this.chart.dispose();
   }
 
-  // curves: [{path, label, unit, colour (a CSS variable), steps, points: [[t, value, low, high]]}]
-  show(curves, start, end) {
+  // curves: [{path, label, unit, colour (a CSS variable), steps, points: [[t, value, low, high]]}]; marks: [{at, kind}]
+  show(curves, start, end, marks = []) {
     this.curves = curves;
+    this.marks = marks;
     this.window = [start, end];
     this.draw();
   }
@@ -71,14 +86,15 @@ export class Strips {
       this.shape = shape;
       this.chart.setOption(this._option(logs), { notMerge: true });
     }
-    const [min, max] = this.window;
+    const { zero } = this;
+    const [min, max] = this.window.map((t) => t + zero);
     this.chart.setOption(
       {
-        xAxis: curves.map(() => ({ min, max })),
+        xAxis: curves.map(() => ({ min, max, minInterval: this._step(), maxInterval: this._step() })),
         series: curves.flatMap((c, i) => {
           const floor = logs[i] ? Math.min(...c.points.filter((p) => p[1] !== null).map((p) => p[1])) / 2 : -Infinity;
-          const band = c.points.map((p) => (p[1] === null ? [p[0], null, null] : [p[0], Math.max(p[2], floor), p[3]]));
-          return [{ data: band, renderItem: ribbon(band, this._colour(c.colour)) }, { data: c.points.map((p) => [p[0], p[1]]) }];
+          const band = c.points.map((p) => (p[1] === null ? [p[0] + zero, null, null] : [p[0] + zero, Math.max(p[2], floor), p[3]]));
+          return [{ data: band, renderItem: ribbon(band, this._colour(c.colour)) }, { data: c.points.map((p) => [p[0] + zero, p[1]]), markLine: this._marked(i === 0) }];
         }),
       },
       { lazyUpdate: false },
@@ -89,8 +105,43 @@ export class Strips {
     return getComputedStyle(this.element).getPropertyValue(name).trim();
   }
 
+  // ms between two marks of the axis: echarts' own axis of time has a good number of them for some windows only.
+  _step() {
+    const [start, end] = this.window;
+    const least = (end - start) / Math.max(3, Math.min(10, this.element.clientWidth / 120));
+    return STEPS.find((step) => step >= least) ?? 86400000 * Math.ceil(least / 86400000);
+  }
+
+  _mark(ms) {
+    if (this.relative) return elapsed(ms);
+    const date = new Date(ms - this.zero);
+    const [h, m, s] = [date.getHours(), date.getMinutes(), date.getSeconds()].map((n) => String(n).padStart(2, "0"));
+    if (this._step() < 60000) return `${h}:${m}:${s}`;
+    return h + m === "0000" ? date.toLocaleDateString("en-GB", { weekday: "short", day: "numeric" }) : `${h}:${m}`;
+  }
+
+  // What happened, as lines across all strips; its kind in words on the first one.
+  _marked(named) {
+    const [start, end] = this.window;
+    const seen = this.marks.filter((m) => m.at >= start && m.at <= end);
+    const room = (70 * (end - start)) / Math.max(this.element.clientWidth - LEFT - RIGHT, 1); // ms a name takes
+    const names = []; // where one stands: the graver comes first, and none is written over another
+    const rank = ({ kind }) => (kind === "trip" ? 0 : kind === "error" ? 1 : 2);
+    const fits = (at) => named && names.every((other) => Math.abs(other - at) > room) && names.push(at) > 0;
+    const data = seen.sort((a, b) => rank(a) - rank(b)).map(({ at, kind }) => {
+      const grave = kind === "trip" || kind === "error";
+      const colour = this._colour(grave ? "--bad" : kind === "acknowledge" ? "--good" : "--faint");
+      return {
+        xAxis: at + this.zero,
+        lineStyle: { color: colour, width: grave ? 2 : 1.2, type: grave ? "solid" : "dashed" },
+        label: { show: fits(at), color: colour, formatter: grave ? `◆ ${kind}` : kind },
+      };
+    });
+    return { silent: true, symbol: "none", animation: false, label: { position: "end", distance: 2, fontSize: 11 }, data };
+  }
+
   _option(logs) {
-    const { curves, relative } = this;
+    const { curves } = this;
     const [ink, faint, line, card] = ["--ink", "--faint", "--line", "--card"].map((name) => this._colour(name));
     const font = getComputedStyle(this.element).fontFamily;
     const room = this.element.clientHeight - TOP - BOTTOM - BETWEEN * (curves.length - 1);
@@ -123,19 +174,19 @@ export class Strips {
         formatter: (items) => this._tip(items),
       },
       xAxis: curves.map((_, i) => ({
-        type: relative ? "value" : "time",
+        type: "value",
         gridIndex: i,
         axisLine: { lineStyle: { color: line } },
         axisTick: { show: false },
         splitLine: { show: true, lineStyle: { color: line, opacity: 0.6 } },
-        splitNumber: this.element.clientWidth < 500 ? 3 : 6,
+        scale: true,
         axisLabel: {
           show: i === curves.length - 1,
           color: faint,
           hideOverlap: true,
           showMinLabel: false,
           showMaxLabel: false,
-          formatter: relative ? (v) => `${number(+v.toFixed(6))} s` : undefined,
+          formatter: (ms) => this._mark(ms),
         },
       })),
       yAxis: curves.map((_, i) => ({
@@ -167,11 +218,12 @@ export class Strips {
   _tip(items) {
     const found = items.filter((item) => item.seriesType === "line" && item.value?.[1] !== null);
     if (!found.length) return "";
-    const time = this.relative ? `${number(+found[0].value[0].toFixed(3))} s` : new Date(found[0].value[0]).toLocaleString("en-GB");
+    const at = found[0].value[0] - this.zero;
+    const time = this.relative ? `${elapsed(at)} since the start` : new Date(at).toLocaleString("en-GB");
     const rows = found.map((item) => {
       const curve = this.curves.find((c) => c.path === item.seriesName);
       if (!curve) return "";
-      const point = curve.points.find((p) => p[0] === item.value[0]);
+      const point = curve.points[item.dataIndex];
       const half = point ? (point[3] - point[2]) / 2 : 0;
       const safe = document.createElement("i");
       safe.textContent = `${curve.label}  ${number(item.value[1])}${half > 0 ? ` ± ${number(+half.toPrecision(2))}` : ""} ${curve.unit}`;
@@ -249,7 +301,7 @@ function ribbon(band, colour) {
       shape: {
         points: [...piece.map((p) => api.coord([p[0], p[2]])), ...piece.reverse().map((p) => api.coord([p[0], p[1]]))],
       },
-      style: { fill: colour, opacity: 0.2 },
+      style: { fill: colour, fillOpacity: 0.2, stroke: colour, strokeOpacity: 0.35, lineWidth: 1 }, // a spike is a line
       silent: true,
     }));
     return children.length ? { type: "group", children } : null;
