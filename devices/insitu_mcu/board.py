@@ -16,12 +16,12 @@ from hal.model.reading import Answer
 from hal.protocols import firmware
 from hal.protocols import firmware_gen as gen
 from hal.protocols.firmware import FirmwareFraming, Sorter
-from hal.protocols.firmware_gen import Event, EventKind, Fault, Refusal, Request, State, Telemetry
+from hal.protocols.firmware_gen import Event, EventKind, Fault, Refusal, Request, State, TedsState, Telemetry
 from hal.protocols.framing import Framing
 from hal.transport.session import Exchange, Session
 from hal.transport.tap import Tap
 
-from .words import REFUSALS
+from .words import REFUSALS, TEDS
 
 BEAT = gen.LEASE_MS / 10e3
 """Seconds between heartbeats: the event loop may stand still for nine tenths of the lease, or eight be lost."""
@@ -217,6 +217,9 @@ class Board(Instrument):
     def unprotected(self) -> None:
         """The board's interlocks are not those that were set; drivers set them again."""
 
+    def exchanged(self) -> None:
+        """The board's holder is not the one that is known; drivers read it anew."""
+
     # ------------------------------------------------------------------ private
 
     def _message(self, request: Request[Any], channel: int = 0) -> bytes:
@@ -232,8 +235,12 @@ class Board(Instrument):
             self._start_again()
         elif refused.reason is Refusal.UNPROTECTED:
             self.unprotected()
+        elif refused.reason is Refusal.HOLDER:
+            self.exchanged()
         detail = f" ({refused.detail})" if refused.detail else ""
         why = REFUSALS.get(refused.reason, refused.reason.name)
+        if refused.reason is Refusal.TEDS and refused.detail in TEDS:
+            why, detail = TEDS[TedsState(refused.detail)], ""
         return Refused(self.name, f"{type(request).__name__} was refused in {refused.state.name}: {why}{detail}")
 
     @property

@@ -8,16 +8,15 @@ script that blocks the event loop that long is taken for dead.
 from __future__ import annotations
 
 import asyncio
-from binascii import crc_hqx
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from typing import Any
 
-from hal.errors import ConfigError, DeviceError, LimitError, NoReply, Refused
+from hal.errors import ConfigError, DeviceError, LimitError, NoReply, ProtocolError, Refused
 from hal.gate import Purpose, acting
-from hal.instrument.address import Calls, Field, Soft
+from hal.instrument.address import Field, Soft
 from hal.model.capabilities import FrameClock, Heater, Teds, Thermometer
 from hal.model.limits import Limits
 from hal.model.reading import Answer, Noise
@@ -31,21 +30,21 @@ from hal.protocols.firmware_gen import (
     HeaterMode,
     ProfileState,
     ProfileTarget,
+    Refusal,
     Segment,
     SegmentKind,
     SensorKind,
     Start,
     State,
-    TedsState,
 )
 from hal.transport.link import SerialSettings
 from hal.transport.session import LinkState
 
-from . import addresses, teds
+from . import addresses
 from .addresses import UNKNOWN, Input, Switch, Told
-from .teds import KELVIN, DataSheet
-from .watching import WatchingBoard
-from .words import FAULTS
+from .holder import HolderBoard
+from .teds import KELVIN
+from .words import FAULTS, REFUSALS
 
 LEAD = 0.03
 """Seconds from the wish for a pulse to the pulse: the board must have heard of it by then."""
@@ -55,7 +54,7 @@ TOLD_WITHIN = 1.0
 """Seconds after a pulse in which the board must have told of it."""
 
 
-class InsituMcu(WatchingBoard):
+class InsituMcu(HolderBoard):
     """One board. What it can do follows from what it says of itself when it is connected."""
 
     @dataclass(frozen=True, slots=True)
@@ -174,17 +173,15 @@ class InsituMcu(WatchingBoard):
     pulses_lost = SignalR(
         int, at=Field("edges_dropped", report="counts", convert=int), varies="in steps", doc="Captured and not sent."
     )
-    holder_model = SignalR(str, at=Calls("sheet", convert=lambda s: s.model if s else ""), kind=Kind.CONFIG)
-    holder_serial = SignalR(str, at=Calls("sheet", convert=lambda s: s.serial if s else ""), kind=Kind.CONFIG)
 
     def __init__(self, *args: Any, **given: Any) -> None:
         super().__init__(*args, **given)
-        self.data_sheet: DataSheet | None = None
-        """The holder's TEDS; None if it is blank."""
         self.target: float | None = None
         """degC the heater was told to go to."""
-        self._tuned = 0
-        """The epoch in which the heater loop was given its settings."""
+        self._tuned = 0, 0
+        """Epoch and holder for which the heater loop was given its settings."""
+        self._allowed: Limits | None = None
+        """Of the setpoint, whatever the holder."""
         self._arming = asyncio.Lock()
         self._fault_told: tuple[int, Fault] = 0, Fault.NONE
 
@@ -194,18 +191,12 @@ class InsituMcu(WatchingBoard):
         offered = ((Heater, Capability.HEATER), (Thermometer, Capability.ADC), (FrameClock, Capability.CAPTURE),
                    (Teds, Capability.EEPROM))  # fmt: skip
         self.provides = tuple(c for c, bit in offered if self.offers(bit))
-        self.data_sheet = None
-        if self.offers(Capability.EEPROM):
-            try:
-                self.data_sheet = teds.unpacked(await self._teds_area())
-            except ValueError as error:
-                self.context.journal.note("error", self.name, f"{error}; until then it does not arm")
-        status: gen.StatusReply = (await self.report()).payload
-        await self._learn_noise()
-        self._limit(status)
-        if self.options.temperature_max is not None:
-            self.setpoint.narrow(Limits(high=self.options.temperature_max), "temperature_max in the lab file")
-        self.heard(status.state, status.fault)
+        self.data_sheet, self.holder = None, 0
+        try:
+            await self.learn_holder()
+        except (Refused, ProtocolError) as error:  # it will say when it knows; or it is of another version
+            self.context.journal.note("error", self.name, str(error))
+        await self.report()
         await super().connected()
 
     async def disconnecting(self) -> None:
@@ -215,8 +206,13 @@ class InsituMcu(WatchingBoard):
         self.let_go()
         await super().disconnecting()
 
+    async def holder_is_known(self, status: gen.StatusReply) -> None:
+        self._limit(status)
+        await self._learn_noise()
+
     async def _learn_noise(self) -> None:
         """How far the temperature scatters: a count of the converter, by the holder's data sheet."""
+        self.temperature.noise = None
         sheet = self.data_sheet
         if sheet is None or sheet.sensor is not SensorKind.RESISTANCE:
             return
@@ -228,8 +224,8 @@ class InsituMcu(WatchingBoard):
     async def _tune(self) -> None:
         """Give the heater loop what the lab file says; the board takes it while everything is off."""
         o, status = self.options, (await self.report()).payload
-        assert self.hello is not None
-        if self._tuned == self.hello.boot or not self.offers(Capability.HEATER):
+        what = self.known.boot, self.holder  # the board forgets them with either
+        if self._tuned == what or not self.offers(Capability.HEATER):
             return
         if o.kp is not None or o.temperature_max is not None:
             percent = FULL_OUTPUT / 100
@@ -240,10 +236,15 @@ class InsituMcu(WatchingBoard):
                 min(round(o.output_max * percent), status.output_max), round(min(hottest, status.temperature_max)), 0,
             )  # fmt: skip
             await self.do(config)
-        self._tuned = self.hello.boot
+        self._tuned = what
 
     def _limit(self, status: gen.StatusReply) -> None:
-        """What the holder allows is what may be asked for."""
+        """What the holder allows is what may be asked for, and no more than the lab file does."""
+        self._allowed = allowed = self._allowed or self.setpoint.limits
+        self.setpoint.limits = Limits()  # those of the holder before
+        self.setpoint.narrow(allowed, "the lab file or the driver")
+        if self.options.temperature_max is not None:
+            self.setpoint.narrow(Limits(high=self.options.temperature_max), "temperature_max in the lab file")
         if status.temperature_max > 0:
             by = "the holder's TEDS" if self.data_sheet is not None else "the board, which has no TEDS"
             self.setpoint.narrow(Limits(high=status.temperature_max * 1e-3 - KELVIN), by)
@@ -299,6 +300,7 @@ class InsituMcu(WatchingBoard):
             self.target = None
 
     def on_event(self, event: gen.Event) -> None:
+        super().on_event(event)
         if event.kind is gen.EventKind.FAULT:
             known = event.value in Fault._value2member_map_
             self.heard(State.FAULT, Fault(event.value) if known else Fault.NONE)
@@ -365,30 +367,13 @@ class InsituMcu(WatchingBoard):
             )
         return self.start(f"fire for {length:g} s", self._fire(channel, length, after))
 
-    # ------------------------------------------------------------------ TEDS
-
-    def read_teds(self) -> Status[DataSheet | None]:
-        """Read the holder's data sheet; None if it is blank. Raises `Refused` if it is damaged."""
-        self.need(Capability.EEPROM, "EEPROM")
-        return Status(self._read_teds(), name=f"{self.name} read_teds", device=self, safe_on_error=False)
-
-    def write_teds(self, sheet: DataSheet | None) -> Status[None]:
-        """Write the holder's data sheet (None: erase it). Only with everything off; takes a second."""
-        self.need(Capability.EEPROM, "EEPROM")
-        content = b"\xff" * teds.AREA if sheet is None else sheet.packed()
-        return self.start("write TEDS", self._write_teds(content))
-
-    async def sheet(self) -> Answer:
-        """What was read of the holder when it was connected."""
-        now = self.context.timebase.now()
-        return Answer(self.data_sheet, now, now)
-
     # ------------------------------------------------------------------ reports behind the signals
 
     async def report(self) -> Answer:
         """The status report behind most signals."""
         done = await self.status()
         self.heard(done.reply.state, done.reply.fault)
+        self.look_again(done.reply.holder)
         # Measured and driven at the pass; what a command changes it changes later, up to now.
         return self.stamped(done, done.reply.measured, done.reply.ticks)
 
@@ -418,9 +403,12 @@ class InsituMcu(WatchingBoard):
                 raise Refused(self.name, f"{FAULTS[reply.fault]}; find the cause, then clear_fault()")
             self.keep_alive()
             if reply.state is State.SAFE:
+                if not (meant := self.holder):
+                    self.look_again()
+                    raise Refused(self.name, f"{REFUSALS[Refusal.HOLDER]}; nothing was sent")
                 await self._tune()
                 await self.protect()
-                await self.do(gen.Arm(self._nonce, self.interlocks.checksum))
+                await self.do(gen.Arm(self._nonce, self.interlocks.checksum, meant))
 
     async def _clear_fault(self) -> None:
         reply = await self.beat()
@@ -529,29 +517,3 @@ class InsituMcu(WatchingBoard):
 
     async def _end_profile(self) -> None:
         await self.do(gen.ProfileStop())
-
-    async def _teds_area(self) -> bytes:
-        first: gen.TedsReadReply = (await self.do(gen.TedsRead(0, 128))).reply
-        second: gen.TedsReadReply = (await self.do(gen.TedsRead(128, 128))).reply
-        return first.content + second.content
-
-    async def _read_teds(self) -> DataSheet | None:
-        try:
-            self.data_sheet = teds.unpacked(await self._teds_area())
-        except ValueError as error:
-            raise Refused(self.name, f"{error}") from None
-        return self.data_sheet
-
-    async def _write_teds(self, content: bytes) -> None:
-        for offset in range(0, teds.AREA, 128):
-            await self.do(gen.TedsWrite(offset, content[offset : offset + 128]))
-        await self.do(gen.TedsCommit(crc_hqx(content, 0xFFFF)))
-        for _ in range(250):
-            status: gen.StatusReply = (await self.report()).payload
-            if status.teds is not TedsState.WRITING:
-                break
-            await asyncio.sleep(0.02)
-        else:
-            raise NoReply(self.name, "the holder's EEPROM is still being written after 5 s; check its wires")
-        await self._read_teds()
-        self._limit(status)

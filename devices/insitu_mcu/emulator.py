@@ -18,6 +18,7 @@ import shutil
 import tempfile
 import time
 from collections import deque
+from dataclasses import replace
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -54,6 +55,10 @@ HOLDER = DataSheet(
     full_power=FULL_POWER, heater=R_ZERO, rate_max=50_000.0,
 )  # fmt: skip
 """The TEDS of the holder on an emulated board: the world's chip, which measures itself by its resistance."""
+SPARE = replace(HOLDER, serial="0002", temperature_max=400.0)
+"""Of the other one, which may be plugged in instead: a chip that bears less."""
+NOBODY = 7
+"""Number of no holder, on the page."""
 
 THERMOMETER, REFERENCE_INPUT, GAUGE = 0, 1, 2
 """Analogue inputs: the chip's resistance, the reference's, and the cell's pressure (log10 of Pa, -6 to 4)."""
@@ -64,9 +69,10 @@ class EmulatedBoard:
 
     def __init__(
         self, kind: str, bench: Bench, *, teds: bool = True, seed: int = 3, noise: float = 1.0, ppm: int = 0,
-        flash: float = 0.005, out: float = 0.0, back: float = 0.0,
+        flash: float = 0.005, out: float = 0.0, back: float = 0.0, spare: DataSheet = SPARE,
     ) -> None:  # fmt: skip
-        """`teds`: whether its holder has a data sheet. `noise`: of its converter, counts. `ppm`: of its crystal.
+        """`teds`: whether its holder has a data sheet. `spare`: of another holder, for `exchange`. `noise`: of its
+        converter, counts. `ppm`: of its crystal.
 
         `flash`: s that the lamp at its trigger output is on after each rising edge, however long the pulse; 0: there
         is none. `out`, `back`: s, by how much its line delays what is said to it, and what it says.
@@ -94,8 +100,10 @@ class EmulatedBoard:
         self._before = 0.0, self._world.temperature
         """Moment and temperature of the last step."""
         self._slope = 0.0  # K/s
-        self._eeprom = self._machine.eeprom
+        self._holder = 0
+        self._eeprom, other = self._machine.eeproms
         self._eeprom.write_bytes((HOLDER.packed() if teds else b"\xff" * AREA).ljust(4096, b"\xff"))
+        other.write_bytes(spare.packed().ljust(4096, b"\xff"))
 
     @property
     def url(self) -> str:
@@ -133,10 +141,16 @@ class EmulatedBoard:
 
     async def plug(self) -> None:
         """Put them back: it starts anew, with the same holder."""
-        await self._machine.start(partial(self._show, self._world))
+        await self._machine.start(self._prepare)
         self._triggers = 0
         if self._line is not None:
             await self._line.open(self._machine.url)
+
+    def exchange(self, holder: int | None) -> None:
+        """Plug another holder in, with the power on or off: 0 is the first, 1 the spare one, None none at all."""
+        self._holder = NOBODY if holder is None else holder
+        if self.page is not None:
+            self.page["holder"] = self._holder
 
     async def close(self) -> None:
         """Switch it off for good."""
@@ -205,6 +219,11 @@ class EmulatedBoard:
         self._edges.append((self.counter.at(time.monotonic()), channel, True))
         if self.page.edges(self._edges):
             self._machine.ring()
+
+    def _prepare(self, page: Page) -> None:
+        """As it is when the power comes on."""
+        page["holder"] = self._holder
+        self._show(self._world, page)
 
     def _show(self, world: Any, page: Page) -> None:
         """What the converters see."""

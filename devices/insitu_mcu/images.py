@@ -30,7 +30,7 @@ def host_build() -> Path:
     files = sorted([*root.glob("core/*.[ch]"), *root.glob("boards/posix/*.[ch]"), root / "boards/mps2/world.h"])
     if not (root / "core").is_dir():
         raise ConfigError(f"firmware:posix: its sources are not at {root}; is the package whole?")
-    build = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:8]
+    build = _digest(files)
     program = _cache() / f"insitu-mcu-{build}"
     if program.exists():
         return program
@@ -55,7 +55,9 @@ def qemu_image() -> Path | None:
         if image.exists() and (root.name == "_firmware" or not shutil.which("arm-none-eabi-gcc")):
             return image
     if shutil.which("make") and shutil.which("arm-none-eabi-gcc"):
-        out = _cache()
+        # A folder for each state of the sources: `make` looks at times, and other checkouts use this cache too.
+        parts = [root / "Makefile", *root.glob("core/**/*"), *root.glob("boards/**/*")]
+        out = _cache() / f"mps2-{_digest(sorted(part for part in parts if part.is_file()))}"
         made = subprocess.run(
             ["make", "-s", "-C", str(root), f"OUT={out}", "mps2"], capture_output=True, text=True, check=False
         )
@@ -74,6 +76,10 @@ def missing_for_qemu() -> str:
     if qemu_image() is None:
         return "there is no image for it here, and no arm-none-eabi-gcc to build one"
     return ""
+
+
+def _digest(files: list[Path]) -> str:
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:8]
 
 
 def _cache() -> Path:

@@ -36,8 +36,8 @@ class Machine:
         self.kind, self.folder, self.ppm = kind, folder, ppm
         self.url = ""
         """Where it is reached; the same after each start."""
-        self.eeprom = folder / "eeprom"
-        """The holder's memory."""
+        self.eeproms = folder / "eeprom", folder / "eeprom-1"
+        """Memories of the holders that may be plugged in; `holder` on the page says which one is."""
         self.page: Page | None = None
         """What it shares with us while it runs."""
         self.counter = self._new_counter()
@@ -108,7 +108,7 @@ class Machine:
         program = await asyncio.to_thread(images.host_build)
         link = self.folder / "wire"
         command = [str(program), "--pty", "--link", str(link), "--world", str(self._memory)]
-        command += ["--eeprom", str(self.eeprom), "--ppm", str(self.ppm)]
+        command += ["--eeprom", str(self.eeproms[0]), "--ppm", str(self.ppm)]
         self._spawn(command)
         deadline = time.monotonic() + STARTS_WITHIN
         while not link.exists():
@@ -124,12 +124,13 @@ class Machine:
             "qemu-system-arm", "-M", "mps2-an386,memory-backend=shm", "-nodefaults", "-display", "none",
             "-object", f"memory-backend-file,id=shm,size=16M,mem-path={self._memory},share=on",
             "-kernel", str(image), "-accel", "tcg",
-            "-drive", f"if=none,id=teds,format=raw,file={self.eeprom}",
-            "-device", "at24c-eeprom,bus=i2c,address=0x50,rom-size=4096,drive=teds",
             "-chardev", f"socket,id=link,host=127.0.0.1,port={port},server=on,wait=off,nodelay=on",
             "-serial", "chardev:link",
             "-qtest", f"unix:{self.folder}/qtest,server=on,wait=off", "-qtest-log", "/dev/null",
         ]  # fmt: skip
+        for number, eeprom in enumerate(self.eeproms):
+            command += ["-drive", f"if=none,id=teds{number},format=raw,file={eeprom}"]
+            command += ["-device", f"at24c-eeprom,bus=i2c,address={0x50 + number},rom-size=4096,drive=teds{number}"]
         self._spawn(command)
         deadline = time.monotonic() + STARTS_WITHIN
         while self._qtest is None:

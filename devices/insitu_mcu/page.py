@@ -15,8 +15,8 @@ class Page:
     EDGES = 64
     _WORDS = {
         "magic": 0x00, "boots": 0x04, "passes": 0x08, "ticks": 0x0C, "heater": 0x10, "digital": 0x28,
-        "triggers": 0x30, "trigger_ticks": 0x34, "entropy": 0x40, "inputs": 0x44, "hang": 0x48, "head": 0x100,
-        "tail": 0x104, "overrun": 0x108,
+        "triggers": 0x30, "trigger_ticks": 0x34, "entropy": 0x40, "inputs": 0x44, "hang": 0x48, "holder": 0x4C,
+        "head": 0x100, "tail": 0x104, "overrun": 0x108,
     }  # fmt: skip
 
     def __init__(self, file: Path) -> None:

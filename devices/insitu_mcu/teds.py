@@ -1,7 +1,9 @@
 """The holder's electronic data sheet as people read it, and as its 256 bytes of EEPROM hold it.
 
 The record and its place are defined in firmware/messages.toml (`[records.Teds]`): at 0, followed by
-the CRC-16 of its bytes; erased bytes are 0xFF, and an area that is all erased is blank.
+the CRC-16 of its bytes; erased bytes are 0xFF, and an area that is all erased is blank. What is left
+behind it is the user's: there the holder's certificate stands (calibration/teds/short.py), which the
+board does not look at.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from hal.protocols.firmware_gen import FULL_OUTPUT, SensorKind
 
 AREA = 256
 """Bytes."""
+ROOM = AREA - gen.Teds.SIZE - 2
+"""Bytes behind the record and its checksum."""
 MAGIC = 0x53444554
 KELVIN = 273.15
 
@@ -54,9 +58,13 @@ class DataSheet:
     """degC of the cold junction at 0 V."""
     cold_slope: float = 0.0
     """K/V of its sensor."""
+    certificate: bytes = b""
+    """`ROOM` bytes: the holder's certificate as `calibration.teds.shorten` makes it; empty: it brings none."""
 
     def packed(self) -> bytes:
         """The 256 bytes. Raises ValueError for what has no room in them."""
+        if len(self.certificate) > ROOM:
+            raise ValueError(f"the certificate takes {len(self.certificate)} bytes; there is room for {ROOM}")
         c0, *others = self.coefficients
         record = gen.Teds(
             MAGIC, 1, _text(self.model, "model"), _text(self.serial, "serial"), (self.calibrated - _EPOCH).days,
@@ -67,7 +75,7 @@ class DataSheet:
             round((self.temperature_min + KELVIN) * 1e3), round((self.temperature_max + KELVIN) * 1e3),
             round(self.rate_max), round(self.output_max / 100 * FULL_OUTPUT), round(self.on_time_max),
         ).pack()  # fmt: skip
-        return (record + crc_hqx(record, 0xFFFF).to_bytes(2, "little")).ljust(AREA, b"\xff")
+        return (record + crc_hqx(record, 0xFFFF).to_bytes(2, "little") + self.certificate).ljust(AREA, b"\xff")
 
 
 def unpacked(area: bytes) -> DataSheet | None:
@@ -82,6 +90,7 @@ def unpacked(area: bytes) -> DataSheet | None:
     if told.magic != MAGIC or told.version != 1:
         raise ValueError(f"the holder's TEDS is of version {told.version}; this program knows 1")
     c0, c1, c2, c3 = told.coefficients
+    behind = area[size + 2 : AREA]
     return DataSheet(
         told.model.rstrip(b"\0").decode(), told.serial.rstrip(b"\0").decode(),
         _EPOCH + timedelta(days=told.calibrated), told.sensor, told.sensor_channel, told.reference_channel,
@@ -89,7 +98,7 @@ def unpacked(area: bytes) -> DataSheet | None:
         (c0 - (0.0 if told.sensor is SensorKind.THERMOCOUPLE else KELVIN), c1, c2, c3),
         told.temperature_min * 1e-3 - KELVIN, told.temperature_max * 1e-3 - KELVIN, told.full_power, told.heater,
         float(told.rate_max), told.output_max / FULL_OUTPUT * 100, float(told.on_time_max),
-        told.cold_offset - KELVIN, told.cold_slope,
+        told.cold_offset - KELVIN, told.cold_slope, b"" if set(behind) <= {0xFF} else bytes(behind),
     )  # fmt: skip
 
 

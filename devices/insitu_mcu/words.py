@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hal.protocols.firmware_gen import Fault, Refusal
+from hal.protocols.firmware_gen import Fault, Refusal, TedsState
 
 FAULTS = {
     Fault.NONE: "no fault",
@@ -20,6 +20,7 @@ FAULTS = {
     Fault.CONTROL_LATE: "the control loop came late",
     Fault.COMMANDED: "the host asked for a fault",
     Fault.ADC_DEAD: "the converter of a watched input gives no value",
+    Fault.HOLDER: "the holder was exchanged, or its EEPROM does not answer",
 }
 
 REFUSALS = {
@@ -31,7 +32,7 @@ REFUSALS = {
     Refusal.RANGE: "outside the limits of the holder's TEDS or of the heater's settings",
     Refusal.NONCE: "the nonce was old; arm again",
     Refusal.LEASE: "no heartbeat within the lease; no program may block the event loop for half a second",
-    Refusal.TEDS: "the holder's TEDS is damaged or being written; write it anew, or wait",
+    Refusal.TEDS: "the holder's TEDS is not in force; see its state",
     Refusal.INTERLOCK: "an interlock is not met; see its inputs",
     Refusal.SENSOR: "no thermometer, or it is not well; check its wires and the holder's TEDS",
     Refusal.BUSY: "still at an earlier one; wait",
@@ -42,4 +43,15 @@ REFUSALS = {
     Refusal.STALE: "its number is of long ago; it was not carried out now, whether it was then is not known: look",
     Refusal.UNPROTECTED: "its interlocks are not those of this program (a reset, another host?); they are set anew, "
     "arm again",
+    Refusal.HOLDER: "the holder is not the one that this program has read: it was exchanged, or written; it is read "
+    "anew, look at it and try again",
+}
+
+TEDS = {
+    TedsState.BLANK: "the holder's TEDS is blank",
+    TedsState.VALID: "the holder's TEDS is whole",
+    TedsState.DAMAGED: "the holder's TEDS is damaged; write it anew",
+    TedsState.WRITING: "the holder's TEDS is being written; wait",
+    TedsState.READING: "the holder was exchanged, or its contacts are loose: its EEPROM is being read anew",
+    TedsState.ABSENT: "no holder answers; plug one in, or check the wires of its EEPROM",
 }

@@ -7,6 +7,7 @@
 #define APP_BYTES_A_POLL 512u
 #define APP_FRAMES_A_POLL 4u
 #define APP_SAMPLING_PATIENCE_MS 200u
+#define APP_EEPROM_MS 1u /* of a poll, where it is urgent: what is received meanwhile waits in the board's ring */
 
 struct app app;
 
@@ -60,11 +61,13 @@ void app_settle(struct app *self, uint64_t now)
     }
 }
 
-enum refusal app_hindrance(const struct app *self)
+enum refusal app_hindrance(const struct app *self, int32_t *detail)
 {
-    if (self->teds.state == TEDS_STATE_DAMAGED || self->teds.state == TEDS_STATE_WRITING) {
+    if (self->teds.state != TEDS_STATE_VALID && self->teds.state != TEDS_STATE_BLANK) {
+        *detail = self->teds.state;
         return REFUSAL_TEDS;
     }
+    *detail = self->interlock_fault;
     return self->interlock_fault != FAULT_NONE ? REFUSAL_INTERLOCK : REFUSAL_NONE;
 }
 
@@ -91,9 +94,24 @@ void app_stop_streams(struct app *self)
     app_want_edges(self);
 }
 
+/* Whether the frame is to be decided on the holder that is there now, and not on the one of a second ago. Where
+   something may be on it is refused anyway, and nothing that keeps the lease waits for it. */
+static bool app_must_look(const struct app *self)
+{
+    return (self->in.type == MSG_ARM || self->in.type == MSG_TEDS_COMMIT) && !safety_may_be_on(&self->safety);
+}
+
 static void app_receive(struct app *self)
 {
     uint32_t frames = 0;
+    if (self->waiting) {
+        if (self->teds.checking) {
+            return;
+        }
+        self->waiting = false;
+        command_dispatch(self);
+        frames++;
+    }
     for (uint32_t i = 0; i < APP_BYTES_A_POLL && frames < APP_FRAMES_A_POLL; i++) {
         uint32_t arrived = 0;
         int byte = board_rx(&arrived);
@@ -101,6 +119,11 @@ static void app_receive(struct app *self)
             return;
         }
         if (link_receive(&self->link, (uint8_t)byte, arrived, &self->in)) {
+            if (app_must_look(self)) {
+                teds_check(&self->teds);
+                self->waiting = true;
+                return;
+            }
             command_dispatch(self);
             frames++;
         }
@@ -159,21 +182,41 @@ static void app_feed(struct app *self)
     }
 }
 
+/* Another holder, none, or the same with another record: its limits are in force, and nothing is on with them that
+   was put on with those of before. */
+static void app_exchange(struct app *self)
+{
+    uint32_t before = board_critical_begin();
+    uint64_t now = clock_now(&self->clock);
+    events_add(&self->events, EVENT_KIND_TEDS, 0, self->teds.state, now);
+    if (safety_may_be_on(&self->safety)) {
+        safety_fault(&self->safety, FAULT_HOLDER, self->teds.state, now);
+    } else if (self->teds.state == TEDS_STATE_DAMAGED) {
+        safety_fault(&self->safety, FAULT_TEDS_DAMAGED, self->teds.written, now);
+    }
+    app_settle(self, now);
+    heater_init(&self->heater, &self->teds.record);
+    sensor_reset(&self->sensor);
+    board_critical_end(before);
+}
+
+static void app_look_at_holder(struct app *self)
+{
+    uint64_t now = clock_now(&self->clock);
+    uint64_t until = now + clock_of_ms(&self->clock, APP_EEPROM_MS);
+    do {
+        if (teds_poll(&self->teds, &self->clock, now)) {
+            app_exchange(self);
+        }
+        now = clock_now(&self->clock);
+    } while (now < until && teds_is_urgent(&self->teds, now));
+}
+
 void app_poll(void)
 {
     struct app *self = &app;
     app_receive(self);
-    if (teds_poll(&self->teds)) {
-        uint32_t before = board_critical_begin();
-        uint64_t now = clock_now(&self->clock);
-        heater_init(&self->heater, &self->teds.record);
-        sensor_reset(&self->sensor);
-        events_add(&self->events, EVENT_KIND_TEDS, 0, self->teds.state, now);
-        if (self->teds.state == TEDS_STATE_DAMAGED) {
-            safety_fault(&self->safety, FAULT_TEDS_DAMAGED, self->teds.written, now);
-        }
-        board_critical_end(before);
-    }
+    app_look_at_holder(self);
     app_stream(self);
     link_pump(&self->link);
     app_feed(self);

@@ -50,6 +50,7 @@ struct app {
     uint32_t fed_pass;          /* control passes when the watchdog was fed last */
     uint32_t fed_instants;      /* sampling instants then */
     uint64_t fed_sampling;      /* when they were last seen to move on */
+    bool waiting;               /* the frame `in` waits until the EEPROM was compared; nothing is received meanwhile */
 
     struct frame in;            /* static, for the stack's sake */
     struct frame out;
@@ -63,8 +64,8 @@ extern struct app app;
 void app_shut(struct app *self);
 /* Brings outputs, states and events into line after a command or a pass. */
 void app_settle(struct app *self, uint64_t now);
-/* What stands in the way of arming, beside nonce and lease. */
-enum refusal app_hindrance(const struct app *self);
+/* What stands in the way of arming, beside nonce and lease; and its detail. */
+enum refusal app_hindrance(const struct app *self, int32_t *detail);
 /* Tells the board which edges stream and profile want. */
 void app_want_edges(const struct app *self);
 /* Ends all streams. */

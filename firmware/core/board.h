@@ -63,7 +63,9 @@ void board_capture(uint8_t rising, uint8_t falling);
 /* Edges the hardware saw but could not stamp (over-capture). */
 uint32_t board_capture_overruns(void);
 
-/* ---- EEPROM, 256 bytes from 0. A write is at most 16 bytes, within a page of 16; may take 10 ms. */
+/* ---- EEPROM, 256 bytes from 0: the holder's, which may be exchanged at any time. Neither waits: false where the
+   memory does not answer, be it busy with a write or not there. A write is at most 16 bytes, within a page of 16.
+   Called with interrupts on (but for one read of all of it at the start), so that a slow bus holds nothing up. */
 
 bool board_eeprom_read(uint16_t at, uint8_t *bytes, size_t n);
 bool board_eeprom_write(uint16_t at, const uint8_t *bytes, size_t n);

@@ -49,11 +49,21 @@ static enum refusal output_digital_get(struct call *call)
     return REFUSAL_NONE;
 }
 
+/* At once: an ARM that comes before the next control pass must not be judged by the rules of before. */
+static void output_look_at_interlocks(struct app *self)
+{
+    int32_t seen = 0;
+    self->interlock_fault = (uint8_t)interlocks_pass(&self->interlocks, &seen);
+}
+
 static enum refusal output_interlock(struct call *call)
 {
     COMMAND_TAKE(call, interlock_set, set);
-    bool taken = interlocks_set(&call->app->interlocks, call->in->channel, &set.interlock);
-    return taken ? REFUSAL_NONE : REFUSAL_RANGE;
+    if (!interlocks_set(&call->app->interlocks, call->in->channel, &set.interlock)) {
+        return REFUSAL_RANGE;
+    }
+    output_look_at_interlocks(call->app);
+    return REFUSAL_NONE;
 }
 
 static enum refusal output_interlock_inputs(struct call *call)
@@ -65,6 +75,7 @@ static enum refusal output_interlock_inputs(struct call *call)
     }
     interlocks->mask = set.mask;
     interlocks->level = (uint16_t)(set.level & set.mask);
+    output_look_at_interlocks(call->app);
     return REFUSAL_NONE;
 }
 

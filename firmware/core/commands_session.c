@@ -107,6 +107,7 @@ static enum refusal session_status(struct call *call)
         .segment = self->profile.segment,
         .temperature_max = self->heater.config.temperature_max,
         .output_max = self->heater.config.output_max,
+        .holder = self->teds.holder,
     };
     call->out->size = (uint8_t)msg_status_reply_pack(&reply, call->out->payload);
     return REFUSAL_NONE;
@@ -123,8 +124,11 @@ static enum refusal session_arm(struct call *call)
 {
     struct app *self = call->app;
     COMMAND_TAKE(call, arm, arm);
-    enum refusal hindrance = app_hindrance(self);
-    call->detail = self->interlock_fault;
+    enum refusal hindrance = app_hindrance(self, &call->detail);
+    if (hindrance == REFUSAL_NONE && arm.holder != self->teds.holder) {
+        hindrance = REFUSAL_HOLDER; /* the host's setpoints, curve and certificate are another one's */
+        call->detail = self->teds.state;
+    }
     uint16_t in_force = interlocks_checksum(&self->interlocks);
     if (hindrance == REFUSAL_NONE && arm.interlocks != in_force) {
         hindrance = REFUSAL_UNPROTECTED; /* after a reset there are none: nothing is on until the host has set its own */
@@ -151,9 +155,9 @@ static enum refusal session_clear_fault(struct call *call)
     if (clear.fault != self->safety.fault) {
         return command_refuse(call, REFUSAL_RANGE, self->safety.fault);
     }
-    enum refusal hindrance = app_hindrance(self);
+    enum refusal hindrance = app_hindrance(self, &call->detail);
     if (hindrance != REFUSAL_NONE) {
-        return command_refuse(call, hindrance, self->interlock_fault);
+        return hindrance;
     }
     bool sensor = (clear.fault >= FAULT_SENSOR_OPEN && clear.fault <= FAULT_SENSOR_RATE) || clear.fault == FAULT_ADC_DEAD;
     if ((sensor && self->sensor.wrong != FAULT_NONE) || self->over > 0u) {

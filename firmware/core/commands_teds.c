@@ -10,7 +10,7 @@ static enum refusal teds_read(struct call *call)
     if (read.size > MSG_TEDS_READ_REPLY_CONTENT_MAX || (uint32_t)read.offset + read.size > TEDS_SIZE) {
         return command_refuse(call, REFUSAL_RANGE, (int32_t)TEDS_SIZE);
     }
-    struct msg_teds_read_reply reply = {.state = self->teds.state, .n = read.size};
+    struct msg_teds_read_reply reply = {.state = self->teds.state, .holder = self->teds.holder, .n = read.size};
     memcpy(reply.content, self->teds.image + read.offset, read.size);
     call->out->size = (uint8_t)msg_teds_read_reply_pack(&reply, call->out->payload);
     return REFUSAL_NONE;
@@ -23,7 +23,7 @@ static enum refusal teds_write(struct call *call)
     if ((uint32_t)write.offset + write.n > TEDS_SIZE) {
         return command_refuse(call, REFUSAL_RANGE, (int32_t)TEDS_SIZE);
     }
-    if (self->teds.state == TEDS_STATE_WRITING) {
+    if (!teds_is_settled(&self->teds)) {
         return REFUSAL_BUSY;
     }
     memcpy(self->teds.draft + write.offset, write.content, write.n);
@@ -37,14 +37,20 @@ static enum refusal teds_commit_command(struct call *call)
     if ((board_facts()->capabilities & (uint32_t)CAPABILITY_EEPROM) == 0u) {
         return REFUSAL_NO_CAPABILITY;
     }
-    if (self->teds.state == TEDS_STATE_WRITING) {
+    if (!teds_is_settled(&self->teds)) {
         return REFUSAL_BUSY;
+    }
+    if (commit.holder != self->teds.holder) { /* else one holder would get another one's record */
+        return command_refuse(call, REFUSAL_HOLDER, self->teds.state);
+    }
+    if (self->teds.state == TEDS_STATE_ABSENT) {
+        return command_refuse(call, REFUSAL_TEDS, TEDS_STATE_ABSENT);
     }
     uint16_t crc = crc_add(CRC_START, self->teds.draft, TEDS_SIZE);
     if (crc != commit.checksum) {
         return command_refuse(call, REFUSAL_CHECKSUM, crc);
     }
-    if (!teds_commit(&self->teds)) {
+    if (!teds_commit(&self->teds, &self->clock, call->now)) {
         return REFUSAL_TEDS;
     }
     struct msg_teds_commit_reply reply = {.state = self->teds.state};

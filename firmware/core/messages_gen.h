@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MSG_SCHEMA 0x66fe0da6u
+#define MSG_SCHEMA 0x4252cb44u
 #define MSG_VERSION 1u
 #define MSG_HEADER_SIZE 4u
 #define MSG_PAYLOAD_MAX 240u
@@ -45,6 +45,7 @@ enum fault {
     FAULT_CONTROL_LATE = 12, /* the control loop was not run in time */
     FAULT_COMMANDED = 13, /* the host asked for a fault (a test of the chain) */
     FAULT_ADC_DEAD = 14, /* the converter of a watched input gives no value */
+    FAULT_HOLDER = 15, /* another holder, or its EEPROM does not answer */
 };
 
 enum refusal {
@@ -57,7 +58,7 @@ enum refusal {
     REFUSAL_RANGE = 6, /* a value is outside its limits */
     REFUSAL_NONCE = 7, /* the nonce is wrong, used or old */
     REFUSAL_LEASE = 8, /* no heartbeat within the lease */
-    REFUSAL_TEDS = 9, /* TEDS is damaged or being written */
+    REFUSAL_TEDS = 9, /* TEDS is damaged, absent, being written or read; detail: its state */
     REFUSAL_INTERLOCK = 10, /* an interlock is not met */
     REFUSAL_SENSOR = 11, /* no thermometer, or it is not well */
     REFUSAL_BUSY = 12, /* still at an earlier one */
@@ -67,6 +68,7 @@ enum refusal {
     REFUSAL_CHECKSUM = 16, /* the checksum does not match */
     REFUSAL_STALE = 17, /* its sequence is of long ago: it was not carried out now; whether it was then is not known */
     REFUSAL_UNPROTECTED = 18, /* the interlocks in force are not those the host means: set all of them, then arm */
+    REFUSAL_HOLDER = 19, /* the EEPROM is not the one the host has read: read it (TEDS_READ), then try again */
 };
 
 enum reset_cause {
@@ -94,7 +96,9 @@ enum teds_state {
     TEDS_STATE_BLANK = 0, /* bench mode: low limits, no thermometer */
     TEDS_STATE_VALID = 1, /* checksum right */
     TEDS_STATE_DAMAGED = 2, /* no arming */
-    TEDS_STATE_WRITING = 3, /* being written */
+    TEDS_STATE_WRITING = 3, /* being written; no arming */
+    TEDS_STATE_READING = 4, /* found changed, being read anew; no arming */
+    TEDS_STATE_ABSENT = 5, /* does not answer: no holder, or its wires; no arming */
 };
 
 enum sensor_kind {
@@ -687,7 +691,7 @@ static inline bool msg_heartbeat_unpack(struct msg_heartbeat *m, const uint8_t *
 }
 
 /* The answer to Status. */
-#define MSG_STATUS_REPLY_SIZE 57u
+#define MSG_STATUS_REPLY_SIZE 61u
 struct msg_status_reply {
     uint64_t ticks; /* now [tick] */
     uint64_t measured; /* the control pass that measured temperature and drove setpoint and output [tick] */
@@ -708,6 +712,7 @@ struct msg_status_reply {
     uint8_t segment; /* of the profile */
     int32_t temperature_max; /* limit in force [mK] */
     uint16_t output_max; /* limit in force [1/65535] */
+    uint32_t holder; /* number of the TEDS in force: a new one whenever the EEPROM was found changed, read anew or written */
 };
 static inline size_t msg_status_reply_pack(const struct msg_status_reply *m, uint8_t *to)
 {
@@ -731,12 +736,13 @@ static inline size_t msg_status_reply_pack(const struct msg_status_reply *m, uin
     wire_put_u8(&p, m->segment);
     wire_put_i32(&p, m->temperature_max);
     wire_put_u16(&p, m->output_max);
+    wire_put_u32(&p, m->holder);
     return (size_t)(p - to);
 }
 static inline bool msg_status_reply_unpack(struct msg_status_reply *m, const uint8_t *from, size_t size)
 {
     const uint8_t *p = from;
-    if (size != 57u) {
+    if (size != 61u) {
         return false;
     }
     m->ticks = wire_take_u64(&p);
@@ -758,6 +764,7 @@ static inline bool msg_status_reply_unpack(struct msg_status_reply *m, const uin
     m->segment = wire_take_u8(&p);
     m->temperature_max = wire_take_i32(&p);
     m->output_max = wire_take_u16(&p);
+    m->holder = wire_take_u32(&p);
     return true;
 }
 
@@ -785,27 +792,30 @@ static inline bool msg_arm_reply_unpack(struct msg_arm_reply *m, const uint8_t *
     return true;
 }
 
-/* SAFE to ARMED: with a fresh nonce, a live lease, TEDS whole, interlocks met and those that the host means. */
-#define MSG_ARM_SIZE 6u
+/* SAFE to ARMED: fresh nonce, live lease, TEDS whole, unchanged and read by the host, interlocks met and meant. */
+#define MSG_ARM_SIZE 10u
 struct msg_arm {
     uint32_t nonce; /* of a heartbeat's reply; good once */
     uint16_t interlocks; /* CRC-16 of the four analogue interlocks (OFF: six zeros), then mask and level of the inputs: a reset sets none */
+    uint32_t holder; /* of the TEDS_READ by which the host knows the holder */
 };
 static inline size_t msg_arm_pack(const struct msg_arm *m, uint8_t *to)
 {
     uint8_t *p = to;
     wire_put_u32(&p, m->nonce);
     wire_put_u16(&p, m->interlocks);
+    wire_put_u32(&p, m->holder);
     return (size_t)(p - to);
 }
 static inline bool msg_arm_unpack(struct msg_arm *m, const uint8_t *from, size_t size)
 {
     const uint8_t *p = from;
-    if (size != 6u) {
+    if (size != 10u) {
         return false;
     }
     m->nonce = wire_take_u32(&p);
     m->interlocks = wire_take_u16(&p);
+    m->holder = wire_take_u32(&p);
     return true;
 }
 
@@ -1768,10 +1778,11 @@ static inline bool msg_trigger_unpack(struct msg_trigger *m, const uint8_t *from
 }
 
 /* The answer to TedsRead. */
-#define MSG_TEDS_READ_REPLY_SIZE 130u /* at most */
+#define MSG_TEDS_READ_REPLY_SIZE 134u /* at most */
 #define MSG_TEDS_READ_REPLY_CONTENT_MAX 128u
 struct msg_teds_read_reply {
     uint8_t state; /* now */
+    uint32_t holder; /* number of the TEDS in force, for ARM and TEDS_COMMIT */
     uint8_t n; /* bytes */
     uint8_t content[128]; /* the bytes */
 };
@@ -1779,6 +1790,7 @@ static inline size_t msg_teds_read_reply_pack(const struct msg_teds_read_reply *
 {
     uint8_t *p = to;
     wire_put_u8(&p, m->state);
+    wire_put_u32(&p, m->holder);
     wire_put_u8(&p, m->n);
     for (size_t i = 0; i < m->n && i < 128u; i++) {
         wire_put_u8(&p, m->content[i]);
@@ -1788,12 +1800,13 @@ static inline size_t msg_teds_read_reply_pack(const struct msg_teds_read_reply *
 static inline bool msg_teds_read_reply_unpack(struct msg_teds_read_reply *m, const uint8_t *from, size_t size)
 {
     const uint8_t *p = from;
-    if (size < 2u) {
+    if (size < 6u) {
         return false;
     }
     m->state = wire_take_u8(&p);
+    m->holder = wire_take_u32(&p);
     m->n = wire_take_u8(&p);
-    if (m->n > 128u || size != 2u + (size_t)m->n * 1u) {
+    if (m->n > 128u || size != 6u + (size_t)m->n * 1u) {
         return false;
     }
     for (size_t i = 0; i < m->n && i < 128u; i++) {
@@ -1802,7 +1815,7 @@ static inline bool msg_teds_read_reply_unpack(struct msg_teds_read_reply *m, con
     return true;
 }
 
-/* Reads the EEPROM's TEDS area (256 bytes) as it was at the start or as last written. */
+/* The EEPROM's TEDS area (256 bytes) as it is in force. Parts with the same number are of the same holder. */
 #define MSG_TEDS_READ_SIZE 3u
 struct msg_teds_read {
     uint16_t offset; /* first [byte] */
@@ -1885,24 +1898,27 @@ static inline bool msg_teds_commit_reply_unpack(struct msg_teds_commit_reply *m,
     return true;
 }
 
-/* Writes what was prepared, if its checksum is right (or all of it is blank, 0xFF); EVENT tells the end. */
-#define MSG_TEDS_COMMIT_SIZE 2u
+/* Writes what was prepared, if whole or all blank (0xFF), to the holder that was read; EVENT tells the end. */
+#define MSG_TEDS_COMMIT_SIZE 6u
 struct msg_teds_commit {
     uint16_t checksum; /* CRC-16 of the 256 bytes prepared */
+    uint32_t holder; /* of the TEDS_READ by which the host knows the holder */
 };
 static inline size_t msg_teds_commit_pack(const struct msg_teds_commit *m, uint8_t *to)
 {
     uint8_t *p = to;
     wire_put_u16(&p, m->checksum);
+    wire_put_u32(&p, m->holder);
     return (size_t)(p - to);
 }
 static inline bool msg_teds_commit_unpack(struct msg_teds_commit *m, const uint8_t *from, size_t size)
 {
     const uint8_t *p = from;
-    if (size != 2u) {
+    if (size != 6u) {
         return false;
     }
     m->checksum = wire_take_u16(&p);
+    m->holder = wire_take_u32(&p);
     return true;
 }
 

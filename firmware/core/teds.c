@@ -1,4 +1,4 @@
-/* What the specimen holder says of itself: a record in EEPROM, whole, blank or damaged. */
+/* What the specimen holder says of itself: a record in EEPROM, judged. */
 #include "teds.h"
 #include "board.h"
 #include "crc.h"
@@ -58,59 +58,29 @@ enum teds_state teds_judge(const uint8_t *image, struct msg_teds *record)
     return blank == MSG_TEDS_SIZE + 2u ? TEDS_STATE_BLANK : TEDS_STATE_DAMAGED;
 }
 
+void teds_to_bench(struct teds *teds, enum teds_state state)
+{
+    teds->record = teds_bench;
+    teds->state = (uint8_t)state;
+}
+
 void teds_init(struct teds *teds, struct counters *counters)
 {
     memset(teds, 0, sizeof *teds);
     teds->counters = counters;
+    uint32_t boot = board_facts()->boot;
+    teds->holder = boot != 0u ? boot : 1u; /* so that a number of before the reset is none of now */
     memset(teds->image, 0xff, sizeof teds->image);
-    bool read = true;
+    bool answers = true;
     if ((board_facts()->capabilities & (uint32_t)CAPABILITY_EEPROM) != 0u) {
-        read = board_eeprom_read(0, teds->image, TEDS_SIZE);
+        answers = board_eeprom_read(0, teds->image, TEDS_SIZE);
     }
-    teds->state = (uint8_t)teds_judge(teds->image, &teds->record);
-    if (!read) {
+    if (answers) {
+        teds->state = (uint8_t)teds_judge(teds->image, &teds->record);
+    } else { /* there may be a holder with limits: don't guess */
         counters->eeprom_errors++;
-        teds->state = TEDS_STATE_DAMAGED; /* there may be a holder with limits: don't guess */
-        teds->record = teds_bench;
+        memset(teds->image, 0xff, sizeof teds->image);
+        teds_to_bench(teds, TEDS_STATE_ABSENT);
     }
     memcpy(teds->draft, teds->image, TEDS_SIZE);
-}
-
-bool teds_commit(struct teds *teds)
-{
-    struct msg_teds record;
-    if (teds_judge(teds->draft, &record) == TEDS_STATE_DAMAGED) {
-        return false;
-    }
-    teds->state = TEDS_STATE_WRITING;
-    teds->written = 0;
-    return true;
-}
-
-bool teds_poll(struct teds *teds)
-{
-    if (teds->state != TEDS_STATE_WRITING) {
-        return false;
-    }
-    if (teds->written < TEDS_SIZE) {
-        uint8_t back[TEDS_PAGE];
-        const uint8_t *page = teds->draft + teds->written;
-        bool good = board_eeprom_write(teds->written, page, TEDS_PAGE) &&
-                    board_eeprom_read(teds->written, back, TEDS_PAGE) && memcmp(page, back, TEDS_PAGE) == 0;
-        if (good) {
-            memcpy(teds->image + teds->written, page, TEDS_PAGE);
-            teds->written = (uint16_t)(teds->written + TEDS_PAGE);
-            return false;
-        }
-        teds->counters->eeprom_errors++;
-        uint32_t before = board_critical_begin();
-        teds->record = teds_bench;
-        teds->state = TEDS_STATE_DAMAGED;
-        board_critical_end(before);
-        return true;
-    }
-    uint32_t before = board_critical_begin();
-    teds->state = (uint8_t)teds_judge(teds->image, &teds->record);
-    board_critical_end(before);
-    return true;
 }

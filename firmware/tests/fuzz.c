@@ -2,6 +2,7 @@
 
    Built alone: fuzz MESSAGES [SEED], or fuzz - FILE... to run inputs that libFuzzer found. Built for libFuzzer
    (-DLIBFUZZER): each input is a list of messages, whose checksums are made right, so that it need not find them. */
+#include "crc.h"
 #include "stepped_board.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,8 +39,27 @@ static void fuzz_beat(void)
 static void fuzz_arm(void)
 {
     uint8_t payload[MSG_ARM_SIZE];
-    struct msg_arm arm = {.nonce = app.safety.nonces[0].value, .interlocks = interlocks_checksum(&app.interlocks)};
+    struct msg_arm arm = {.nonce = app.safety.nonces[0].value, .interlocks = interlocks_checksum(&app.interlocks), .holder = app.teds.holder};
     fuzz_send(MSG_ARM, 0, payload, msg_arm_pack(&arm, payload));
+}
+
+enum fuzz_holder { FUZZ_BLANK, FUZZ_HOLDER, FUZZ_DAMAGED, FUZZ_NONE };
+
+/* Another holder is plugged in, whatever the board is doing. */
+static void fuzz_exchange(enum fuzz_holder holder)
+{
+    const struct msg_teds record = {
+        .magic = TEDS_MAGIC, .version = 1, .model = "fuzz", .sensor = SENSOR_KIND_NONE, .temperature_max = 400000,
+        .output_max = 20000};
+    stepped.eeprom_broken = holder == FUZZ_NONE;
+    memset(stepped.eeprom, 0xff, sizeof stepped.eeprom);
+    if (holder == FUZZ_HOLDER || holder == FUZZ_DAMAGED) {
+        size_t size = msg_teds_pack(&record, stepped.eeprom);
+        uint16_t crc = crc_add(CRC_START, stepped.eeprom, size);
+        stepped.eeprom[size] = (uint8_t)(crc & 0xffu);
+        stepped.eeprom[size + 1u] = (uint8_t)(crc >> 8);
+        stepped.eeprom[7] ^= holder == FUZZ_DAMAGED ? 1u : 0u;
+    }
 }
 
 static void fuzz_power_on(void)
@@ -74,6 +94,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
             stepped_send(bytes + 4, size); /* noise */
         } else if (bytes[0] == 0xf3u) {
             stepped.adc[bytes[1] & 7u] = (int16_t)(bytes[2] << 7);
+        } else if (bytes[0] == 0xf4u) {
+            fuzz_exchange((enum fuzz_holder)(bytes[1] & 3u));
         } else {
             fuzz_send(bytes[0], bytes[1], bytes + 4, size);
         }
@@ -97,11 +119,11 @@ static uint32_t fuzz_random(uint32_t below)
 
 /* Sizes that a command may have, so that most messages get past the first check. */
 static const uint8_t sizes[64] = {
-    [MSG_ARM] = 6, [MSG_CLEAR_FAULT] = 1, [MSG_SAMPLES_START] = 10, [MSG_CAPTURES_START] = 7,
+    [MSG_ARM] = MSG_ARM_SIZE, [MSG_CLEAR_FAULT] = 1, [MSG_SAMPLES_START] = 10, [MSG_CAPTURES_START] = 7,
     [MSG_TELEMETRY_START] = 6, [MSG_STREAM_STOP] = 1, [MSG_CREDIT] = 5, [MSG_HEATER_CONFIG] = 34,
     [MSG_HEATER_SET] = 8, [MSG_HEATER_OUTPUT] = 2, [MSG_DAC_SET] = 2, [MSG_DIGITAL_SET] = 4,
     [MSG_INTERLOCK_SET] = 6, [MSG_INTERLOCK_INPUTS] = 4, [MSG_PROFILE_BEGIN] = 8, [MSG_PROFILE_SEGMENTS] = 11,
-    [MSG_PROFILE_START] = 10, [MSG_TRIGGER] = 20, [MSG_TEDS_READ] = 3, [MSG_TEDS_WRITE] = 19, [MSG_TEDS_COMMIT] = 2,
+    [MSG_PROFILE_START] = 10, [MSG_TRIGGER] = 20, [MSG_TEDS_READ] = 3, [MSG_TEDS_WRITE] = 19, [MSG_TEDS_COMMIT] = MSG_TEDS_COMMIT_SIZE,
     [MSG_HEARTBEAT] = 8, [MSG_TIME] = 12,
 };
 
@@ -163,6 +185,11 @@ static void fuzz_world(void)
     }
     if (fuzz_random(100) == 0u) {
         stepped.tx_room = fuzz_random(3) == 0u ? 0u : 512u; /* the host does not read */
+    }
+    if (fuzz_random(1000) == 0u) {
+        fuzz_exchange((enum fuzz_holder)fuzz_random(4));
+    } else if (fuzz_random(50) == 0u && (stepped.eeprom_broken || app.teds.state == TEDS_STATE_DAMAGED)) {
+        fuzz_exchange(FUZZ_HOLDER); /* somebody sees to it */
     }
     if (fuzz_random(4) == 0u) {
         stepped_capture((uint8_t)fuzz_random(4), fuzz_random(2) == 0u, stepped.ticks - fuzz_random(1000));

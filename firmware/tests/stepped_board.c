@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define STEPPED_PASS 1000u
+#define STEPPED_UNSEEN 1100000u /* ticks that an exchange between two looks at the same bytes may go unseen */
 
 struct stepped stepped;
 
@@ -28,6 +29,8 @@ static uint32_t to_core_head, to_core_tail;
 static uint8_t from_core[STEPPED_WIRE];
 static uint32_t from_core_head, from_core_tail;
 static uint64_t next_pass, next_sample;
+static uint64_t exchanged; /* since when another holder is there than the one in force; 0: it is the same */
+static bool was_armed;
 static uint32_t sample_period;
 static struct {
     bool waiting;
@@ -147,6 +150,9 @@ bool board_eeprom_write(uint16_t at, const uint8_t *bytes, size_t n)
     if (stepped.eeprom_broken || at + n > TEDS_SIZE || n > TEDS_PAGE) {
         return false;
     }
+    if (stepped.eeprom_writes_left > 0u && --stepped.eeprom_writes_left == 0u) {
+        stepped.eeprom_broken = true;
+    }
     memcpy(stepped.eeprom + at, bytes, n);
     return true;
 }
@@ -175,11 +181,26 @@ void stepped_start(uint64_t ticks, uint32_t boot)
     from_core_tail = from_core_head;
     sample_period = 0;
     next_pass = ticks + STEPPED_PASS;
+    exchanged = 0;
+    was_armed = false;
     app_init();
+}
+
+/* Nobody arms with another holder than the one that is there, and nothing is on for longer than it takes to see it. */
+static void stepped_holder(void)
+{
+    bool other = stepped.eeprom_broken || memcmp(stepped.eeprom, app.teds.image, TEDS_SIZE) != 0;
+    bool armed = safety_may_be_on(&app.safety);
+    exchanged = !other ? 0u : exchanged == 0u ? stepped.ticks : exchanged;
+    if (armed && other && (!was_armed || stepped.ticks - exchanged > STEPPED_UNSEEN)) {
+        stepped.violations++;
+    }
+    was_armed = armed;
 }
 
 void stepped_check(void)
 {
+    stepped_holder();
     bool on = stepped.heater != 0u || stepped.digital != 0u || stepped.dac[0] != 0u || stepped.dac[1] != 0u ||
               stepped.pulse || pulses[0].waiting || pulses[1].waiting;
     stepped_on(on);
@@ -236,7 +257,9 @@ void stepped_advance(uint64_t ticks)
         }
         stepped_check();
     }
-    app_poll();
+    do { /* a command that waits for the EEPROM is answered: the main loop is quicker than a pass */
+        app_poll();
+    } while (app.waiting && !stepped.passes_stop && app.teds.doubts == 0u);
     stepped_check();
 }
 
@@ -267,6 +290,8 @@ void stepped_capture(uint8_t channel, bool rising, uint64_t ticks)
 const struct app *stepped_app(void) { return &app; }
 
 uint8_t stepped_state(void) { return app.safety.state; }
+
+bool stepped_waits(void) { return app.waiting; }
 
 int stepped_repack(uint8_t type, const uint8_t *payload, size_t size, uint8_t *to)
 {

@@ -12,6 +12,7 @@ struct stepped {
     uint16_t inputs;
     uint8_t eeprom[TEDS_SIZE];
     bool eeprom_broken;         /* reads and writes fail */
+    uint32_t eeprom_writes_left; /* then the power goes: no write does anything any more; counts down from not 0 */
     bool passes_stop;           /* no control interrupt */
     uint32_t tx_room;           /* bytes that one board_tx() takes; the wire's speed */
     uint16_t heater;
@@ -24,7 +25,8 @@ struct stepped {
     uint8_t falling;
     uint32_t fed;               /* the watchdog, so often */
     uint32_t critical;          /* depth of critical sections */
-    uint32_t violations;        /* outputs put on outside ARMED and RUN, unbalanced sections: must stay 0 */
+    uint32_t violations;        /* outputs put on outside ARMED and RUN, or with another holder than the one that was
+                                   armed with, unbalanced sections: must stay 0 */
     uint64_t heater_on_ticks;   /* when it last went on */
     uint64_t heater_off_ticks;  /* when it last went off */
     uint32_t passes_at_off;     /* control passes then */
@@ -47,6 +49,8 @@ void stepped_check(void);
 /* For Python: sizes, states, and every message from bytes to its struct and back. */
 const struct app *stepped_app(void);
 uint8_t stepped_state(void);
+/* Whether a command waits until the EEPROM was looked at. */
+bool stepped_waits(void);
 /* Unpacks a payload as a message of the type and packs it again; -1: does not fit, -2: no such type. */
 int stepped_repack(uint8_t type, const uint8_t *payload, size_t size, uint8_t *to);
 int stepped_repack_teds(const uint8_t *payload, size_t size, uint8_t *to);

@@ -1,1 +1,1 @@
-"""Protocols without I/O, both directions: framing, SCPI, Modbus. Drivers and emulators share them."""
+"""Protocols without I/O, both directions: framing, SCPI, TSP, Modbus, ZeroMQ. Drivers and emulators share them."""

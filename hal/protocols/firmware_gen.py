@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import Any, ClassVar, Generic, TypeVar
 
-SCHEMA = 0x66FE0DA6
+SCHEMA = 0x4252CB44
 """Hash of the definition: the firmware tells its own in HELLO."""
 VERSION = 1
 HEADER_SIZE = 4
@@ -84,6 +84,8 @@ class Fault(IntEnum):
     """The host asked for a fault (a test of the chain)."""
     ADC_DEAD = 14
     """The converter of a watched input gives no value."""
+    HOLDER = 15
+    """Another holder, or its EEPROM does not answer."""
 
 
 class Refusal(IntEnum):
@@ -106,7 +108,7 @@ class Refusal(IntEnum):
     LEASE = 8
     """No heartbeat within the lease."""
     TEDS = 9
-    """TEDS is damaged or being written."""
+    """TEDS is damaged, absent, being written or read; detail: its state."""
     INTERLOCK = 10
     """An interlock is not met."""
     SENSOR = 11
@@ -125,6 +127,8 @@ class Refusal(IntEnum):
     """Its sequence is of long ago: it was not carried out now; whether it was then is not known."""
     UNPROTECTED = 18
     """The interlocks in force are not those the host means: set all of them, then arm."""
+    HOLDER = 19
+    """The EEPROM is not the one the host has read: read it (TEDS_READ), then try again."""
 
 
 class ResetCause(IntEnum):
@@ -171,7 +175,11 @@ class TedsState(IntEnum):
     DAMAGED = 2
     """No arming."""
     WRITING = 3
-    """Being written."""
+    """Being written; no arming."""
+    READING = 4
+    """Found changed, being read anew; no arming."""
+    ABSENT = 5
+    """Does not answer: no holder, or its wires; no arming."""
 
 
 class SensorKind(IntEnum):
@@ -699,25 +707,27 @@ class StatusReply:
     """Limit in force [mK]."""
     output_max: int
     """Limit in force [1/65535]."""
+    holder: int
+    """Number of the TEDS in force: a new one whenever the EEPROM was found changed, read anew or written."""
 
     def pack(self) -> bytes:
         """Return the payload."""
         return _pack(_STATUS_REPLY, "StatusReply", self.ticks, self.measured, self.state, self.fault, self.fault_ticks,
             self.fault_value, self.lease_left, self.teds, self.mode, self.sensor, self.temperature, self.setpoint,
             self.output, self.digital_out, self.digital_in, self.profile, self.segment, self.temperature_max,
-            self.output_max)
+            self.output_max, self.holder)
 
     @classmethod
     def unpack(cls, payload: bytes) -> StatusReply:
         """Return the message that a payload carries."""
-        if len(payload) != 57:
+        if len(payload) != 61:
             raise _misfit("StatusReply", len(payload))
         (ticks, measured, state, fault, fault_ticks, fault_value, lease_left, teds, mode, sensor, temperature, setpoint,
-            output, digital_out, digital_in, profile, segment, temperature_max,
-            output_max) = _STATUS_REPLY.unpack(payload)
+            output, digital_out, digital_in, profile, segment, temperature_max, output_max,
+            holder) = _STATUS_REPLY.unpack(payload)
         return cls(ticks, measured, State(state), Fault(fault), fault_ticks, fault_value, lease_left, TedsState(teds),
             HeaterMode(mode), Fault(sensor), temperature, setpoint, output, digital_out, digital_in,
-            ProfileState(profile), segment, temperature_max, output_max)
+            ProfileState(profile), segment, temperature_max, output_max, holder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -766,7 +776,7 @@ class ArmReply:
 
 @dataclass(frozen=True, slots=True)
 class Arm(Request["ArmReply"]):
-    """SAFE to ARMED: with a fresh nonce, a live lease, TEDS whole, interlocks met and those that the host means."""
+    """SAFE to ARMED: fresh nonce, live lease, TEDS whole, unchanged and read by the host, interlocks met and meant."""
 
     TYPE: ClassVar[int] = 0x05
     ACCESS: ClassVar[str] = "setup"
@@ -777,18 +787,20 @@ class Arm(Request["ArmReply"]):
     """Of a heartbeat's reply; good once."""
     interlocks: int
     """CRC-16 of the four analogue interlocks (OFF: six zeros), then mask and level of the inputs: a reset sets none."""
+    holder: int
+    """Of the TEDS_READ by which the host knows the holder."""
 
     def pack(self) -> bytes:
         """Return the payload."""
-        return _pack(_ARM, "Arm", self.nonce, self.interlocks)
+        return _pack(_ARM, "Arm", self.nonce, self.interlocks, self.holder)
 
     @classmethod
     def unpack(cls, payload: bytes) -> Arm:
         """Return the message that a payload carries."""
-        if len(payload) != 6:
+        if len(payload) != 10:
             raise _misfit("Arm", len(payload))
-        nonce, interlocks = _ARM.unpack(payload)
-        return cls(nonce, interlocks)
+        nonce, interlocks, holder = _ARM.unpack(payload)
+        return cls(nonce, interlocks, holder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -1995,6 +2007,8 @@ class TedsReadReply:
 
     state: TedsState
     """Now."""
+    holder: int
+    """Number of the TEDS in force, for ARM and TEDS_COMMIT."""
     content: bytes
     """The bytes."""
 
@@ -2002,23 +2016,23 @@ class TedsReadReply:
         """Return the payload."""
         if len(self.content) > 128:
             raise ValueError(f"TedsReadReply: {len(self.content)} is not a possible length")
-        head = _pack(_TEDS_READ_REPLY, "TedsReadReply", self.state, len(self.content) // 1)
+        head = _pack(_TEDS_READ_REPLY, "TedsReadReply", self.state, self.holder, len(self.content) // 1)
         return head + bytes(self.content)
 
     @classmethod
     def unpack(cls, payload: bytes) -> TedsReadReply:
         """Return the message that a payload carries."""
-        if len(payload) < 2:
+        if len(payload) < 6:
             raise _misfit("TedsReadReply", len(payload))
-        state, n = _TEDS_READ_REPLY.unpack_from(payload)
-        if n > 128 or len(payload) != 2 + 1 * n:
+        state, holder, n = _TEDS_READ_REPLY.unpack_from(payload)
+        if n > 128 or len(payload) != 6 + 1 * n:
             raise _misfit("TedsReadReply", len(payload))
-        return cls(TedsState(state), payload[2:])
+        return cls(TedsState(state), holder, payload[6:])
 
 
 @dataclass(frozen=True, slots=True)
 class TedsRead(Request["TedsReadReply"]):
-    """Reads the EEPROM's TEDS area (256 bytes) as it was at the start or as last written."""
+    """The EEPROM's TEDS area (256 bytes) as it is in force. Parts with the same number are of the same holder."""
 
     TYPE: ClassVar[int] = 0x38
     ACCESS: ClassVar[str] = "query"
@@ -2118,7 +2132,7 @@ class TedsCommitReply:
 
 @dataclass(frozen=True, slots=True)
 class TedsCommit(Request["TedsCommitReply"]):
-    """Writes what was prepared, if its checksum is right (or all of it is blank, 0xFF); EVENT tells the end."""
+    """Writes what was prepared, if whole or all blank (0xFF), to the holder that was read; EVENT tells the end."""
 
     TYPE: ClassVar[int] = 0x3A
     ACCESS: ClassVar[str] = "idle"
@@ -2127,18 +2141,20 @@ class TedsCommit(Request["TedsCommitReply"]):
 
     checksum: int
     """CRC-16 of the 256 bytes prepared."""
+    holder: int
+    """Of the TEDS_READ by which the host knows the holder."""
 
     def pack(self) -> bytes:
         """Return the payload."""
-        return _pack(_TEDS_COMMIT, "TedsCommit", self.checksum)
+        return _pack(_TEDS_COMMIT, "TedsCommit", self.checksum, self.holder)
 
     @classmethod
     def unpack(cls, payload: bytes) -> TedsCommit:
         """Return the message that a payload carries."""
-        if len(payload) != 2:
+        if len(payload) != 6:
             raise _misfit("TedsCommit", len(payload))
-        (checksum,) = _TEDS_COMMIT.unpack(payload)
-        return cls(checksum)
+        checksum, holder = _TEDS_COMMIT.unpack(payload)
+        return cls(checksum, holder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -2322,9 +2338,9 @@ _TIME_REPLY = struct.Struct("<QIQQHII")
 _TIME = struct.Struct("<QI")
 _HEARTBEAT_REPLY = struct.Struct("<IBBBBIQiH")
 _HEARTBEAT = struct.Struct("<II")
-_STATUS_REPLY = struct.Struct("<QQBBQiHBBBiiHHHBBiH")
+_STATUS_REPLY = struct.Struct("<QQBBQiHBBBiiHHHBBiHI")
 _ARM_REPLY = struct.Struct("<B")
-_ARM = struct.Struct("<IH")
+_ARM = struct.Struct("<IHI")
 _SAFE_REPLY = struct.Struct("<B")
 _CLEAR_FAULT_REPLY = struct.Struct("<B")
 _CLEAR_FAULT = struct.Struct("<B")
@@ -2359,11 +2375,11 @@ _PROFILE_START_REPLY = struct.Struct("<B")
 _PROFILE_START = struct.Struct("<BQB")
 _PROFILE_STOP_REPLY = struct.Struct("<B")
 _TRIGGER = struct.Struct("<QIII")
-_TEDS_READ_REPLY = struct.Struct("<BB")
+_TEDS_READ_REPLY = struct.Struct("<BIB")
 _TEDS_READ = struct.Struct("<HB")
 _TEDS_WRITE = struct.Struct("<HB")
 _TEDS_COMMIT_REPLY = struct.Struct("<B")
-_TEDS_COMMIT = struct.Struct("<H")
+_TEDS_COMMIT = struct.Struct("<HI")
 _SAMPLES = struct.Struct("<IQIHIBB")
 _CAPTURES = struct.Struct("<IIIIB")
 _TELEMETRY = struct.Struct("<IQIiiHBB")

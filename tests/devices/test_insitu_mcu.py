@@ -305,7 +305,7 @@ async def test_a_board_that_restarted_is_found_again_as_a_new_epoch():
             p.board.unplug()
             with pytest.raises(LinkLost):
                 await p.device.input_0.get() if p.session.state.value == "open" else None
-                await p.device.do(gen.Arm(1, 0))
+                await p.device.do(gen.Arm(1, 0, 0))
             await p.board.plug()
             assert await p.device.temperature.get() == pytest.approx(25.0, abs=1.0)
             assert p.device.hello.boot != before

@@ -397,7 +397,7 @@ async def test_after_a_reset_the_board_arms_with_its_interlocks_or_not_at_all():
             except (LinkLost, NoReply):
                 assert time.monotonic() < deadline
         with pytest.raises(Refused, match="not those of this program"):  # a host that does not look after them
-            await p.device.do(gen.Arm(reply.nonce, p.device.interlocks.checksum))
+            await p.device.do(gen.Arm(reply.nonce, p.device.interlocks.checksum, p.device.holder))
         await p.device.arm()
         assert (await state(p.device)).state is State.ARMED
         p.page.adc(4, 32_000)

@@ -33,7 +33,7 @@ class World:
         "heater": 0x10, "heater_on": 0x14, "heater_off": 0x18, "heater_off_pass": 0x1C,
         "dac0": 0x20, "dac1": 0x24, "digital": 0x28, "trigger": 0x2C, "triggers": 0x30,
         "trigger_ticks": 0x34, "trigger_seen": 0x38,
-        "entropy": 0x40, "inputs": 0x44, "hang": 0x48,
+        "entropy": 0x40, "inputs": 0x44, "hang": 0x48, "holder": 0x4C,
         "head": 0x100, "tail": 0x104, "overrun": 0x108,
     }  # fmt: skip
     MAGIC = 0x4D505332
@@ -65,7 +65,7 @@ class World:
 
 
 class Qemu:
-    """One emulated board. `prepare(world)` runs before the processor starts."""
+    """One emulated board. `prepare(world)` runs before the processor starts. `spare`: of another holder."""
 
     def __init__(
         self,
@@ -73,19 +73,25 @@ class Qemu:
         *,
         machine: str = "mps2-an386",
         eeprom: bytes | None = None,
+        spare: bytes | None = None,
         shared: bool = True,
         prepare: Callable[[World], None] = lambda world: None,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="board-"))
         self._child: subprocess.Popen[bytes] | None = None
         try:
-            self._start(image, machine, eeprom, shared, prepare)
+            self._start(image, machine, (eeprom, spare), shared, prepare)
         except BaseException:
             self.close()
             raise
 
     def _start(
-        self, image: Path, machine: str, eeprom: bytes | None, shared: bool, prepare: Callable[[World], None]
+        self,
+        image: Path,
+        machine: str,
+        eeproms: tuple[bytes | None, ...],
+        shared: bool,
+        prepare: Callable[[World], None],
     ) -> None:
         options = ["-nodefaults", "-display", "none", "-kernel", str(image), "-S"]
         self._memory: Path | None = None
@@ -98,11 +104,15 @@ class Qemu:
             options += ["-object", f"memory-backend-file,id=shm,size=16M,mem-path={self._memory},share=on"]
             self.world = World(self._memory)
             prepare(self.world)
-        if eeprom is not None:
-            self.eeprom = self.folder / "eeprom"
-            self.eeprom.write_bytes(eeprom)
-            options += ["-drive", f"if=none,id=teds,format=raw,file={self.eeprom}"]
-            options += ["-device", f"at24c-eeprom,bus=i2c,address=0x50,rom-size={len(eeprom)},drive=teds"]
+        for number, eeprom in enumerate(eeproms):
+            if eeprom is not None:
+                file, drive = self.folder / f"eeprom-{number}", f"teds-{number}"
+                file.write_bytes(eeprom)
+                options += ["-drive", f"if=none,id={drive},format=raw,file={file}"]
+                options += [
+                    "-device",
+                    f"at24c-eeprom,bus=i2c,address={0x50 + number},rom-size={len(eeprom)},drive={drive}",
+                ]
         options += ["-chardev", f"socket,id=link,path={self.folder}/link,server=on,wait=off", "-serial", "chardev:link"]
         options += ["-qmp", f"unix:{self.folder}/qmp,server=on,wait=off"]
         options += [

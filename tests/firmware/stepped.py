@@ -34,6 +34,7 @@ class Board(ctypes.Structure):
         ("inputs", ctypes.c_uint16),
         ("eeprom", ctypes.c_uint8 * 256),
         ("eeprom_broken", ctypes.c_bool),
+        ("eeprom_writes_left", ctypes.c_uint32),
         ("passes_stop", ctypes.c_bool),
         ("tx_room", ctypes.c_uint32),
         ("heater", ctypes.c_uint16),
@@ -66,6 +67,7 @@ def library() -> Any:
     lib.stepped_take.restype = ctypes.c_size_t
     lib.stepped_frame.restype = ctypes.c_size_t
     lib.stepped_state.restype = ctypes.c_uint8
+    lib.stepped_waits.restype = ctypes.c_bool
     lib.clock_now.restype = ctypes.c_uint64
     return lib
 
@@ -175,6 +177,9 @@ class Stepped:
         fits = firmware.reply_to(self.send(request, channel))
         self.lib.stepped_advance(ctypes.c_uint64(0))
         found = [message for message in self.messages() if fits(message)]
+        while not found and self.lib.stepped_waits():  # for the EEPROM, which did not look as it should
+            self.advance(1)
+            found = [message for message in self.messages() if fits(message)]
         assert len(found) == 1, f"{len(found)} replies to {request}"
         reply = firmware.parse(found[0])
         if isinstance(reply, gen.InterlockSetReply):
@@ -203,8 +208,18 @@ class Stepped:
         assert reply == gen.ArmReply(gen.State.ARMED), reply
 
     def arming(self, nonce: int) -> gen.Arm:
-        """The command that arms, for the interlocks that were set."""
-        return gen.Arm(nonce, self.interlocks.checksum)
+        """The command that arms, for the interlocks that were set and the holder that is there."""
+        return gen.Arm(nonce, self.interlocks.checksum, self.holder)
+
+    @property
+    def holder(self) -> int:
+        """Number of the TEDS in force: a host that always looks."""
+        return self.ask(gen.TedsRead(0, 0)).holder  # type: ignore[no-any-return]
+
+    def plug(self, content: bytes | None) -> None:
+        """Exchange the holder under power; None: pull it out."""
+        self.board.eeprom_broken = content is None
+        self.board.eeprom[:] = content or b"\xff" * 256
 
     def live(self, ms: float, step: float = 100) -> None:
         """Let time pass with a host that lives."""

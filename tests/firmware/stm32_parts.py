@@ -280,29 +280,38 @@ class PortB(Gpio):
 
 
 class Eeprom:
-    """An AT24C32 seen from its two pins (DS20006270, 5 to 8), with its 5 ms write time."""
+    """An AT24C32 seen from its two pins (DS20006270, 5 to 8), with its 5 ms write time. A reset leaves it its power."""
 
     def __init__(self, board: UnicornBoard, content: bytes) -> None:
         self.clock = board.clock
         self.content = bytearray(content)
         self.pulls = False  # the data line low
         self.writes = 0
+        self.gone = False  # pulled out, with the holder
+        self.called: list[int] = []  # when
+        self.longest = 0  # us from a call to its end
         self._scl = self._sda = True
         self._state = self._next = "idle"
         self._bits: list[bool] = []
         self._bytes: list[int] = []
         self._busy_until = self._address = self._out = 0
 
-    def lines(self, scl: bool, sda: bool) -> None:
+    def lines(self, scl: bool, let_go: bool) -> None:
+        """The board's ends of the two lines; the data line is low if either end pulls it."""
+        if self.gone:
+            self._state, self.pulls = "idle", False
+        sda = let_go and not self.pulls
         if scl and self._scl and sda != self._sda:
             self._stop() if sda else self._start()
         elif scl and not self._scl:
             self._rose(sda)
         elif self._scl and not scl:
             self._fell()
-        self._scl, self._sda = scl, sda
+        self._scl, self._sda = scl, let_go and not self.pulls
 
     def _start(self) -> None:
+        if self._state == "idle":
+            self.called.append(self.clock.now)
         self._state, self._bits, self._bytes, self.pulls = "receive", [], [], False
 
     def _stop(self) -> None:
@@ -312,6 +321,8 @@ class Eeprom:
                 self.content[page | (self._address + n) & 31] = byte
             self._busy_until = self.clock.now + 5000
             self.writes += 1
+        if self.called:
+            self.longest = max(self.longest, self.clock.now - self.called[-1])
         self._state, self.pulls = "idle", False
 
     def _rose(self, sda: bool) -> None:

@@ -47,6 +47,7 @@ from hal.protocols.firmware_gen import (
     Stream,
     StreamStop,
     Teds,
+    TedsRead,
 )
 
 R = TypeVar("R")
@@ -173,7 +174,12 @@ class Host:
         if not self._wait(lambda: self.beat is not None, 5):
             raise TimeoutError("no reply to a heartbeat")
         assert self.beat is not None
-        self.ask(Arm(self.beat.nonce, self.interlocks.checksum))
+        self.ask(Arm(self.beat.nonce, self.interlocks.checksum, self.holder))
+
+    @property
+    def holder(self) -> int:
+        """Number of the TEDS in force."""
+        return self.ask(TedsRead(0, 0)).holder
 
     def safe(self) -> None:
         self.ask(Safe())

@@ -18,6 +18,7 @@ PLAIN = (
     "test_core_streams.py",
     "test_core_control.py",
     "test_core_teds.py",
+    "test_core_holder.py",
 )
 
 

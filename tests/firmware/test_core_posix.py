@@ -82,9 +82,13 @@ class Process:
         self.beats += 1
         return self.ask(gen.Heartbeat(9, self.beats))
 
+    def holder(self) -> int:
+        return self.ask(gen.TedsRead(0, 0)).holder
+
     def arm(self) -> None:
         self.ask(gen.Hello(9, gen.SCHEMA))
-        assert self.ask(gen.Arm(self.beat().nonce, Interlocks().checksum)) == gen.ArmReply(gen.State.ARMED)
+        arm = gen.Arm(self.beat().nonce, Interlocks().checksum, self.holder())
+        assert self.ask(arm) == gen.ArmReply(gen.State.ARMED)
 
     def close(self) -> None:
         self.line.close()
@@ -160,7 +164,7 @@ def test_teds_outlive_the_power(tmp_path):
         assert board.ask(gen.Hello(9, gen.SCHEMA)).teds is gen.TedsState.BLANK
         for at in (0, 128):
             board.ask(gen.TedsWrite(at, eeprom()[at : at + 128]))
-        board.ask(gen.TedsCommit(crc_hqx(eeprom(), 0xFFFF)))
+        board.ask(gen.TedsCommit(crc_hqx(eeprom(), 0xFFFF), board.holder()))
         until(lambda: board.ask(gen.Status()).teds is gen.TedsState.VALID)
     with running(tmp_path, "--eeprom", str(path)) as board:
         assert board.ask(gen.Hello(9, gen.SCHEMA)).teds is gen.TedsState.VALID

@@ -18,6 +18,7 @@ from devices.insitu_mcu.interlocks import Interlocks
 from hal.protocols import firmware_gen as gen
 
 TWO_PASSES = 2 * MS
+COOLER = replace(HOLDER, serial=b"8", temperature_max=400_000, output_max=5_000)
 
 
 def off_within(core: Stepped, ticks: int, since: int) -> None:
@@ -333,21 +334,21 @@ def test_a_board_without_the_interlocks_the_host_means_does_not_arm(core):
     core.arm()
     core.start(eeprom(), boot=8)  # a reset: the board watches nothing any more
     core.hello()
-    refused = core.ask(gen.Arm(core.beat().nonce, meant.checksum))
+    refused = core.ask(gen.Arm(core.beat().nonce, meant.checksum, core.holder))
     assert refused.reason is gen.Refusal.UNPROTECTED
     core.advance(5)
     assert core.state is gen.State.SAFE
     for channel, command in meant.commands():
         core.ask(command, channel)
     core.advance(2)
-    assert core.ask(gen.Arm(core.beat().nonce, meant.checksum)) == gen.ArmReply(gen.State.ARMED)
+    assert core.ask(gen.Arm(core.beat().nonce, meant.checksum, core.holder)) == gen.ArmReply(gen.State.ARMED)
 
 
 def test_a_host_that_means_no_interlocks_is_told_of_those_there_are(core):
     core.hello()
     core.ask(gen.InterlockInputs(0b1, 0b0))
     core.advance(1)
-    assert core.ask(gen.Arm(core.beat().nonce, Interlocks().checksum)).reason is gen.Refusal.UNPROTECTED
+    assert core.ask(gen.Arm(core.beat().nonce, Interlocks().checksum, core.holder)).reason is gen.Refusal.UNPROTECTED
 
 
 def test_a_slow_drift_of_pressure_is_no_step(core):
@@ -512,8 +513,9 @@ class AnythingInAnyOrder(RuleBasedStateMachine):
 
     @rule()
     def arm(self) -> None:
-        self.core.ask(self.core.arming(self.core.beat().nonce))
+        nonce = self.core.beat().nonce
         self.lived = self.core.board.ticks
+        self.core.ask(self.core.arming(nonce))
 
     @rule(output=st.integers(0, 65535))
     def heat(self, output: int) -> None:
@@ -550,6 +552,10 @@ class AnythingInAnyOrder(RuleBasedStateMachine):
     def mend_sensor(self, kelvin: float) -> None:
         self.core.board.adc[1] = REFERENCE_COUNTS
         self.core.temperature = kelvin
+
+    @rule(content=st.sampled_from([eeprom(), eeprom(COOLER), None, bytes(256), b"\xff" * 256]))
+    def exchange_holder(self, content: bytes | None) -> None:
+        self.core.plug(content)
 
     @precondition(lambda self: self.core.state is gen.State.FAULT)
     @rule()

@@ -16,7 +16,7 @@ def write(core: Stepped, content: bytes, *, checksum: int | None = None):
     for at in range(0, 256, 128):
         assert core.ask(gen.TedsWrite(at, content[at : at + 128])) == gen.TedsWriteReply()
     crc = library().crc_add(0xFFFF, content, 256)
-    return core.ask(gen.TedsCommit(crc if checksum is None else checksum))
+    return core.ask(gen.TedsCommit(crc if checksum is None else checksum, core.holder))
 
 
 def read(core: Stepped) -> bytes:
@@ -67,12 +67,16 @@ def test_a_record_that_can_not_be_is_damaged_whatever_its_checksum(change):
     assert Stepped(eeprom(replace(HOLDER, **change))).hello().teds is gen.TedsState.DAMAGED
 
 
-def test_an_eeprom_that_does_not_answer_is_damaged():
+def test_an_eeprom_that_does_not_answer_does_not_arm():
     core = Stepped(eeprom())
     core.board.eeprom_broken = True
     core.start(eeprom())
-    assert core.hello().teds is gen.TedsState.DAMAGED
+    assert core.hello().teds is gen.TedsState.ABSENT
     assert core.counters().eeprom_errors == 1
+    refused = core.ask(core.arming(core.beat().nonce))
+    assert (refused.reason, refused.detail) == (gen.Refusal.TEDS, gen.TedsState.ABSENT)
+    core.advance(500)
+    assert core.counters().eeprom_errors == 1  # that nobody is there is no news
 
 
 def test_what_is_written_is_read_back_and_in_force(core):
@@ -118,19 +122,38 @@ def test_what_would_be_damaged_is_not_written(core):
 
 def test_a_write_that_fails_is_a_fault(core):
     core.hello()
-    core.board.eeprom_broken = True
-    write(core, eeprom())
-    core.advance(30)
+    core.board.eeprom_writes_left = 3
+    assert write(core, eeprom()) == gen.TedsCommitReply(gen.TedsState.WRITING)
+    core.advance(40)
     status = core.status()
-    assert (status.teds, status.state, status.fault) == (
-        gen.TedsState.DAMAGED, gen.State.FAULT, gen.Fault.TEDS_DAMAGED
-    )  # fmt: skip
+    assert (status.state, status.fault, status.fault_value) == (gen.State.FAULT, gen.Fault.TEDS_DAMAGED, 32)
+    core.messages()
+    assert gen.TedsState.DAMAGED in [e.value for e in core.events if e.kind is gen.EventKind.TEDS]
+
+
+@pytest.mark.parametrize("old", [eeprom(), None, eeprom(replace(HOLDER, serial=b"6"))])
+@pytest.mark.parametrize("new", [eeprom(replace(HOLDER, serial=b"8", output_max=9)), b"\xff" * 256])
+def test_a_write_that_loses_its_power_leaves_a_damaged_area_and_no_mixture(old, new):
+    for pages in range(1, 18):
+        core = Stepped(old)
+        core.hello()
+        core.board.eeprom_writes_left = pages
+        write(core, new)
+        core.advance(40)
+        content = bytes(core.board.eeprom)
+        core.board.eeprom_broken = False
+        core.start(content, boot=8)
+        whole = pages == 17
+        assert core.hello().teds is (
+            gen.TedsState.DAMAGED if not whole else gen.TedsState.BLANK if set(new) == {0xFF} else gen.TedsState.VALID
+        )
+        assert not whole or content == new
 
 
 def test_it_is_not_written_while_something_may_be_on(core):
     core.arm()
     assert core.ask(gen.TedsWrite(0, b"x")).reason is gen.Refusal.STATE
-    assert core.ask(gen.TedsCommit(0)).reason is gen.Refusal.STATE
+    assert core.ask(gen.TedsCommit(0, core.holder)).reason is gen.Refusal.STATE
 
 
 def test_nothing_is_read_or_written_behind_its_end(core):

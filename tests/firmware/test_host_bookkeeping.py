@@ -117,7 +117,7 @@ def test_the_board_and_the_host_have_one_checksum_of_the_interlocks(rules, mask,
     for channel, command in wanted.commands():
         core.ask(command, channel)
     core.board.inputs = level
-    refused = core.ask(gen.Arm(core.beat().nonce, wanted.checksum ^ 1))
+    refused = core.ask(gen.Arm(core.beat().nonce, wanted.checksum ^ 1, core.holder))
     assert refused.reason in (gen.Refusal.UNPROTECTED, gen.Refusal.INTERLOCK)
     if refused.reason is gen.Refusal.UNPROTECTED:
         assert refused.detail == wanted.checksum

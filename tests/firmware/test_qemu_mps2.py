@@ -12,6 +12,7 @@ import threading
 import time
 from binascii import crc_hqx
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -33,6 +34,7 @@ from talker import (
 from hal.protocols.firmware_gen import (
     Arm,
     CapturesStart,
+    ClearFault,
     Credit,
     EventKind,
     Fault,
@@ -61,6 +63,8 @@ pytestmark = [pytest.mark.real_clock, pytest.mark.needs_tool("qemu-system-arm", 
 PASS = TICK_RATE // 1000  # ticks in a control pass
 SECONDS = int(os.environ.get("SOAK_SECONDS", "20"))  # 600 for the long one
 CREDIT = 0x7FFF_FFFF  # blocks: no end of it (numbers wrap, so half of them)
+OTHER = replace(with_serial(b"0043"), temperature_max=340_000)  # of a holder that bears less
+NOBODY = 7
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +74,7 @@ def running() -> Iterator[tuple[Qemu, SocketHost]]:
         world.adc(0, Plant().counts)
         world.adc(1, REFERENCE_COUNTS)
 
-    with Qemu(built("mps2"), eeprom=eeprom(), prepare=prepare) as board:
+    with Qemu(built("mps2"), eeprom=eeprom(), spare=eeprom(OTHER), prepare=prepare) as board:
         until(lambda: board.world["magic"] == World.MAGIC, 10, "the image does not start")
         host = SocketHost(board.link)
         yield board, host
@@ -362,7 +366,7 @@ def test_teds_survives_a_reset(board: Qemu, host: SocketHost) -> None:
     content = eeprom(with_serial(b"0042"))[:256]
     for offset in (0, 128):
         host.ask(TedsWrite(offset, content[offset : offset + 128]))
-    assert host.ask(TedsCommit(crc_hqx(content, 0xFFFF))).state is TedsState.WRITING
+    assert host.ask(TedsCommit(crc_hqx(content, 0xFFFF), host.holder)).state is TedsState.WRITING
     assert host.wait(
         lambda: [event.value for event in host.heard.events if event.kind is EventKind.TEDS] == [TedsState.VALID], 5
     )
@@ -378,11 +382,45 @@ def test_teds_survives_a_reset(board: Qemu, host: SocketHost) -> None:
     assert TEDS.serial.rstrip(b"\0") not in read[:40]
 
 
+def settled(host: SocketHost, teds: TedsState) -> None:
+    until(lambda: host.status().teds is teds, 5, f"it is not {teds!r}", pause=0.02)
+
+
+def test_a_holder_exchanged_under_power_is_judged_anew_and_armed_by_who_has_read_it(
+    board: Qemu, host: SocketHost
+) -> None:
+    known = host.holder
+    heat(host, board)
+    passes, ticks = board.world["passes"], board.ticks()
+    board.world["holder"] = NOBODY
+    late, _ = off_after(board, passes, ticks)
+    assert late <= 31 + 2 + 10  # QEMU's passes come when the host has time for them
+    assert host.until_fault(Fault.HOLDER).fault is Fault.HOLDER
+    settled(host, TedsState.ABSENT)
+    board.world["holder"] = 1
+    settled(host, TedsState.VALID)
+    assert host.status().temperature_max == 340_000
+    host.ask(ClearFault(Fault.HOLDER))
+    assert host.beat is not None
+    with pytest.raises(RefusedByBoard) as refused:
+        host.ask(Arm(host.beat.nonce, host.interlocks.checksum, known))
+    assert refused.value.refusal.reason is Refusal.HOLDER
+    assert b"0043" in host.ask(TedsRead(0, 128)).content
+    heat(host, board)
+    host.safe()
+    board.world["holder"] = 0  # between two looks: only the arming can see it
+    with pytest.raises(RefusedByBoard) as refused:
+        host.arm()
+    assert refused.value.refusal.reason is Refusal.TEDS
+    settled(host, TedsState.VALID)
+    assert host.status().temperature_max == round(LIMIT * 1000)
+
+
 def test_an_old_nonce_does_not_arm(board: Qemu, host: SocketHost) -> None:
     host.arm()
     host.safe()
     assert host.beat is not None
     with pytest.raises(RefusedByBoard) as refused:
-        host.ask(Arm(0xDEAD_BEEF, host.interlocks.checksum))
+        host.ask(Arm(0xDEAD_BEEF, host.interlocks.checksum, host.holder))
     assert refused.value.refusal.reason is Refusal.NONCE
     assert board.world["heater"] == 0

@@ -32,6 +32,7 @@ from talker import (
 
 from hal.protocols.firmware_gen import (
     CapturesStart,
+    ClearFault,
     DacSet,
     DigitalGet,
     DigitalSet,
@@ -415,7 +416,7 @@ def test_teds_is_written_to_the_memory_and_read_after_a_reset(bench: Bench) -> N
     content = eeprom(with_serial(b"0042"))[:256]
     for offset in (0, 128):
         host.ask(TedsWrite(offset, content[offset : offset + 128]))
-    host.ask(TedsCommit(crc_hqx(content, 0xFFFF)))
+    host.ask(TedsCommit(crc_hqx(content, 0xFFFF), host.holder))
     assert host.run(2_000_000, lambda: any(event.kind is EventKind.TEDS for event in host.heard.events))
     assert bytes(board.eeprom.content[:256]) == content
     board.reset_by(1 << 26)
@@ -440,6 +441,49 @@ def test_without_a_memory_it_does_not_hang() -> None:
     hello = bench.host.hello()
     assert hello.teds is not TedsState.VALID
     assert bench.host.counters().eeprom_errors > 0
+
+
+def test_a_look_at_the_memory_takes_less_than_a_pass_and_comes_every_31_ms(bench: Bench) -> None:
+    board = bench.board
+    assert board.eeprom is not None
+    bench.heat()
+    board.eeprom.called.clear()
+    board.eeprom.longest = 0
+    bench.host.run(310 * PASS)
+    assert 9 <= len(board.eeprom.called) <= 11
+    assert 500 < board.eeprom.longest < PASS
+    assert bench.host.status().state is State.RUN
+
+
+def test_a_holder_pulled_out_while_heating_puts_the_heater_off(bench: Bench) -> None:
+    board, host = bench.board, bench.host
+    assert board.eeprom is not None
+    bench.heat()
+    then = board.clock.now
+    board.eeprom.gone = True
+    assert bench.off_after(then, 100 * PASS) <= (31 + 2 + 2) * PASS
+    assert host.until_fault(Fault.HOLDER).teds is TedsState.READING
+    host.run(200 * PASS)
+    assert host.status().teds is TedsState.ABSENT
+    board.eeprom.content[:256] = eeprom(with_serial(b"0042"))[:256]
+    board.eeprom.gone = False
+    host.run(250 * PASS)
+    assert host.status().teds is TedsState.VALID
+    assert b"0042" in host.ask(TedsRead(0, 128)).content
+    host.ask(ClearFault(Fault.HOLDER))
+    bench.heat()
+
+
+def test_a_memory_that_a_reset_cut_off_in_the_middle_of_a_byte_is_freed(bench: Bench) -> None:
+    board = bench.board
+    assert board.eeprom is not None
+    board.eeprom.content[:256] = bytes(256)  # zeros: it holds the line
+    board.run_until(lambda: board.eeprom.pulls and board.eeprom._state == "send", 100 * PASS)
+    board.eeprom.content[:256] = eeprom()[:256]
+    board.reset_by(1 << 29)
+    board.run(60_000)
+    assert bench.host.hello().teds is TedsState.VALID
+    assert bench.host.counters().eeprom_errors == 0  # at the first attempt
 
 
 def test_the_image_of_the_compiler_from_pypi_does_the_same() -> None:

@@ -137,7 +137,13 @@ void trigger_interrupt(void)
     }
 }
 
-/* ---- the EEPROM's two lines; the emulated bus needs no pauses */
+/* ---- the EEPROM's two lines; the emulated bus needs no pauses. Each holder's memory has an address of its own: the
+   one that is plugged in is the one that is called. */
+
+uint8_t at24c_device(void)
+{
+    return (uint8_t)(0x50u + (WORLD->holder & 7u));
+}
 
 void at24c_scl(bool high)
 {

@@ -38,7 +38,8 @@ struct world {
     uint32_t entropy;        /* makes boot ids differ */
     uint32_t inputs;         /* 0x044: input pins */
     uint32_t hang;           /* 0x048: 1 the main loop, 2 the control pass stops for ever; 3 crashes */
-    uint32_t reserved[13];
+    uint32_t holder;         /* 0x04C: which memory is plugged in: 0, 1; another number: none */
+    uint32_t reserved[12];
     uint32_t adc[WORLD_ADC_CHANNELS]; /* 0x080: counts */
     uint32_t more[24];
     /* 0x100: edges, written at `head` by the owner, then a doorbell (WORLD_DOORBELL pending) */

@@ -3,8 +3,9 @@
    insitu-mcu (--pty | --tcp PORT) [--link PATH] [--once] [--world FILE] [--eeprom FILE] [--ppm N] [--start TICKS]
 
    It prints "ready pty PATH" or "ready tcp PORT" and runs until it is ended, with --once until the TCP peer has
-   gone. Its counter begins at --start (default: 10 s before it wraps) and runs by --ppm fast. A main loop that
-   hangs for half a second ends the program with status 3 and everything off: its watchdog. */
+   gone. Its counter begins at --start (default: 10 s before it wraps) and runs by --ppm fast. The memory of another
+   holder is the file FILE-1, where there is one; which is plugged in, its world says. A main loop that hangs for half
+   a second ends the program with status 3 and everything off: its watchdog. */
 #define _DEFAULT_SOURCE
 #define _XOPEN_SOURCE 700
 #include "board.h"

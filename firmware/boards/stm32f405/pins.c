@@ -97,3 +97,8 @@ bool at24c_sda_is_high(void)
 {
     return (GPIO_IDR(PORT_B) & (1u << SDA)) != 0u;
 }
+
+uint8_t at24c_device(void)
+{
+    return 0x50u;
+}
