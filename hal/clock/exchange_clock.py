@@ -26,6 +26,8 @@ LATE = 10.0
 """s: nothing arrives later after its tick; a larger difference means another epoch or a corrupted tick."""
 EARLY = 1e6
 """ns by which a tick may lie after its arrival beyond the bound: an arrival is often stamped a little early."""
+BEFORE = 0.9
+"""Turns of the counter by which a tick may be older than its arrival; the rest is for errors of the estimate."""
 SPANS = 256
 """Epochs kept; the oldest are forgotten."""
 RUN = 8
@@ -100,7 +102,8 @@ class ExchangeClock:
             delay_out=delay_out, delay_back=delay_back, delay_sigma=delay_sigma,
         )  # fmt: skip
         clock._whole = True
-        clock._add_many(Exchanges.of(exchanges))
+        columns = Exchanges.of(exchanges)
+        clock._add_many(columns[np.argsort(columns.received, kind="stable")])
         return clock
 
     # ------------------------------------------------------------------ what comes in
@@ -169,7 +172,9 @@ class ExchangeClock:
             one = _Answer(here.size)
             self._map(one, np.arange(here.size), k, self._counts(span, c[here], span.near(a[here])))
             after = (a[here] - one.time).astype(np.float64)
-            good = (after >= -one.bound - EARLY) & (after <= LATE * 1e9 + one.bound) & (np.abs(after) < late[here])
+            # Wider than that, and nobody knows which turn of the counter it was.
+            good = one.bound <= (1.0 - BEFORE) * self._counter.turn
+            good &= (after >= -one.bound - EARLY) & (after <= LATE * 1e9 + one.bound) & (np.abs(after) < late[here])
             good &= (one.time >= begin - one.bound) & (one.time <= end + one.bound)
             late[here[good]] = np.abs(after[good])
             answer.take(one, here, good)
@@ -200,8 +205,8 @@ class ExchangeClock:
             reason = f"{self.name}: its last answers don't follow the earlier ones; it seems to have started anew, wait"
         elif span.widened > 1:
             reason = (
-                f"{self.name}: its rate is off by more than the {self.ppm:g} ppm it is declared with, so the bound "
-                "does not hold; correct the ppm"
+                f"{self.name}: its time moves by more than the {self.ppm:g} ppm it is declared with, so the bound does "
+                "not hold; correct the ppm, or see who sets its clock"
             )
         return ClockHealth(
             usable=not reason,
@@ -245,7 +250,7 @@ class ExchangeClock:
             raise ClockError(f"{self.name}: {c.size} ticks came with {a.size} arrivals; give one arrival per tick")
         return c, np.broadcast_to(a, c.shape)
 
-    def _counts(self, span: Span, ticks: Int64, near: Float64, before: float = 0.9) -> Int64:
+    def _counts(self, span: Span, ticks: Int64, near: Float64, before: float = BEFORE) -> Int64:
         """Counts since the epoch's first reading, of all turns the latest not beyond `near` + (1 - before) turns."""
         first = span.first.exchange.ticks_received
         ahead = self._counter.nearest(ticks, first)
@@ -271,7 +276,7 @@ class ExchangeClock:
             answer.time[where] = span.first.exchange.sent + whole.astype(np.int64) + rest.astype(np.int64)
             # The event fell anywhere within its tick; and the estimate was rounded.
             wide = scale / 2 + 1.0
-            hard = np.minimum(np.maximum(hard_up - theta, theta - hard_low) + wide, MOST)
+            hard = np.minimum(np.maximum(np.maximum(hard_up - theta, theta - hard_low), 0.0) + wide, MOST)
             tight = np.maximum(np.maximum(up - theta, theta - low), 0.0) + wide
             answer.bound[where] = np.ceil(hard)
             answer.tight[where] = np.ceil(np.minimum(tight + 3e9 * self.delay_sigma, hard))

@@ -6,11 +6,13 @@ Derivations: `docs/explanation/clocks.md`.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from .bounds import above
-from .windows import Window
+from .windows import DOUBT, Window
 
 Float64 = NDArray[np.float64]
 
@@ -43,19 +45,60 @@ class Shape:
         return np.interp(x, self._x, self._rate)
 
 
-def smoothed(windows: list[Window], wander: float) -> tuple[Float64, Float64, float]:
-    """Rates at the windows' middles, their doubt, and how fast rates change (1/ns), `wander` or more.
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What is known of the rate at the middles of windows, one after the other."""
 
-    Least squares of (r[k] - slope[k])/doubt[k] and of (r[k+1] - r[k])/(wander * distance): a tridiagonal system.
+    windows: list[Window]
+    rate: Float64
+    doubt: Float64
+    wander: float
+    """1/ns: so fast the rate may change."""
+    surprise: float
+    """By how much the rate changed from one window to the next beyond what a free oscillator's may and what doubt
+    explains: a clock that was set or disciplined (NTP) may do so again at any moment."""
+    steady: bool
+    """The path's smallest delays did not change, as far as round trips show."""
+    shape: Shape
+
+
+def rates_of(windows: list[Window], wander: float, usual: float, surprise: float, steady: bool) -> Rates:
+    """`wander`: taken for the change of rates, or more if they change faster; `usual`: of a free oscillator;
+    `surprise` and `steady`: of earlier windows."""
+    middle = np.array([w.middle for w in windows])
+    own = np.maximum([w.doubt for w in windows], _unsteady(windows))
+    rate, doubt, wander = _smoothed(middle, np.array([w.margin.slope for w in windows]), own, wander)
+    jumps = np.abs(np.diff(rate)) - 2 * (doubt[1:] + doubt[:-1]) - usual * np.diff(middle)
+    steady = steady and not (_changes(windows) > 0.0).any()
+    surprise = max(surprise, float(jumps.max(initial=0.0)))
+    return Rates(windows, rate, doubt, wander, surprise, steady, Shape(middle, rate))
+
+
+def _changes(windows: list[Window]) -> Float64:
+    """By how much the smallest round trip changed from each window to the next, less what chance may do, ns."""
+    trip, noise = np.array([w.trip for w in windows]), np.array([w.noise for w in windows])
+    return np.asarray(np.abs(np.diff(trip)) - DOUBT * np.hypot(noise[1:], noise[:-1]))
+
+
+def _unsteady(windows: list[Window]) -> Float64:
+    """How fast the smallest round trip changed on both sides of each window, beyond chance: as a rate. If it is one way
+    that slowly gets slower, the line between the two moves along, as if the clock's rate were another. (A change of
+    the path is on one side only.)"""
+    fast = np.maximum(_changes(windows), 0.0) / np.maximum(np.diff([w.middle for w in windows]), 1.0)
+    return np.asarray(np.minimum(np.append(fast, 0.0), np.append(0.0, fast)))
+
+
+def _smoothed(middle: Float64, slope: Float64, own: Float64, wander: float) -> tuple[Float64, Float64, float]:
+    """Rates, their doubt, and how fast rates change (1/ns), `wander` or more; of slopes with doubts of their own.
+
+    Least squares of (r[k] - slope[k])/own[k] and of (r[k+1] - r[k])/(wander * distance): a tridiagonal system.
     Four times over, windows that disagree with their surroundings lose weight (Cauchy's weights): a change of the
     path within a short window looks like a rate, and only its neighbours tell. If most windows disagree it is the
     oscillator that changes faster.
     """
-    slope = np.array([w.margin.slope for w in windows])
-    own = np.maximum([w.doubt for w in windows], LEAST)
+    own = np.maximum(own, LEAST)
     if slope.size < 2:
         return slope, own, wander
-    middle = np.array([w.middle for w in windows])
     apart, weight = np.maximum(np.diff(middle), 1.0), 1.0 / own**2
     for _ in range(10):
         link = 1.0 / (wander * apart) ** 2

@@ -19,6 +19,8 @@ STEP = 256
 """Exchanges by which the live stretch moves on, ..."""
 LIVE = 512
 """... and its length when it has: older ones are condensed into a table, and go on to count by what they still say."""
+STEEPEST = 0.5
+"""Of the rate's limit: no clock is worse."""
 MEMORY = 1 << 16
 """Nodes kept of what was condensed; beyond it the older half loses every second one."""
 SECOND = 1e9
@@ -164,18 +166,17 @@ class Span:
     def _fit(self) -> Tube:
         limits = self._limits()
         rho, self.widened = self._rho, 1.0
-        keep = ~impossible(limits, rho)
-        if np.count_nonzero(~keep) > max(2, 0.05 * keep.size):
-            # So many can't be corrupted: the datasheet's ppm is wrong.
-            keep[:] = True
-            self.widened = 1.5
-            while self.widened < 100 and impossible(limits, rho * self.widened).any():
-                self.widened *= 1.5
-            rho *= self.widened
-        limits = _some(limits, keep)
+        gone = impossible(limits, rho)
+        while gone is None and rho < STEEPEST:
+            # The datasheet's ppm is wrong, or somebody set the clock.
+            self.widened *= 1.5
+            rho = self._rho * self.widened
+            gone = impossible(limits, rho)
+        if gone is not None:
+            limits = _some(limits, ~gone)
         model = self._tube(limits, rho)
         for _ in range(3):
-            shape = model.shape
+            shape = model.rates.shape
             odd = doubtful(limits.trip, limits.lower - shape(limits.xl), limits.upper - shape(limits.xu))
             if not odd.any() or np.count_nonzero(odd) > 0.2 * odd.size:
                 break
@@ -207,8 +208,7 @@ class Span:
         model = self.model()
         kept = self._columns[:, STEP : self._count]
         cut = float(kept[0].min())
-        _, hard_low, hard_up, low, up = (float(v[0]) for v in model.table.at(np.array([cut])))
-        self._carried = Carried(cut, hard_low, hard_up, low, up)
+        self._carried = model.carried(cut)
         part = model.table.before(cut)
         self._old = part if self._old is None else self._old.then(part)
         if self._old.x.size > MEMORY:

@@ -13,6 +13,8 @@ Mask = NDArray[np.bool_]
 
 MOST = 64
 """Exchanges looked for one by one."""
+ROW = 4
+"""Exchanges that contradict the others and follow one another: so many aren't corrupted by chance."""
 GROUP = 32
 """Neighbours among which a lone one shows."""
 SQUEEZE = 0.3
@@ -21,8 +23,11 @@ TIMES = 2.0
 """A lone one is further off than so many times the way to the eighth after it."""
 
 
-def impossible(limits: Limits, rho: float) -> Mask:
-    """Exchanges that contradict others, given |rate error| <= rho: of each pair the one that contradicts more."""
+def impossible(limits: Limits, rho: float) -> Mask | None:
+    """Exchanges that contradict others, given |rate error| <= rho: of each pair the one that contradicts more.
+
+    None if they can't be a few corrupted ones: too many of them, or several in a row.
+    """
     gone = np.zeros(limits.xl.size, np.bool_)
     kl, ku = rho * limits.xl, rho * limits.xu
     order = np.argsort(limits.xu, kind="stable")
@@ -30,7 +35,7 @@ def impossible(limits: Limits, rho: float) -> Mask:
         on, sorted_on = ~gone, order[~gone[order]]
         over = limits.lower[on] - above(ku[sorted_on], limits.upper[sorted_on], kl[on])
         if not over.size or float(over.max()) <= 0.0:
-            break
+            return None if _systematic(gone) else gone
         i = int(np.flatnonzero(on)[np.argmax(over)])
         against_i = on & (limits.upper + np.abs(ku - kl[i]) < limits.lower[i])
         j = int(np.argmin(np.where(on, limits.upper + np.abs(ku - kl[i]), np.inf)))
@@ -40,7 +45,15 @@ def impossible(limits: Limits, rho: float) -> Mask:
             gone[i] = True
         if b >= a:
             gone[j] = True
-    return gone
+    return None
+
+
+def _systematic(gone: Mask) -> bool:
+    """More than 5 % are out, or as many next to one another as there are around a moment when the clock was set."""
+    out = np.count_nonzero(gone)
+    if out > max(2, 0.05 * gone.size) or 2 * out > gone.size:
+        return True
+    return bool(np.convolve(gone, np.ones(ROW), "valid").max(initial=0.0) >= ROW)
 
 
 def doubtful(trip: Float64, low: Float64, up: Float64) -> Mask:

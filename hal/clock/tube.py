@@ -13,29 +13,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from .band import Band
 from .bounds import above, below
-from .shape import Shape, smoothed
+from .shape import Rates, rates_of
 from .table import Table
 from .windows import Limits, Window, Windows
 
 Float64 = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 WANDER = 8e-18
 """1/ns: so fast may the rate of a 100 ppm crystal change (8 ppb/s, a board that warms up); of poorer oscillators in
 proportion to their datasheet's ppm."""
-NEAR = 0.3e-6
-"""Least doubt about a rate over seconds ..."""
-FAR = 0.02e-6
-"""... and over many windows."""
-LEVELS = 4.0
-"""A line's height is known to so many times `Window.level`."""
 QUARTER = 0.25
 """Of a window's length: the band's middle is averaged over so much on either side."""
 INNER = 0.25
 """The estimate stays within this share of the band about its middle."""
-NARROW = 0.25
-"""Of the smallest round trip. A band narrower than that is one whose rates are less sure than was thought."""
 NODES = 1024
 STRING = 256
 """Nodes between which the height is drawn straight."""
@@ -50,6 +42,11 @@ class Carried:
     hard_up: float
     low: float
     up: float
+    window: Window
+    """The last one before x, with the rate found for it and its doubt."""
+    surprise: float
+    steady: bool
+    """See `Rates`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +54,18 @@ class Tube:
     """The result."""
 
     table: Table
-    shape: Shape
-    windows: list[Window]
+    rates: Rates
     found: Windows
+
+    def carried(self, x: float) -> Carried:
+        """What is left to say at x, all before it forgotten."""
+        _, hard_low, hard_up, low, up = (float(v[0]) for v in self.table.at(np.array([x])))
+        k = max(sum(w.begin <= x for w in self.rates.windows) - 1, 0)
+        window, doubt = self.rates.windows[k], float(self.rates.doubt[k])
+        window = replace(window, begin=min(window.begin, x), end=x)
+        rate = float(self.rates.shape.rate(np.array([window.middle]))[0])
+        window = replace(window, margin=replace(window.margin, slope=rate, low=rate - doubt, high=rate + doubt))
+        return Carried(x, hard_low, hard_up, low, up, window, self.rates.surprise / 2, self.rates.steady)
 
 
 def tube(
@@ -76,30 +82,38 @@ def tube(
     `out` and `back`, ns: calibrated smallest delays. They narrow the tight band and move the estimate; the hard
     bound holds whether they are right or not. `known`: windows of an earlier call, for speed.
     """
-    poor = max(1.0, rho / 1e-4)
-    wander = WANDER * poor
     inner = replace(limits, lower=limits.lower + out, upper=limits.upper - back, trip=limits.trip - out - back)
     found = Windows(inner, 1.05 * rho, known)
     last = found.latest()
     windows = [w for w in found.leaves() if w.middle < last.middle - last.length / 8] + [last]
-    rates, doubt, wander = smoothed(windows, wander)
-    doubt = np.minimum(doubt, 2 * rho)
-    shape = Shape(np.array([w.middle for w in windows]), rates)
+    if carried is not None:
+        windows = [carried.window, *windows]
     x = _nodes(inner, carried)
-    base, low, up = shape(x), inner.lower - shape(inner.xl), inner.upper - shape(inner.xu)
-    band = _Band(inner, low, up, windows, rates, doubt, rho, poor, wander, carried, shape)
-    bottom, top, kappa = band.narrowest(x)
-    level = _level(x, bottom, top, windows)
-    theta = base + level
+    usual = wander = WANDER * max(1.0, rho / 1e-4)
+    before = (0.0, True) if carried is None else (carried.surprise, carried.steady)
+    # If the band closes, the rate changes faster than was thought, or is less sure.
+    for most in (2, 2, 2, 12):
+        rates = rates_of(windows, wander, usual, *before)
+        shape = rates.shape
+        xl, low, xu, up = inner.xl, inner.lower - shape(inner.xl), inner.xu, inner.upper - shape(inner.xu)
+        if carried is not None:
+            base = float(shape(np.array([carried.x]))[0])
+            xl, low = _with(xl, low, carried.x, carried.low - base)
+            xu, up = _with(xu, up, carried.x, carried.up - base)
+        band = Band(xl, low, xu, up, rates, rho).narrowest(x, most)
+        if band.opens:
+            break
+        wander = 4.0 * rates.wander
+    level = _level(x, band.bottom, band.top, windows)
     xl, xu, lower, upper = limits.xl, limits.xu, limits.lower, limits.upper
     if carried is not None:
         xl, lower = _with(xl, lower, carried.x, carried.hard_low)
         xu, upper = _with(xu, upper, carried.x, carried.hard_up)
     table = Table(
-        x, theta, below(rho * xl, lower, rho * x), above(rho * xu, upper, rho * x), bottom - level, top - level, kappa,
-        rho, wander, (float(rates[0]), float(rates[-1])),
+        x, shape(x) + level, below(rho * xl, lower, rho * x), above(rho * xu, upper, rho * x),
+        band.low - level, band.up - level, band.kappa, rho, rates.wander, (float(rates.rate[0]), float(rates.rate[-1])),
     )  # fmt: skip
-    return Tube(table, shape, windows, found)
+    return Tube(table, rates, found)
 
 
 def _with(x: Float64, y: Float64, at: float, value: float) -> tuple[Float64, Float64]:
@@ -160,76 +174,3 @@ def _string(x: Float64, low: Float64, high: Float64) -> Float64:
         y[i + 1 :] = y[i] + slope * run
         i += turn + 1
     return y
-
-
-class _Band:
-    """Limits to theta less the shape, carried from where they are by what is known of the rate.
-
-    Two rules, of which the narrower counts: over seconds the rate may be off by `near`; over many windows by `far`
-    only, but then each line's height counts as well (`apart`).
-    """
-
-    def __init__(
-        self,
-        limits: Limits,
-        low: Float64,
-        up: Float64,
-        windows: list[Window],
-        rates: Float64,
-        doubt: Float64,
-        rho: float,
-        poor: float,
-        wander: float,
-        carried: Carried | None,
-        shape: Shape,
-    ) -> None:
-        self.xl, self.low, self.xu, self.up = limits.xl, low, limits.xu, up
-        if carried is not None:
-            base = float(shape(np.array([carried.x]))[0])
-            self.xl, self.low = _with(self.xl, self.low, carried.x, carried.low - base)
-            self.xu, self.up = _with(self.xu, self.up, carried.x, carried.up - base)
-        self.rho, self.poor, self.doubt = rho, poor, doubt
-        self.wander = wander
-        self.centre = np.array([w.middle for w in windows])
-        self.length = np.array([w.length for w in windows])
-        # Within a window the rate may wander, but no more than its straightness allows.
-        straight = 4.0 * np.array([w.grain for w in windows]) / self.length
-        self.bend = np.minimum(wander * self.length / 2, straight)
-        trip = np.array([max(w.trip, 0.0) for w in windows])
-        jump = np.abs(np.diff(rates, prepend=rates[0], append=rates[-1]))
-        self.jump = np.maximum(jump[1:], jump[:-1]) / 2
-        # Between windows the rate is taken to change evenly, and not at all beyond the last one's middle.
-        self.curve = np.concatenate([self.jump[:1], np.abs(np.diff(rates, 2)) / 4, self.jump[-1:]])[: rates.size]
-        self.apart = LEVELS * np.array([w.level for w in windows]) + np.minimum(
-            self.jump * self.length / 4, 0.05 * trip
-        )
-        self.least = NARROW * float(trip.min())
-
-    def narrowest(self, x: Float64) -> tuple[Float64, Float64, Float64]:
-        """Bottom, top and doubt about the rate (from each node to the next) at nodes x.
-
-        If the band closes, which the truth forbids, all doubts are doubled until it opens.
-        """
-        for times in 2.0 ** np.arange(12):
-            near = np.minimum(times * (NEAR * self.poor + self.doubt + self.jump + self.bend), 2 * self.rho)
-            far = np.minimum(times * (FAR * self.poor + self.doubt + self.curve), 2 * self.rho)
-            apart = times * np.interp(x, self.centre, self.apart)
-            kappa, k = self._spread(x, near)
-            bottom, top = self._carry(x, k)
-            _, k = self._spread(x, far)
-            low, up = self._carry(x, k)
-            bottom, top = np.maximum(bottom, low - apart), np.minimum(top, up + apart)
-            if float((top - bottom).min()) >= self.least:
-                break
-        return bottom, top, np.append(kappa, near[-1])
-
-    def _spread(self, x: Float64, doubt: Float64) -> tuple[Float64, Float64]:
-        """kappa between nodes x and its integral."""
-        at, gap = np.interp(x, self.centre, doubt), np.diff(x)
-        kappa = np.minimum(np.maximum(at[1:], at[:-1]) + self.wander * gap / 4, 2 * self.rho)
-        return kappa, np.concatenate([[0.0], np.cumsum(kappa * gap)])
-
-    def _carry(self, x: Float64, k: Float64) -> tuple[Float64, Float64]:
-        """Every limit's x is a node, so that interpolation is exact."""
-        lower = below(np.interp(self.xl, x, k), self.low, k)
-        return lower, above(np.interp(self.xu, x, k), self.up, k)

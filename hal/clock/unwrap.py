@@ -43,6 +43,11 @@ class Counter:
     rho: float
     bits: int
 
+    @property
+    def turn(self) -> float:
+        """ns in which it goes round once."""
+        return 2.0**self.bits * 1e9 / self.frequency
+
     def ahead(self, ticks: int, of: int) -> int:
         """Ticks from `of` on to `ticks`, 0 to 2^bits - 1."""
         return (ticks - of) & ((1 << self.bits) - 1)

@@ -32,6 +32,14 @@ EIGHTH = 8
 """A part of a window stays away from its line if its lowest wait exceeds the whole's lowest by more than ..."""
 FAR_OFF = 1.0
 """... so many times what lies between the part's lowest and its ninth-lowest."""
+SPACINGS = 4.0
+"""A part of a window may be further off than its lowest wait by so many times the spacing of its lowest waits."""
+LACK = 0.5
+"""Of `grain`: so much less room may a straight window leave than any part of it."""
+SMALLEST = 4
+"""Blocks in the smallest part of a window that is asked whether it leaves more room than the whole, ..."""
+LEVELS = 5
+"""... so often halved."""
 NATS = 2.0
 """Slopes that are less likely than the best by no more than exp(-2), some two sigma, are nearly as good."""
 UNEVEN = 8.0
@@ -76,15 +84,14 @@ class Window:
     either way waits exponentially, S_f and S_r long. Where one waits so long that the other hardly matters, the
     second-smallest trip is the second-smallest wait's: one spacing more."""
     trip: float
+    grain: float
+    """ns, by how much the gap of so many exchanges exceeds the smallest delays, of the order of."""
+    sag: float
+    """ns, by how much theta may leave the line without that it shows."""
 
     @property
     def gap(self) -> float:
         return self.possible.gap
-
-    @property
-    def grain(self) -> float:
-        """ns, by how much the gap of so many exchanges exceeds the smallest delays, of the order of."""
-        return FEW / self.low + FEW / self.up
 
     @property
     def level(self) -> float:
@@ -120,7 +127,7 @@ class Windows:
         # Upper limits that came one way belong to the block of exchanges they fell between.
         self._of_upper = np.append(np.searchsorted(limits.xu, limits.xl[edges] - 1.0), limits.xu.size)
         self._of_upper[0] = 0
-        self._evens: dict[tuple[int, int], bool] = {}
+        self._evens: dict[tuple[int, int], float | None] = {}
         self._fitted: dict[tuple[int, int], Window] = {}
         if known is not None and known._begins(limits) and known.steepest == steepest:
             whole = known.count // BLOCK
@@ -141,20 +148,26 @@ class Windows:
 
     def leaves(self) -> list[Window]:
         """Windows that a straight line describes, one after the other."""
-        return self._leaves(0, self.blocks)
+        size = 1
+        while size < self.blocks:
+            size *= 2
+        return self._leaves(0, size)
 
-    def _leaves(self, i: int, j: int) -> list[Window]:
-        if j - i < 2 or self.even(i, j):
+    def _leaves(self, i: int, size: int) -> list[Window]:
+        """Of `size` blocks from i on, as many as there are. All cuts are at multiples of a power of two, so that most
+        windows are the same ones when a few exchanges have come."""
+        j = min(i + size, self.blocks)
+        if i >= j:
+            return []
+        if size < 2 or self.even(i, j):
             # A quarter on either side steadies the slope.
-            margin = max(1, (j - i) // 4)
+            margin = max(1, size // 4)
             wide = self.even(i - margin, j + margin)
             return [self._over(self.window(i - margin, j + margin) if wide else self.window(i, j), i, j)]
-        half = (i + j) // 2
-        parts = self._leaves(i, half) + self._leaves(half, j)
-        if self.straight(i, j):
-            whole = self.window(i, j).possible
-            if whole.doubt < _typical(parts):
-                return [self._over(replace(self.window(i, j), margin=whole), i, j)]
+        parts = self._leaves(i, size // 2) + self._leaves(i + size // 2, size // 2)
+        whole = self.straight(i, j)
+        if whole is not None and whole.doubt < _typical(parts) / 2:
+            return [self._over(whole, i, j)]
         return parts
 
     def _over(self, window: Window, i: int, j: int) -> Window:
@@ -167,60 +180,72 @@ class Windows:
         size = 2
         while size < self.blocks:
             size *= 2
-        while size > 2 and not self.even(self.blocks - size, self.blocks):
+        while size > 2 and not self.even(self._begin(size), self.blocks):
             size //= 2
-        best = self.window(self.blocks - size, self.blocks)
+        best = self.window(self._begin(size), self.blocks)
         while size < self.blocks:
             size *= 2
-            if not self.straight(self.blocks - size, self.blocks):
-                break
-            window = self.window(self.blocks - size, self.blocks)
-            if window.possible.doubt < best.doubt:
-                best = replace(window, margin=window.possible)
+            window = self.straight(self._begin(size), self.blocks)
+            if window is not None and window.doubt < best.doubt:
+                best = window
         return best
 
-    def straight(self, i: int, j: int) -> bool:
-        """Blocks i to j leave room for a straight line, as much as any part of them leaves."""
-        i, j = max(i, 0), min(j, self.blocks)
+    def _begin(self, size: int) -> int:
+        """Where a window of `size` blocks up to now begins, or one of up to half as much more."""
+        step = max(size // 2, 1)
+        return max((self.blocks - size) // step * step, 0)
+
+    def straight(self, i: int, j: int) -> Window | None:
+        """Blocks i to j and the slopes that are possible, if they leave room for a straight line, as much as any part
+        of them leaves."""
         w = self.window(i, j)
-        if not self._wide_enough(w):
-            return False
-        for parts in (2, 4):
-            if j - i < 2 * parts:
+        lack, cell = 0.0, 1
+        while 2 * cell < j - i:
+            cell *= 2
+        if cell < SMALLEST:
+            return None
+        for cell in (cell >> k for k in range(LEVELS)):
+            if cell < SMALLEST:
                 break
-            edges = [i + (j - i) * k // parts for k in range(parts + 1)]
+            cuts = range((i // cell + 1) * cell, j, cell)
+            edges = [i, *(c for c in cuts if c - i >= cell // 2 and j - c >= cell // 2), j]
             least = min((self.window(a, b) for a, b in pairwise(edges)), key=lambda part: part.gap)
-            if w.gap < least.gap - least.grain:
-                return False
-        return True
+            lack = max(lack, least.gap - w.gap)
+            if lack > LACK * least.grain:
+                return None
+        return replace(w, margin=w.possible, sag=lack + w.grain)
 
     def even(self, i: int, j: int) -> bool:
         """A line through blocks i to j leaves no more out than chance may, in any part of them."""
         i, j = max(i, 0), min(j, self.blocks)
         if (i, j) not in self._evens:
             w = self.window(i, j)
-            self._evens[i, j] = self._wide_enough(w) and self._even(w)
-        return self._evens[i, j]
+            self._evens[i, j] = sag = self._sag(w) if self._wide_enough(w) else None
+            if sag is not None:
+                self._fitted[i, j] = replace(w, sag=sag)
+        return self._evens[i, j] is not None
 
     def _wide_enough(self, w: Window) -> bool:
         """A straight clock leaves a gap of the sum of the smallest delays, which the smallest round trip exceeds by
         about `noise`."""
         return w.gap >= w.trip - SAG * max(w.trip, self.limits.tick) - DOUBT * w.noise
 
-    def _even(self, w: Window) -> bool:
-        """Every part of the window comes as near to its line as the whole does, within the scatter of its own waits.
+    def _sag(self, w: Window) -> float | None:
+        """By how much theta may leave the line unseen; None if some part of the window does not come as near to the
+        line as the whole does, within the scatter of its own waits.
 
         Of n exponential waits the smallest is S/n on average, and the next ones follow S/n apart: that the smallest
         of a part exceeds that of the whole by more than FAR_OFF times the way to the EIGHTH is rarer than
-        (1 + FAR_OFF)^-EIGHTH.
+        (1 + FAR_OFF)^-EIGHTH. The finer side tells how far theta follows the line.
         """
         m, line = self.limits, w.margin
         p, q = w.i, w.j
         r, s = (int(self._of_upper[k]) for k in (p // BLOCK, -(-q // BLOCK)))
         out = -m.lower[p:q] + line.slope * (m.xl[p:q] - line.middle)
         back = m.upper[r:s] - line.slope * (m.xu[r:s] - line.middle)
+        sag = w.grain
         for waits in (out, back):
-            least = float(waits.min())
+            least, most = float(waits.min()), 0.0
             for parts in (2, 4):
                 if waits.size < 4 * parts:
                     break
@@ -229,9 +254,13 @@ class Windows:
                     part = waits[a:b]
                     k = min(EIGHTH, part.size - 1)
                     near = np.partition(part, (0, k))
-                    if near[0] - least > FAR_OFF * (near[k] - near[0]) * EIGHTH / k + FINEST:
-                        return False
-        return True
+                    off, apart = float(near[0] - least), float(near[k] - near[0]) / k
+                    if off > FAR_OFF * apart * EIGHTH + FINEST:
+                        return None
+                    most = max(most, off + SPACINGS * apart)
+            if most:
+                sag = min(sag, most)
+        return sag
 
     def window(self, i: int, j: int) -> Window:
         """Of blocks i to j."""
@@ -260,7 +289,9 @@ class Windows:
         # Two of the points touch the line by construction: of a handful, waits tell nothing.
         likely = band.best(low, up, NATS) if q - p >= HANDFUL else None
         widest = band.best(1.0, 1.0, ROOM * (1.0 / low + 1.0 / up))
-        return Window(p, q, float(m.xl[p]), float(m.xl[q - 1]), likely or widest, widest, low, up, noise, least)
+        grain = FEW / low + FEW / up
+        ends = float(m.xl[p]), float(m.xl[q - 1])
+        return Window(p, q, *ends, likely or widest, widest, low, up, noise, least, grain, sag=grain)
 
 
 def _typical(parts: list[Window]) -> float:

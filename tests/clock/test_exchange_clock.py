@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -329,6 +329,15 @@ def test_a_counter_silent_for_too_long_to_know_its_turns_starts_an_epoch_instead
     assert got.valid.mean() > 0.99
 
 
+def test_after_a_silence_in_which_the_turn_of_the_counter_got_lost_its_ticks_are_invalid() -> None:
+    device, t = Device(bits=24, ppm=95.0), each_second(60.0)  # once round in 17 s
+    clock = fed(device.ask(t, *usb(26, t)), bits=24)
+    later = 60.0 + np.array([10.0, 3600.0, 80_000.0, 300_000.0])
+    got = clock.to_lab(device.ticks(later), lab(later + 0.1))
+    assert got.valid.tolist() == [True, True, False, False]
+    assert (np.abs(got.time - lab(later)) <= got.bound)[:2].all()
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     bits=st.integers(16, 64),
@@ -344,6 +353,127 @@ def test_any_counter_is_followed_through_its_roll_overs(bits: int, pauses: list[
     assert (got.epoch == 0).all()
     assert clock.rejected == 0
     assert (np.abs(got.time - lab(t)) <= got.bound).all()
+
+
+# ------------------------------------------------------------------ clocks and links that do what nobody told
+
+
+class Wandering(Device):
+    """A counter that also gains `gained(t)` seconds."""
+
+    def __init__(self, gained: Callable[[Float64], Float64], **more: float) -> None:
+        super().__init__(**more)  # type: ignore[arg-type]
+        self.gained = gained
+
+    def ticks(self, t: Float64) -> Int64:
+        return super().ticks(t + self.gained(t))
+
+
+def slewed(rates: Sequence[float], every: float) -> Callable[[Float64], Float64]:
+    """Time gained at one rate after the other, as NTP disciplines a clock."""
+    edges = every * np.arange(len(rates) + 1)
+    return lambda t: np.interp(t, edges, np.concatenate([[0.0], np.cumsum(every * np.asarray(rates))]))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_crystal_that_swings_between_seldom_questions_stays_within_the_tight_bound(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    device = Wandering(lambda t: 130e-6 * np.sin(2 * np.pi * t / 380.0), ppm=-10.0)
+    t = np.sort(rng.uniform(0.1, 1220.0, 45))
+    wait = rng.pareto(1.5, (2, 45))
+    exchanges = device.ask(t, 180e-6 + 400e-6 * wait[0], 300e-6 + 400e-6 * wait[1])
+    asked = np.linspace(t[2], t[-1], 2000)
+    got = ExchangeClock.fit(exchanges, frequency=F, ppm=40.0).to_lab(device.ticks(asked))
+    assert (np.abs(got.time - lab(asked)) <= got.tight).all()
+
+
+def test_a_detectors_clock_that_ntp_slews_is_followed_and_its_bounds_hold() -> None:
+    device = Wandering(slewed([0.0, 20e-6, 0.0, -20e-6, 5e-6, 0.0, 20e-6, -20e-6], 75.0), ppm=10.0)
+    t = each_second(600.0, rate=2.0)
+    exchanges = device.ask(t, *usb(21, t))
+    asked = np.linspace(5.0, 595.0, 3000)
+    error = np.abs(
+        (got := ExchangeClock.fit(exchanges, frequency=F, ppm=80.0).to_lab(device.ticks(asked))).time - lab(asked)
+    )
+    assert (error <= got.tight).all()
+    assert error.max() < 110_000
+    clock, out, n = ExchangeClock(frequency=F, ppm=80.0), 0, 0
+    for k, exchange in enumerate(exchanges):
+        clock.add(exchange)
+        if k > 20 and k % 25 == 0:
+            later = t[k] + np.array([0.1, 0.4])
+            got = clock.to_lab(device.ticks(later), lab(later + 0.001))
+            error = np.abs(got.time - lab(later))
+            assert (error <= got.bound).all()
+            out, n = out + int(np.sum(error > got.tight)), n + 2
+    assert out < 0.06 * n  # a change of the rate that nobody knows of yet
+
+
+def test_a_clock_slewed_faster_than_declared_says_so_and_no_bound_is_negative() -> None:
+    device = Wandering(slewed([0.0, 400e-6, -400e-6, 100e-6], 225.0))
+    t = each_second(900.0, rate=2.0)
+    exchanges = device.ask(t, *usb(22, t))
+    clock = ExchangeClock.fit(exchanges, frequency=F, ppm=50.0)
+    asked = np.linspace(5.0, 895.0, 3000)
+    got = clock.to_lab(device.ticks(asked))
+    assert (got.tight > 0).all()
+    assert (np.abs(got.time - lab(asked)) <= got.bound).all()
+    health = clock.health(int(exchanges.received[-1]))
+    assert not health.usable
+    assert "50 ppm it is declared with" in health.reason
+
+
+def test_answers_that_wait_for_a_poll_in_step_with_the_questions_hide_the_rate_for_a_while_only() -> None:
+    rng, device = np.random.default_rng(23), Device(ppm=3.0)
+    t = np.arange(0.1, 600.0, 0.5) + rng.exponential(20e-6, 1200)
+    out = 90e-6 + rng.exponential(30e-6, t.size)
+    left = t + out + 20e-6
+    back = 120e-6 + (-left) % (1e-3 * (1 + 17e-6)) + rng.exponential(25e-6, t.size)
+    asked = np.linspace(1.0, 599.0, 3000)
+    got = ExchangeClock.fit(device.ask(t, out, back), frequency=F, ppm=50.0).to_lab(device.ticks(asked))
+    error = np.abs(got.time - lab(asked))
+    assert (error <= got.tight).all()
+    assert error.max() < 50_000
+    assert float(np.median(got.tight)) < 1.3 * 105_000  # what the two smallest delays alone leave
+
+
+def test_a_run_whose_exchanges_were_stored_in_any_order_is_fitted_like_one_in_order() -> None:
+    device, t = Device(bits=24), each_second(300.0)
+    exchanges = device.ask(t, *usb(24, t))
+    order = np.random.default_rng(24).permutation(len(exchanges))
+    asked = np.linspace(1.0, 299.0, 1000)
+    answers = [
+        ExchangeClock.fit(e, frequency=F, ppm=50.0, bits=24).to_lab(device.ticks(asked), lab(asked + 0.01))
+        for e in (exchanges, exchanges[order])
+    ]
+    assert answers[0].valid.all()
+    assert same(*answers)
+
+
+@pytest.mark.parametrize("what", ["received before sent", "sent before received", "ticks 0", "stuck", "one stamp"])
+def test_exchanges_that_cannot_be_are_left_out_and_the_bound_holds(what: str) -> None:
+    device, t = Device(bits=32), each_second(400.0, rate=2.0)
+    e, rng = device.ask(t, *usb(25, t)), np.random.default_rng(25)
+    some = np.flatnonzero(rng.random(t.size) < 0.02)
+    received, first, second = e.received.copy(), e.ticks_received.copy(), e.ticks_sent.copy()
+    if what == "received before sent":
+        received[some] = e.sent[some] - 1000
+    elif what == "sent before received":
+        second[some] = first[some] - 50
+    elif what == "ticks 0":
+        first[some] = second[some] = 0
+    elif what == "stuck":
+        first[400:406], second[400:406] = first[400], second[400]
+    else:
+        second = first
+    asked = np.linspace(1.0, 399.0, 1500)
+    spoilt = Exchanges(e.boot, e.sent, first, second, received)
+    for clock in (fed(spoilt, bits=32), ExchangeClock.fit(spoilt, frequency=F, ppm=100.0, bits=32)):
+        got = clock.to_lab(device.ticks(asked), lab(asked + 0.01))
+        error = np.abs(got.time - lab(asked))
+        assert got.valid.all()
+        assert (error <= got.tight).all()
+        assert error.max() < 60_000
 
 
 # ------------------------------------------------------------------ whatever comes
