@@ -27,12 +27,16 @@ from .transport.fault import Faults, FaultyLink
 from .transport.memory import MemoryLink
 from .transport.session import Reconnect, Session
 
+PATIENCE = 0.25
+"""Real seconds that the clock which jumps waits for work on a thread before it jumps all the same."""
+
 
 class _JumpingSelector(selectors.DefaultSelector):
     loop: JumpingLoop
 
     def select(self, timeout: float | None = None) -> Any:
-        ready = super().select(0)
+        # A thread takes real time: the clock stands meanwhile, but not for one that waits for the loop.
+        ready = super().select(PATIENCE if timeout and self.loop.threads else 0)
         if not ready and timeout:
             self.loop.now += timeout
         elif not ready and timeout is None:
@@ -46,12 +50,25 @@ class JumpingLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.threads = 0
+        """How many calls are done on threads (`asyncio.to_thread`) just now."""
         selector = _JumpingSelector()
         selector.loop = self
         super().__init__(selector)
 
     def time(self) -> float:
         return self.now
+
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Any, *args: Any
+    ) -> asyncio.Future[Any]:
+        future = super().run_in_executor(executor, func, *args)
+        self.threads += 1
+        future.add_done_callback(self._thread_is_done)
+        return future
+
+    def _thread_is_done(self, _: object) -> None:
+        self.threads -= 1
 
     async def create_connection(self, *args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("the clock that jumps works with memory links only; use a real loop for sockets")

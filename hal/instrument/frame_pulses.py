@@ -153,7 +153,7 @@ class FramePulses:
             self._open.clear()
             self._told.clear()
             self._matcher = self._new_matcher()
-            self._say(f"frames are not matched to pulses while it films: {type(error).__name__}: {error}")
+            self._note(f"frames were not matched to pulses while it filmed: {type(error).__name__}: {error}")
             return
         if self._matcher.waiting:
             again = 0.0 if len(told) >= MOST else PAUSE
@@ -187,6 +187,10 @@ class FramePulses:
     def _say(self, text: str) -> None:
         """Once per acquisition, and not of what the next second may mend."""
         share, lasts = self.matched, self.camera.context.timebase.now() - self._begun
-        if not self._said and share is not None and share < 0.5 and lasts > OVER * 1e9:
+        if share is not None and share < 0.5 and lasts > OVER * 1e9:
+            self._note(text)
+
+    def _note(self, text: str) -> None:
+        if not self._said:
             self._said = True
             self.camera.context.journal.note("note", self.camera.name, text)

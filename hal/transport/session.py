@@ -106,6 +106,8 @@ class Session(KeptLink):
         """A question asked twice and answered once, how many replies may still come, and until when."""
         self._last_sent = float("-inf")
         self._last_heard = float("-inf")
+        self._half = self._torn = False
+        """Whether what came last is the beginning of a message; whether its end has been waited for in vain."""
         self._left = False
         """Whether anything of the turn's message may have reached the wire."""
 
@@ -156,7 +158,8 @@ class Session(KeptLink):
         """
         rank = purpose(Purpose.COMMAND)
         while True:
-            await self._usable(owner, rank)
+            if self.state is not LinkState.OPEN:
+                await self._usable(owner, rank)
             error: HalError
             try:
                 async with self._turns.turn(rank):
@@ -182,8 +185,7 @@ class Session(KeptLink):
 
     def forget(self) -> None:
         """A wire just opened owes nothing."""
-        self.framing.reset()
-        self._messages.clear()
+        self._discard()
         self._owed.clear()
         self._stray = b"", 0, 0.0
 
@@ -204,7 +206,8 @@ class Session(KeptLink):
         went = False
         spare = 1  # for an attempt of which nothing left
         while True:
-            await self._usable(owner, rank)
+            if self.state is not LinkState.OPEN:
+                await self._usable(owner, rank)
             error: HalError
             try:
                 async with self._turns.turn(rank):
@@ -257,10 +260,13 @@ class Session(KeptLink):
         # Modbus RTU's replies name unit and function, not the register: a match is no proof there.
         proof = matches is not None and getattr(self.framing, "replies_identify", True)
         hasty = writes and rank is Purpose.SAFE and not proof
-        if not hasty:
+        if self._stray[1] and not hasty:
             await self._await_stray(message, proof=proof)
         elif self._stray[2] > asyncio.get_running_loop().time():
             self._owed += [(self._stray[0], self.timebase.now())] * self._stray[1]
+        fresh = not self._owed  # else what has come by now may be the beginning of what is owed
+        if self._half and asyncio.get_running_loop().time() > self._last_heard + limit:
+            self._torn = True
         if self._owed:
             same = [left for owed, left in self._owed if owed == message]
             if hasty:
@@ -268,12 +274,15 @@ class Session(KeptLink):
             elif proof and getattr(self.framing, "replies_numbered", False):
                 self._owed.clear()
             elif same and (proof or (self.probe is None and len(same) == len(self._owed))):
+                if self._torn and await self._listen(limit, 1):  # the end was late; else it does not come any more
+                    self._owed.pop(0)
+                    self._torn = False
                 # Asked before, and no better answer is to be had than the first that comes, true at some
                 # time since then. The others must not be taken for the next question's.
-                strays, since = len(self._owed), min(same)
+                strays, since = len(self._owed), min(same) if self._owed else None
             elif not proof:
                 doubts = await self._resynchronise(limit, rank)
-        sent = await self._send(message, limit, rank, writes=writes, begins=True)
+        sent = await self._send(message, limit, rank, writes=writes, begins=True, fresh=fresh or self._torn)
         reply = await self._reply(limit, matches)
         received = self.timebase.now()
         while doubts:  # a reply to an older question comes before its own
@@ -295,8 +304,13 @@ class Session(KeptLink):
             self._stray = message, strays, asyncio.get_running_loop().time() + PATIENCE * limit
         return Exchange(reply, sent if since is None else since, received)
 
-    async def _send(self, message: bytes, limit: float, rank: Purpose, *, writes: bool, begins: bool = False) -> int:
-        """Send when pace and silence allow; return when. `begins`: an exchange, whose reply is owed from now on."""
+    async def _send(
+        self, message: bytes, limit: float, rank: Purpose, *, writes: bool, begins: bool = False, fresh: bool = False
+    ) -> int:
+        """Send when pace and silence allow; return when.
+
+        `begins`: an exchange, whose reply is owed from now on; `fresh`: nothing that has come by now is of use.
+        """
         if self.pace:
             loop = asyncio.get_running_loop()
             if (wait := self._last_sent + self.pace - loop.time()) > 0:
@@ -311,14 +325,13 @@ class Session(KeptLink):
             raise ConnectionError(self._why or "it was closed")
         if writes:
             self.gate.check(rank)
-        if begins:
-            self._messages.clear()
-            self.framing.reset()
+        if fresh:
+            self._discard()
             self.link.discard()
-            del self._owed[:-63]  # of an instrument that is dead
         self._left = True
         sent = self.timebase.now()
         if begins:
+            del self._owed[:-63]  # of an instrument that is dead
             self._owed.append((message, sent))
         await self._turns.wait(limit, self.link.send, self.framing.encode(message))
         return sent
@@ -332,11 +345,23 @@ class Session(KeptLink):
                 message = self._messages.pop(0)
                 if matches is None or matches(message):
                     return message
-            if (left := deadline - loop.time()) <= 0:
-                raise TimeoutError
-            data = await self._turns.wait(left, self.link.receive)
+            try:
+                if (left := deadline - loop.time()) <= 0:
+                    raise TimeoutError
+                data = await self._turns.wait(left, self.link.receive)
+            except TimeoutError:
+                self._torn = self._half
+                raise
             self._last_heard = loop.time()
-            self._messages += self.framing.feed(data)
+            messages = self.framing.feed(data)
+            self._half = not messages
+            self._messages += messages
+
+    def _discard(self) -> None:
+        """What was begun to be heard is not of use."""
+        self._messages.clear()
+        self.framing.reset()
+        self._half = self._torn = False
 
     async def _await_stray(self, message: bytes, *, proof: bool) -> None:
         """Let the second reply to a question asked twice pass, where it could be taken for another's."""
@@ -350,10 +375,9 @@ class Session(KeptLink):
         """Clear away what is owed; return how many replies may still come before the next question's."""
         owed, self._owed = self._owed, []
         self.resynchronised += 1
-        self._messages.clear()
-        self.framing.reset()
         try:
             if self.probe is not None:
+                self._discard()
                 await self._send(self.probe.question, limit, rank, writes=False)
                 await self._reply(limit, self.probe.recognises)
                 # A lost probe may itself be among what is owed: then its answer comes once more.
@@ -368,8 +392,7 @@ class Session(KeptLink):
             raise
         finally:
             self._left = False  # a probe is not the message
-        self._messages.clear()
-        self.framing.reset()
+        self._discard()
         return len(self._owed)
 
     async def _listen(self, silence: float, most: int, matches: Matches | None = None) -> int:

@@ -109,7 +109,11 @@ class Turns:
         if loop.time() < self._waiting.until:
             self._set_alarm(loop, self._waiting.until)
         else:
-            self._waiting.end(TimeoutError)
+            loop.call_soon(self._time_out, self._waiting)  # what came while the loop was held up is heard first
+
+    def _time_out(self, waiting: _Wait) -> None:
+        if self._waiting is waiting:
+            waiting.end(TimeoutError)
 
     def _hurry(self) -> None:
         """Set the holder aside, unless it is the safe state itself (another device's, on the same wire)."""

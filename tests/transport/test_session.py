@@ -733,3 +733,80 @@ async def test_faults_are_the_same_every_time_for_one_seed() -> None:
     assert first == await heard(1)
     assert first != await heard(2)
     assert b"" in first
+
+
+class Halting(Echo):
+    """It pauses within each answer, for a while or for ever."""
+
+    pause: float | None = 0.2
+
+    def receive(self, data: bytes, now: float) -> list[tuple[float, bytes]]:
+        out = []
+        for delay, answer in super().receive(data, now):
+            out.append((delay, answer[:-3]))
+            if self.pause is not None:
+                out.append((delay + self.pause, answer[-3:]))
+                self._free += self.pause
+        return out
+
+
+@asynccontextmanager
+async def halting() -> AsyncIterator[Bench]:
+    async with benched() as bench:
+        echo = Halting()
+        bench.link.far_end = bench.echo = echo
+        yield bench
+
+
+async def cancelled_within_its_answer(bench: Bench, question: bytes) -> None:
+    asked = bench.later(bench.ask(question))
+    await asyncio.sleep(0.1)
+    asked.cancel()
+    await asyncio.gather(asked, return_exceptions=True)
+
+
+async def test_a_question_cancelled_within_its_answer_leaves_no_half_of_it_to_the_same_question() -> None:
+    async with halting() as bench:
+        await cancelled_within_its_answer(bench, b"value1")
+        assert await bench.ask(b"value1") == b"a:value1"
+        assert await bench.ask(b"other2") == b"a:other2"
+        assert await bench.ask(b"value1") == b"a:value1"
+        assert now() < 2.0
+
+
+async def test_half_an_answer_that_came_while_nobody_listened_is_no_answer() -> None:
+    async with halting() as bench:
+        bench.echo.delays = [0.1]
+        asked = bench.later(bench.ask(b"value1"))
+        await asyncio.sleep(0.05)
+        asked.cancel()
+        await asyncio.sleep(0.1)
+        assert await bench.ask(b"value1") == b"a:value1"
+        assert await bench.ask(b"value1") == b"a:value1"
+
+
+async def test_a_question_cancelled_within_its_answer_costs_the_next_one_no_timeout() -> None:
+    async with halting() as bench:
+        await cancelled_within_its_answer(bench, b"value1")
+        began = now()
+        assert await bench.ask(b"other2") == b"a:other2"
+        assert now() - began < 0.5
+
+
+async def test_an_answer_that_broke_off_is_not_put_before_the_next() -> None:
+    async with halting() as bench:
+        bench.echo.pause = None
+        with pytest.raises(NoReply):
+            await bench.ask(b"value1", repeatable=False)
+        bench.echo.pause = 0.0
+        assert await bench.ask(b"value1") == b"a:value1"
+        assert await bench.ask(b"other2") == b"a:other2"
+
+
+async def test_an_answer_that_broke_off_in_a_cancelled_question_is_not_put_before_the_next() -> None:
+    async with halting() as bench:
+        bench.echo.pause = None
+        await cancelled_within_its_answer(bench, b"value1")
+        bench.echo.pause = 0.0
+        await asyncio.sleep(1.5)
+        assert await bench.ask(b"value1") == b"a:value1"
