@@ -10,7 +10,8 @@ asked and everything before it discarded; else the wire is listened to until the
 or a timeout has passed. What has not come by then may still come, and then before the next answer:
 that question waits for as many, else until the wire is quiet, and is asked again if some are missing
 (if it must not be repeated, it takes the last that came). To the very same question asked again the
-first reply is good enough, as one that was true at some time since it was first asked. (An instrument
+first reply is good enough, as one that was true at some time since it was first asked; what has come
+of it by then, and be it half of it, is kept, since its end alone could be taken for another value. (An instrument
 that answers neither in order nor within `PATIENCE` timeouts of its last answer needs a probe.) Writes
 of the safe state wait for none of this. What arrives between questions, asked for by nobody, is
 discarded before the next leaves.
