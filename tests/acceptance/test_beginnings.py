@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from importlib.resources import files
 from pathlib import Path
 
@@ -20,10 +22,11 @@ pytestmark = pytest.mark.real_clock
 
 
 @pytest.fixture
-def lab_file(tmp_path: Path) -> Path:
+def lab_file(tmp_path: Path, machine_to_oneself: Callable[[], AbstractContextManager[None]]) -> Iterator[Path]:
     path = tmp_path / "lab.toml"
     path.write_text((Path(__file__).parents[2] / "examples" / "lab.toml").read_text())
-    return path
+    with machine_to_oneself():  # a second without a reading is a hole, and said to be one
+        yield path
 
 
 async def test_a_trip_while_a_run_begins_leaves_a_file_that_is_whole(lab_file, tmp_path, monkeypatch):

@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,18 +104,21 @@ def written(path: Path, pace: str = "paced") -> Child:
 
 
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Child]]:
+def killed(
+    tmp_path_factory: pytest.TempPathFactory, machine_to_oneself: Callable[[], AbstractContextManager[None]]
+) -> Mapping[str, Child]:
     """Writers killed at several moments; the last one while it writes as fast as it can."""
     folder = tmp_path_factory.mktemp("killed")
     moments = {"at once": 0.0, "early": 0.6, "later": 1.45, "flat out": 1.0}  # s
-    children = {
-        name: written(folder / f"{name.replace(' ', '_')}.nxs", "flat" if name == "flat out" else "paced")
-        for name in moments
-    }
-    begin = time.monotonic()
-    for name, moment in sorted(moments.items(), key=lambda item: item[1]):
-        time.sleep(max(0.0, begin + moment - time.monotonic()))
-        children[name].kill()
+    with machine_to_oneself():
+        children = {
+            name: written(folder / f"{name.replace(' ', '_')}.nxs", "flat" if name == "flat out" else "paced")
+            for name in moments
+        }
+        begin = time.monotonic()
+        for name, moment in sorted(moments.items(), key=lambda item: item[1]):
+            time.sleep(max(0.0, begin + moment - time.monotonic()))
+            children[name].kill()
     return children
 
 
