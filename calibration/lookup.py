@@ -67,9 +67,7 @@ class Lookup:
                 part, x = flat[block], out[block]
                 n = part.size
                 f, b, i = place[:n], slope[:n], index[:n]
-                np.multiply(part, self._scale, out=f)
-                np.add(f, self._shift, out=f)
-                np.sqrt(f, out=f)
+                self._root(part, f)
                 np.subtract(f, self._first, out=f)
                 np.copyto(i, f, casting="unsafe")
                 np.take(self._slopes, i, out=b, mode="clip")
@@ -77,6 +75,12 @@ class Lookup:
                 np.take(self._offsets, i, out=x, mode="clip")
                 np.add(x, f, out=x)
         return out.reshape(y.shape)
+
+    def _root(self, y: Float64, out: Float64) -> None:
+        """Where y lies among the knots, counted from the apex."""
+        np.multiply(y, self._scale, out=out)
+        np.add(out, self._shift, out=out)
+        np.sqrt(out, out=out)
 
     def steepness(self, y: Float64) -> Float64:
         """dx/dy at y: that of the line between two knots, off by some parts in 10,000; enough for an uncertainty."""
@@ -88,9 +92,7 @@ class Lookup:
             for block in blocks(flat.size):
                 part, x = flat[block], out[block]
                 f, i = place[: part.size], index[: part.size]
-                np.multiply(part, self._scale, out=f)
-                np.add(f, self._shift, out=f)
-                np.sqrt(f, out=f)
+                self._root(part, f)
                 np.subtract(f, self._first, out=x)
                 np.copyto(i, x, casting="unsafe")
                 np.take(self._slopes, i, out=x, mode="clip")

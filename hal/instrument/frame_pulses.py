@@ -61,10 +61,10 @@ class FramePulses:
     def begin(self) -> None:
         """The camera is about to be told to film: pulses so far are no coming frame's."""
         self._take_edges()
-        self._matcher.begin(self.camera.context.timebase.now())
+        self._begun = self.camera.context.timebase.now()
+        self._matcher.begin(self._begun)
         self._judged.clear()
         self._said = False
-        self._begun = self.camera.context.timebase.now()
 
     def end(self) -> None:
         """No further pulse will come; frames may."""

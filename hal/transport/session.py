@@ -261,10 +261,11 @@ class Session(KeptLink):
         # Modbus RTU's replies name unit and function, not the register: a match is no proof there.
         proof = matches is not None and getattr(self.framing, "replies_identify", True)
         hasty = writes and rank is Purpose.SAFE and not proof
-        if self._stray[1] and not hasty:
-            await self._await_stray(message, proof=proof)
-        elif self._stray[2] > asyncio.get_running_loop().time():
-            self._owed += [(self._stray[0], self.timebase.now())] * self._stray[1]
+        if self._stray[1]:
+            if not hasty:
+                await self._await_stray(message, proof=proof)
+            elif self._stray[2] > asyncio.get_running_loop().time():
+                self._owed += [(self._stray[0], self.timebase.now())] * self._stray[1]
         fresh = not self._owed  # else what has come by now may be the beginning of what is owed
         if self._half and asyncio.get_running_loop().time() > self._last_heard + limit:
             self._torn = True

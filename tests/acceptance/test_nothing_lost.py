@@ -8,7 +8,6 @@ from __future__ import annotations
 import getpass
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -85,8 +84,7 @@ class Broker:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        program = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
-        self.process = subprocess.Popen([program, "-c", str(self.configuration)], stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(["mosquitto", "-c", str(self.configuration)], stderr=subprocess.DEVNULL)
         for _ in range(500):
             with suppress(OSError):
                 socket.create_connection(("127.0.0.1", self.port), 1.0).close()

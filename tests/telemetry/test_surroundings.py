@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 from contextlib import asynccontextmanager
 
 import aiomqtt
@@ -38,8 +37,6 @@ driver = "insitu_mcu"
 
 @pytest.fixture
 def broker():
-    if not (shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")):
-        pytest.skip("needs mosquitto")
     broker = EmbeddedBroker(program="mosquitto")
     broker.open()
     yield broker
@@ -62,6 +59,7 @@ async def heard(client, wanted=lambda content: True, within=20.0):
     raise AssertionError("the connection ended")
 
 
+@pytest.mark.needs_tool("mosquitto")
 @pytest.mark.real_clock
 async def test_devices_links_cameras_and_streams_are_told_of(broker, tmp_path, monkeypatch):
     monkeypatch.setattr(publishing, "DETECTOR", 0.2)

@@ -100,8 +100,9 @@ def start(papers: Path, tmp_path: Path) -> Iterator[Start]:
         if os.geteuid() == 0:
             lines.append(f"user {getpass.getuser()}")
         (tmp_path / "mosquitto.conf").write_text("\n".join(lines) + "\n")
-        program = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
-        running.append(subprocess.Popen([program, "-c", str(tmp_path / "mosquitto.conf")], stderr=subprocess.DEVNULL))
+        running.append(
+            subprocess.Popen(["mosquitto", "-c", str(tmp_path / "mosquitto.conf")], stderr=subprocess.DEVNULL)
+        )
         end = time.monotonic() + 10
         while time.monotonic() < end:
             with suppress(OSError):
