@@ -19,8 +19,10 @@ test: $(VENV)/test.stamp tools
 	@$(MAKE) --no-print-directory -j2 -Otarget lint $(NODE_RED)
 	@export TESTS_SHARE_MACHINE=1 OPENBLAS_NUM_THREADS=1; mkdir -p build; \
 	nice -n 19 $(PY) -m pytest -q -m "not real_clock" $(ARGS) > build/computed.log 2>&1 & beside=$$!; \
-	$(PY) -m pytest -m real_clock $(ARGS); real=$$?; \
+	$(PY) -m pytest -m real_clock -o cache_dir=build/real_clock $(ARGS); real=$$?; \
 	wait $$beside; computed=$$?; cat build/computed.log; \
+	if [ $$real = 1 ]; then echo "FAILED BESIDE THE COMPUTED TESTS. The same once more, alone on the machine:"; \
+	  $(PY) -m pytest -m real_clock -o cache_dir=build/real_clock --last-failed $(ARGS); real=$$?; fi; \
 	if [ $$real = 5 ] && [ $$computed = 5 ]; then echo "no test was selected"; exit 5; fi; \
 	for code in $$real $$computed; do [ $$code = 0 ] || [ $$code = 5 ] || exit $$code; done
 

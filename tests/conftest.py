@@ -21,7 +21,9 @@ import pytest
 
 from hal.testing import JumpingLoop
 
-hypothesis.settings.register_profile("untimed", deadline=None)  # how long an example takes is the machine's affair
+hypothesis.settings.register_profile(  # how long an example takes is the machine's affair
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("untimed")
 
 CACHE = Path(__file__).parents[1] / ".pytest_cache"
