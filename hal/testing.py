@@ -146,7 +146,7 @@ async def wired(
     faulty = FaultyLink(link, Faults())
     session = Session(
         faulty, cls.framing(scheme), timebase=context.timebase, gate=context.gate, timeout=cls.timeout,
-        pace=cls.pace, probe=cls.probe(), reconnect=reconnect,
+        pace=cls.pace, reconnect=reconnect,
     )  # fmt: skip
     device = cls(session, name, unit=unit, channel=channel, options=cls.Options(**(options or {})), context=context)
     wire = Wire(link, faulty, emulator, bench)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,8 @@ class Toy(Instrument):
     def framing(cls, scheme: str) -> Lines:
         return Lines(b"\n")
 
-    @classmethod
-    def probe(cls) -> Probe:
+    @cached_property
+    def probe(self) -> Probe:
         return Probe(b"ID?", lambda reply: reply.startswith(b"TOY "))
 
     async def identify(self) -> str:

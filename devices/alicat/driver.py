@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 from hal.capabilities import FlowController
@@ -16,7 +17,7 @@ from hal.model.signal import Kind, SignalR, SignalRW
 from hal.model.status import Status
 from hal.protocols.framing import AnyLines
 from hal.transport.link import SerialSettings
-from hal.transport.session import Exchange
+from hal.transport.session import Exchange, Probe
 
 from . import codec
 from .codec import Frame, Setpoint
@@ -109,6 +110,10 @@ class Alicat(Instrument):
     @classmethod
     def framing(cls, scheme: str) -> AnyLines:
         return codec.host_end()
+
+    @cached_property
+    def probe(self) -> Probe:  # an answer is known by its form only
+        return Probe(self._line("VE"), lambda m: not _refusal(_text(m)) and self._answers(codec.decode_firmware)(m))
 
     async def identify(self) -> str:
         exchange = await self.ask(self._line("VE"), matches=self._answers(codec.decode_firmware))

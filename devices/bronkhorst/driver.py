@@ -13,6 +13,7 @@ from hal.model.limits import Limits
 from hal.model.reading import Answer, Noise
 from hal.model.signal import Kind, SignalR, SignalRW
 from hal.model.status import Status
+from hal.protocols.framing import Identifies
 from hal.transport.link import SerialSettings
 
 from . import codec
@@ -190,7 +191,7 @@ class Bronkhorst(Instrument):
 
     async def _fetch(self, *parameters: Parameter) -> Answer:
         packet = self._packet(codec.read_request(parameters))
-        exchange = await self.ask(packet.encode(), matches=packet.answered_by)
+        exchange = await self.ask(packet.encode(), matches=Identifies(packet.answered_by))
         self._refuse(exchange.reply, "reading")
         try:
             values = codec.read_reply(parameters, Packet.decode(exchange.reply).data)
@@ -200,7 +201,7 @@ class Bronkhorst(Instrument):
 
     async def _send(self, *values: tuple[Parameter, float | int | str]) -> None:
         packet = self._packet(codec.write_request(values))
-        exchange = await self.command(packet.encode(), idempotent=True, matches=packet.answered_by)
+        exchange = await self.command(packet.encode(), idempotent=True, matches=Identifies(packet.answered_by))
         self._refuse(exchange.reply, "setting")
         if codec.status_of(exchange.reply[3:]) is None:
             raise self.protocol_error(exchange.reply, "a status")

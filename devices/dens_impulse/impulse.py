@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, ClassVar
@@ -12,7 +12,7 @@ from devices.zmq_camera.asking import NUMBER, Questions
 from hal.errors import LimitError, NoReply, Refused, WrongInstrument
 from hal.instrument.instrument import Instrument
 from hal.model.reading import Answer, Quality, Sample
-from hal.protocols.framing import Framing
+from hal.protocols.framing import Framing, Identifies
 
 from . import codec
 from .codec import Reply
@@ -197,5 +197,5 @@ class Impulse(Instrument):
             raise self.protocol_error(message[NUMBER:], "a reply of Impulse") from None
 
 
-def _answers(question: bytes) -> Callable[[bytes], bool]:
-    return lambda reply: reply[:NUMBER] == question[:NUMBER]
+def _answers(question: bytes) -> Identifies:
+    return Identifies(lambda reply: reply[:NUMBER] == question[:NUMBER], numbered=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from hal.errors import Refused, WrongInstrument
 from hal.instrument import registers
@@ -17,6 +18,7 @@ from hal.model.status import Status
 from hal.protocols import modbus
 from hal.protocols.modbus import ModbusFraming
 from hal.transport.link import SerialSettings
+from hal.transport.session import Probe
 
 from . import codec
 
@@ -79,6 +81,12 @@ class Eurotherm3504(Instrument):
     @classmethod
     def framing(cls, scheme: str) -> ModbusFraming:
         return ModbusFraming(scheme, baudrate=cls.line.baudrate)
+
+    @cached_property
+    def probe(self) -> Probe | None:  # on a serial line, replies do not tell their register
+        unit = registers.unit_of(self)
+        question = modbus.loopback(unit, 0xA537)
+        return Probe(question, lambda reply: reply[6] == unit and reply[7] & 0x7F == modbus.LOOPBACK)
 
     async def identify(self) -> str:
         try:

@@ -192,8 +192,6 @@ class Running:
 class HostEnd:
     """Sends lines; an answer ends with XON, or with a prompt as long as the pump has not been heard to send XON."""
 
-    replies_identify = False
-    """An answer tells whose it is, not to what."""
     _whole = re.compile(rb"(?:^|\n)\d\d(?::|>|<|T?\*)\Z")
 
     def __init__(self) -> None:

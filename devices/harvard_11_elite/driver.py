@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 from hal.capabilities import Pump
@@ -16,7 +17,7 @@ from hal.model.reading import Answer, Sample
 from hal.model.signal import Kind, SignalR
 from hal.model.status import Status
 from hal.transport.link import SerialSettings
-from hal.transport.session import Exchange
+from hal.transport.session import Exchange, Probe
 
 from . import codec
 from .codec import Reply, Running
@@ -103,6 +104,10 @@ class Harvard11Elite(Instrument):
     @classmethod
     def framing(cls, scheme: str) -> codec.HostEnd:
         return codec.HostEnd()
+
+    @cached_property
+    def probe(self) -> Probe:  # an answer tells whose it is, not to what
+        return Probe(self._command("ver"), lambda message: self._mine(message) and b"ELITE" in message.upper())
 
     async def identify(self) -> str:
         # How answers end is no setting of the pump's work: it is asked for before anything else, also after a trip.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from devices.keithley_scpi import KeithleySourceMeter
 from devices.source_meter import Checked, Mode
 from hal.errors import ProtocolError, WrongInstrument
@@ -77,8 +79,8 @@ class Keithley2400(KeithleySourceMeter):
     def framing(cls, scheme: str) -> Framing:
         return AnyLines(codec.TERMINATOR)
 
-    @classmethod
-    def probe(cls) -> Probe:
+    @cached_property
+    def probe(self) -> Probe:
         return Probe(b"*IDN?", lambda reply: reply.startswith(b"KEITHLEY"))
 
     async def identify(self) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from devices.keithley_scpi import KeithleySourceMeter
 from devices.source_meter import Mode, Ordered
 from hal.errors import ProtocolError, WrongInstrument
@@ -72,8 +74,8 @@ class Keithley2450(KeithleySourceMeter):
     def framing(cls, scheme: str) -> Framing:
         return Lines(codec.TERMINATOR)
 
-    @classmethod
-    def probe(cls) -> Probe:
+    @cached_property
+    def probe(self) -> Probe:
         return Probe(b"*IDN?", lambda reply: reply.startswith(b"KEITHLEY"))
 
     async def identify(self) -> str:

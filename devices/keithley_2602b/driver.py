@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 from devices.source_meter import ErrorQueue, Mode, SourceMeterUnit, close
@@ -126,8 +127,8 @@ class Keithley2602B(ErrorQueue, SourceMeterUnit):
     def framing(cls, scheme: str) -> Framing:
         return Lines(codec.TERMINATOR)
 
-    @classmethod
-    def probe(cls) -> Probe:
+    @cached_property
+    def probe(self) -> Probe:
         return Probe(b"*IDN?", lambda reply: reply.upper().startswith(b"KEITHLEY"))
 
     async def identify(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from devices.source_meter import ErrorQueue
@@ -107,8 +108,8 @@ class KeithleyDmm6500(ErrorQueue, Instrument):
     def framing(cls, scheme: str) -> Framing:
         return Lines(codec.TERMINATOR)
 
-    @classmethod
-    def probe(cls) -> Probe:
+    @cached_property
+    def probe(self) -> Probe:
         return Probe(b"*IDN?", lambda reply: reply.startswith(b"KEITHLEY"))
 
     async def identify(self) -> str:

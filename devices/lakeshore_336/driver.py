@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from hal.errors import Refused
@@ -99,8 +100,8 @@ class LakeShore336(Instrument):
     def framing(cls, scheme: str) -> Framing:
         return AnyLines(b"\r\n" if scheme == "serial" else b"\n")
 
-    @classmethod
-    def probe(cls) -> Probe:
+    @cached_property
+    def probe(self) -> Probe:
         return Probe(b"*IDN?", lambda reply: reply.startswith(b"LSCI,"))
 
     async def identify(self) -> str:

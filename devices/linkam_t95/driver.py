@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import cached_property
 
 from hal.errors import LimitError, ProtocolError, Refused, WrongInstrument
 from hal.instrument.address import Field, Remembered
@@ -80,8 +81,8 @@ class LinkamT95(Instrument):
     def framing(cls, scheme: str) -> Framing:
         return Lines(b"\r")
 
-    @classmethod
-    def probe(cls) -> Probe:
+    @cached_property
+    def probe(self) -> Probe:
         return Probe(b"T", codec.is_report)
 
     async def identify(self) -> str:

@@ -17,7 +17,7 @@ from hal.instrument.address import ReadOnly
 from hal.instrument.streaming import StreamingCamera
 from hal.model.reading import Answer
 from hal.model.signal import Kind, SignalR, SignalRW
-from hal.protocols.framing import Framing
+from hal.protocols.framing import Framing, Identifies
 from hal.transport.link import Link, beside
 
 from . import codec
@@ -176,7 +176,9 @@ class Merlin(StreamingCamera):
     async def get(self, name: str) -> Answer:
         """Ask for a parameter by its name in the command interface; the payload is its text."""
         verb = "GET"
-        exchange = await self.ask(codec.request(verb, name), matches=lambda reply: codec.answers(reply, verb, name))
+        exchange = await self.ask(
+            codec.request(verb, name), matches=Identifies(lambda reply: codec.answers(reply, verb, name))
+        )
         reply = self._parsed(exchange.reply)
         await self._refuse_unless_ok(reply)
         return Answer(reply.value, exchange.sent, exchange.received)
@@ -195,7 +197,8 @@ class Merlin(StreamingCamera):
             raise self.protocol_error(text.encode("latin1"), f"a number as {name}") from None
 
     async def _exchange(self, verb: str, name: str, value: str | None = None) -> Reply:
-        message, matches = codec.request(verb, name, value), lambda reply: codec.answers(reply, verb, name)
+        message = codec.request(verb, name, value)
+        matches = Identifies(lambda reply: codec.answers(reply, verb, name))
         if verb == "GET":
             exchange = await self.ask(message, matches=matches)
         else:  # repeating STARTACQUISITION would answer "busy"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, TypeVar
 
 from hal.capabilities import Gauge
@@ -11,9 +12,9 @@ from hal.instrument.address import Calls
 from hal.instrument.instrument import Instrument
 from hal.model.reading import Answer, Noise, Quality, Sample
 from hal.model.signal import Kind, SignalR
-from hal.protocols.framing import Lines
+from hal.protocols.framing import Lines, Matches
 from hal.transport.link import SerialSettings
-from hal.transport.session import Exchange
+from hal.transport.session import Exchange, Probe
 
 from . import codec
 from .codec import Reply, Request
@@ -63,9 +64,13 @@ class Mks937b(Instrument):
     def framing(cls, scheme: str) -> Lines:
         return codec.framing()
 
+    @cached_property
+    def probe(self) -> Probe:  # replies tell neither command nor channel
+        return Probe(Request(self._address, "MD").encode(), self._answers(_model))
+
     async def identify(self) -> str:
         model, _ = await self._asked("MD", str)
-        if not model.upper().startswith("937"):
+        if _model(model) is None:
             raise WrongInstrument(self.name, f"expected a 937B, found {model!r}; check `unit` and `link`")
         serial, _ = await self._asked("SN", str)
         return f"MKS {model}, {serial}"
@@ -100,17 +105,20 @@ class Mks937b(Instrument):
 
     # ------------------------------------------------------------------ private
 
-    async def _asked(self, command: str, parse: Callable[[str], T], number: int | None = None) -> tuple[T, Exchange]:
-        request = Request(self._address, command, number)
+    def _answers(self, form: Callable[[str], object]) -> Matches:
+        """What is of this controller and of this form, or a refusal."""
 
         def matches(message: bytes) -> bool:
             try:
                 reply = Reply.decode(message)
-                return reply.address == self._address and (reply.refused or parse(reply.data) is not None)
+                return reply.address == self._address and (reply.refused or form(reply.data) is not None)
             except ValueError:
                 return False
 
-        exchange = await self.ask(request.encode(), matches=matches)
+        return matches
+
+    async def _asked(self, command: str, parse: Callable[[str], T], number: int | None = None) -> tuple[T, Exchange]:
+        exchange = await self.ask(Request(self._address, command, number).encode(), matches=self._answers(parse))
         reply = Reply.decode(exchange.reply)
         if reply.refused:
             code = int(reply.data) if reply.data.isdecimal() else 0
@@ -123,3 +131,7 @@ def _unit(data: str) -> str:
     if data.upper() not in codec.PASCALS:
         raise ValueError(f"{data!r} is no unit of pressure")
     return data.upper()
+
+
+def _model(text: str) -> str | None:
+    return text if text.upper().startswith("937") else None

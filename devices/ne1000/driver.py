@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 from hal.capabilities import Pump
@@ -16,7 +17,7 @@ from hal.model.reading import Answer, Quality, Sample
 from hal.model.signal import Kind, SignalR
 from hal.model.status import Status
 from hal.transport.link import SerialSettings
-from hal.transport.session import Exchange
+from hal.transport.session import Exchange, Probe
 
 from . import codec
 from .codec import Quantity, Reply
@@ -94,6 +95,13 @@ class Ne1000(Instrument):
     @classmethod
     def framing(cls, scheme: str) -> codec.HostEnd:
         return codec.HostEnd()
+
+    @cached_property
+    def probe(self) -> Probe:
+        def recognises(reply: bytes) -> bool:
+            return reply.startswith(b"%02d" % self._address) and b"NE" in reply
+
+        return Probe(self._command("VER"), recognises, aside=self._note_alarm)
 
     async def identify(self) -> str:
         try:
@@ -274,11 +282,21 @@ class Ne1000(Instrument):
         except ValueError:
             raise self.protocol_error(exchange.reply, "a status") from None
         if reply.alarm:
-            kind = "note" if reply.alarm == "R" else "error"  # it was switched on: nothing is wrong
-            self.context.journal.note(kind, self.name, f"alarm {reply.alarm}: {codec.ALARMS[reply.alarm]}")
+            self._note(reply.alarm)
             if self.options.watchdog:  # in Safe mode it may have come unasked, and the reply proper is still to come
                 await self.ask(self._command("VER"), matches=lambda message: b"NE" in message)
         return reply
+
+    def _note(self, alarm: str) -> None:
+        kind = "note" if alarm == "R" else "error"  # it was switched on: nothing is wrong
+        self.context.journal.note(kind, self.name, f"alarm {alarm}: {codec.ALARMS[alarm]}")
+
+    def _note_alarm(self, message: bytes) -> None:
+        """What it says instead of an answer: an alarm is told once, whatever was asked."""
+        with suppress(ValueError):
+            reply = Reply.decode(message)
+            if reply.address == self._address and reply.alarm:
+                self._note(reply.alarm)
 
     def _meant(self, message: bytes, what: str, parse: Callable[[], T]) -> T:
         """What `parse` makes of a reply. Raises `ProtocolError`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from hal.errors import ConfigError, Refused, WrongInstrument
@@ -15,6 +16,7 @@ from hal.model.signal import Kind, SignalR, SignalRW
 from hal.model.status import Status
 from hal.protocols.framing import AnyLines, Framing
 from hal.transport.link import SerialSettings
+from hal.transport.session import Probe
 from hal.units import convert
 
 from . import codec
@@ -84,6 +86,10 @@ class OxfordItc503(Instrument):
     @classmethod
     def framing(cls, scheme: str) -> Framing:
         return AnyLines(b"\r")
+
+    @cached_property
+    def probe(self) -> Probe:
+        return Probe((self._address + "V").encode(), lambda reply: reply.startswith(codec.IDENTITY.encode()))
 
     async def identify(self) -> str:
         found = str((await self._text("V")).payload)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from hal.errors import ConfigError, LimitError, Refused
@@ -84,8 +85,8 @@ class OxfordMercuryItc(Instrument):
     def framing(cls, scheme: str) -> Framing:
         return AnyLines(b"\n")
 
-    @classmethod
-    def probe(cls) -> Probe:
+    @cached_property
+    def probe(self) -> Probe:
         return Probe(b"*IDN?", lambda reply: reply.startswith(b"IDN:"))
 
     async def identify(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 from hal.capabilities import Gauge
@@ -12,7 +13,7 @@ from hal.model.reading import Answer, Noise, Quality, Sample
 from hal.model.signal import Kind, SignalR
 from hal.protocols.framing import Lines
 from hal.transport.link import SerialSettings
-from hal.transport.session import Exchange, Matches
+from hal.transport.session import Exchange, Matches, Probe
 
 from . import codec
 from .codec import Telegram
@@ -36,6 +37,11 @@ class Telegraph(Instrument):
     @classmethod
     def framing(cls, scheme: str) -> Lines:
         return codec.framing()
+
+    @cached_property
+    def probe(self) -> Probe:  # an answer tells its parameter, and not whether that was read or set
+        question = Telegram(self._address, codec.READ, codec.NAME, codec.QUESTION)
+        return Probe(question.encode(), self._answer_to(codec.NAME))
 
     async def fetch(self, parameter: int) -> tuple[str, Exchange]:
         """The data of a parameter. Raises `Refused`."""

@@ -99,6 +99,11 @@ def is_ack(message: bytes) -> bool:
     return message.strip() == ACK
 
 
+def is_identity(message: bytes) -> bool:
+    """Whether a reply is what AYT brings."""
+    return message.strip().startswith(b"TPG")
+
+
 def is_data(message: bytes) -> bool:
     """Whether a reply is the second half of an answer."""
     return bool(message.strip()) and not is_control(message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 from hal.capabilities import Gauge
@@ -13,10 +14,14 @@ from hal.instrument.instrument import Instrument
 from hal.model.reading import Answer, Noise, Quality, Sample
 from hal.model.signal import Kind, SignalR
 from hal.transport.link import SerialSettings
-from hal.transport.session import Exchange, FollowUp
+from hal.transport.session import Exchange, FollowUp, Probe
 
 from . import codec
 from .codec import Measurement
+
+FETCH = FollowUp(codec.is_ack, codec.ENQ, codec.is_data)
+PROBE = Probe(b"AYT", codec.is_identity, FETCH)
+"""Answers are known by their form only, late ones too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +97,17 @@ class PfeifferTpg36x(Instrument):
     def framing(cls, scheme: str) -> codec.HostEnd:
         return codec.HostEnd()
 
+    @cached_property
+    def probe(self) -> Probe:
+        return PROBE
+
     async def identify(self) -> str:
         try:
             said = await self._answer("AYT")
         except Refused:  # a TPG 261 or 262 does not know AYT, but its program's number
-            return f"Pfeiffer TPG 26x, firmware {await self._answer('PNR')}"
+            firmware = await self._answer("PNR")
+            self.probe = Probe(b"PNR", partial(_is, firmware), FETCH)
+            return f"Pfeiffer TPG 26x, firmware {firmware}"
         try:
             who = codec.Identity.decode(said)
             inputs = codec.INPUTS[who.model]
@@ -153,15 +164,18 @@ class PfeifferTpg36x(Instrument):
         return _text(await self._exchange(mnemonic))
 
     async def _exchange(self, mnemonic: str) -> Exchange:
-        # Each half is known by its form, so that late halves of older answers are passed over.
         exchange = await self.ask(
             mnemonic.encode("ascii"),
             matches=codec.is_control,
-            then=FollowUp(codec.is_ack, codec.ENQ, codec.is_data),
+            then=FETCH,
         )
         if codec.is_control(exchange.reply):
             raise Refused(self.name, f"{mnemonic} was refused (NAK); is it a TPG 36x, and the line undisturbed?")
         return exchange
+
+
+def _is(text: str, message: bytes) -> bool:
+    return message.decode("latin-1").strip() == text
 
 
 def _text(exchange: Exchange) -> str:

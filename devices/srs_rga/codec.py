@@ -104,8 +104,6 @@ def bringing(command: bytes, count: int) -> bytes:
 class HostEnd:
     """Sends commands; knows of the last one whether text or currents come back."""
 
-    replies_identify = False
-
     def __init__(self) -> None:
         self._buffer = b""
         self._expected = 0

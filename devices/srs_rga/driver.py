@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from hal.capabilities import GasAnalyser
@@ -95,8 +96,8 @@ class SrsRga(Instrument):
     def framing(cls, scheme: str) -> codec.HostEnd:
         return codec.HostEnd()
 
-    @classmethod
-    def probe(cls) -> Probe:
+    @cached_property
+    def probe(self) -> Probe:
         return Probe(b"ID?", lambda message: b"SRSRGA" in message)
 
     async def identify(self) -> str:

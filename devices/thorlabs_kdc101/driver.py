@@ -16,6 +16,7 @@ from hal.model.limits import Limits
 from hal.model.reading import Answer, Sample
 from hal.model.signal import Kind, SignalR, SignalRW
 from hal.model.status import Status
+from hal.protocols.framing import Identifies
 from hal.transport.link import SerialSettings
 from hal.transport.session import Exchange
 
@@ -246,7 +247,9 @@ class ThorlabsKdc101(Instrument):
     async def _asked(self, question: int, answer: int, channel: int = codec.CHANNEL) -> tuple[bytes, Exchange]:
         """The data of the answer."""
         begins = codec.is_reply(answer)
-        exchange = await self.ask(Message(question, channel).encode(), matches=lambda m: m.startswith(begins))
+        exchange = await self.ask(
+            Message(question, channel).encode(), matches=Identifies(lambda m: m.startswith(begins))
+        )
         reply = Message.decode(exchange.reply)
         if reply.data is None:
             raise self.protocol_error(exchange.reply, "an answer with data")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 from hal.capabilities import Gauge
@@ -10,9 +11,9 @@ from hal.instrument.address import Calls
 from hal.instrument.instrument import Instrument
 from hal.model.reading import Answer, Noise, Quality, Sample
 from hal.model.signal import Kind, SignalR
-from hal.protocols.framing import Lines
+from hal.protocols.framing import Identifies, Lines
 from hal.transport.link import SerialSettings
-from hal.transport.session import Exchange
+from hal.transport.session import Exchange, Probe
 
 from . import codec
 from .codec import TelegramV1, TelegramV2
@@ -116,7 +117,7 @@ class ThyracontV2(_Thyracont):
             return mine and said.access in (codec.READ_ANSWER, codec.ERROR)
 
         question = TelegramV2(self._address, codec.READ, command)
-        exchange = await self.ask(question.encode(), matches=matches)
+        exchange = await self.ask(question.encode(), matches=Identifies(matches))
         said = TelegramV2.decode(exchange.reply)
         if said.access == codec.ERROR and said.data not in telling:
             raise self._refused(command, said.data)
@@ -136,6 +137,17 @@ class ThyracontV1(_Thyracont):
         "the open driver PyMeasure 0.16, read and run against the emulator; "
         "unverified: no manual was read, noise and rate, what it says out of range"
     )
+
+    @cached_property
+    def probe(self) -> Probe:
+        def recognises(message: bytes) -> bool:
+            try:
+                said = TelegramV1.decode(message)
+            except ValueError:
+                return False
+            return (said.address, said.command) == (self._address, "T")
+
+        return Probe(TelegramV1(self._address, "T").encode(), recognises)  # an error does not say of what it is one
 
     async def identify(self) -> str:
         try:

@@ -132,9 +132,6 @@ def summed(message: bytes) -> bytes:
 class HostEnd:
     """Sends commands, receives replies; of bytes that are no telegram it drops one after the other."""
 
-    replies_identify = False
-    """A reply names its command, not its parameter."""
-
     def __init__(self) -> None:
         self._buffer = b""
         self._text = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import cached_property
 from math import isfinite
 from typing import Any, ClassVar
 
@@ -17,7 +18,7 @@ from hal.model.reading import Answer, Sample
 from hal.model.signal import Kind, SignalR, SignalRW
 from hal.model.status import Status
 from hal.transport.link import SerialSettings
-from hal.transport.session import Exchange
+from hal.transport.session import Exchange, Probe
 
 from . import codec
 from .codec import Command, Reply
@@ -107,6 +108,10 @@ class TrinamicTmcm1110(Instrument):
     def limits_of_travel(self) -> Limits:
         """Lowest and highest position that may be asked for, mm."""
         return self.target.limits
+
+    @cached_property
+    def probe(self) -> Probe:  # a reply names its command, not its parameter
+        return Probe(self._message(codec.VERSION, 1), self._of(codec.VERSION))
 
     async def identify(self) -> str:
         exchange = await self.ask(self._message(codec.VERSION), matches=lambda m: len(m) == codec.SIZE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from functools import cached_property
 from typing import Any
 
 from devices.source_meter import Checked, ErrorQueue, Mode, SourceMeterUnit, close
@@ -135,8 +136,8 @@ class YokogawaGS200(ErrorQueue, SourceMeterUnit):
     def framing(cls, scheme: str) -> Framing:
         return Lines(codec.TERMINATOR)
 
-    @classmethod
-    def probe(cls) -> Probe:
+    @cached_property
+    def probe(self) -> Probe:
         return Probe(b"*IDN?", lambda reply: reply.startswith(b"YOKOGAWA"))
 
     async def identify(self) -> str:

@@ -22,8 +22,6 @@ GREETS_WITHIN = 3.0
 class Questions:
     """The asking end's framing, after the handshake. A message is a number of four bytes and the text."""
 
-    replies_numbered = True
-
     def __init__(self) -> None:
         self._receiver = zmtp.Receiver("REQ", greeted=True)
 

@@ -71,9 +71,13 @@ class Instrument(Device):
         """A fresh framing for a link of this scheme."""
         raise NotImplementedError(f"{cls.__name__} does not say how its messages are framed")
 
-    @classmethod
-    def probe(cls) -> Probe | None:
-        """A question by which a session can resynchronise, if the protocol has one."""
+    @cached_property
+    def probe(self) -> Probe | None:
+        """A question by which a session can resynchronise, if the protocol has one.
+
+        An instrument whose replies do not say what they answer (`Identifies`) needs it: without, a reply that
+        comes late may be taken for another's if it is late enough.
+        """
         return None
 
     async def identify(self) -> str:
@@ -143,6 +147,7 @@ class Instrument(Device):
             repeatable=repeatable,
             matches=matches,
             then=then,
+            probe=self.probe,
         )
 
     async def command(
@@ -150,7 +155,12 @@ class Instrument(Device):
     ) -> Exchange:
         """Send a change that is answered; see `Session.command`."""
         return await self.session.command(
-            message, owner=self.name, timeout=timeout or self.timeout, idempotent=idempotent, matches=matches
+            message,
+            owner=self.name,
+            timeout=timeout or self.timeout,
+            idempotent=idempotent,
+            matches=matches,
+            probe=self.probe,
         )
 
     async def tell(self, message: bytes, *, idempotent: bool = False) -> int:

@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol
 from ..errors import LimitError, Refused
 from ..model.reading import Answer
 from ..protocols import modbus
+from ..protocols.framing import Matches
 from ..transport.session import Exchange
 
 FLOATS = 0x8000
@@ -256,7 +257,7 @@ class RegisterMap:
 # ---------------------------------------------------------------------- private
 
 
-def _matches(device: Any, question: bytes) -> Callable[[bytes], bool]:
+def _matches(device: Any, question: bytes) -> Matches:
     framing: modbus.ModbusFraming = device.session.framing
     return framing.matches(question)
 

@@ -37,6 +37,7 @@ from .firmware_gen import (
     Samples,
     Telemetry,
 )
+from .framing import Identifies
 
 REPLY = 0x80
 """Added to a command's type in its reply."""
@@ -89,7 +90,7 @@ def command(request: Request[object], sequence: int, channel: int = 0) -> bytes:
     return bytes((VERSION << 4, request.TYPE, sequence & 0xFF, channel)) + request.pack()
 
 
-def reply_to(message: bytes) -> Callable[[bytes], bool]:
+def reply_to(message: bytes) -> Identifies:
     """Return a test for the reply to the command `message`, be it carried out or refused."""
     kind, sequence = message[1], message[2]
 
@@ -100,7 +101,7 @@ def reply_to(message: bytes) -> Callable[[bytes], bool]:
             return len(reply) > HEADER_SIZE and reply[HEADER_SIZE] == kind
         return reply[1] == kind | REPLY
 
-    return fits
+    return Identifies(fits, numbered=True)
 
 
 def parse(message: bytes) -> Incoming:
@@ -113,9 +114,6 @@ def parse(message: bytes) -> Incoming:
 
 class FirmwareFraming:
     """Messages on the wire, for a session or the board's end of it."""
-
-    replies_identify = True
-    replies_numbered = True
 
     def __init__(self) -> None:
         self._rest = b""

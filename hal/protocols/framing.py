@@ -6,10 +6,30 @@ takes bytes as they arrive in any portions and returns the messages completed by
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
+
+Matches = Callable[[bytes], bool]
+"""Tells what may be the reply to a question from other messages."""
 
 LONGEST = 1 << 20
 """Bytes without an end of message after which a line is taken for noise and dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identifies:
+    """A `Matches` that no reply to any other question passes, of another channel or unit included.
+
+    That must follow from what a reply says of its question (a number, the parameter's name), not from its form.
+    """
+
+    fits: Matches
+    numbered: bool = False
+    """Nor does one to the same question asked before."""
+
+    def __call__(self, message: bytes) -> bool:
+        return self.fits(message)
 
 
 class Framing(Protocol):

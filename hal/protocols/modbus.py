@@ -11,7 +11,7 @@ they are on: a Modbus/TCP application data unit (transaction number, 0, length, 
   that a late reply never passes for another's.
 - RTU: unit, function, data and CRC. There the end of a message is found by its function's length; bad
   CRCs are dropped; garbage before a good message is skipped. A reply does not say which register it
-  is of, so a session must clear away owed replies before it asks again (`replies_identify`).
+  is of, so a session must clear away owed replies before it asks again.
 
 Sources: MODBUS Application Protocol Specification V1.1b3 (APP below); MODBUS over Serial Line V1.02
 (SER); MODBUS Messaging on TCP/IP Implementation Guide V1.0b (TCP).
@@ -19,9 +19,11 @@ Sources: MODBUS Application Protocol Specification V1.1b3 (APP below); MODBUS ov
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Literal
+
+from .framing import Identifies, Matches
 
 if TYPE_CHECKING:
     from pymodbus.pdu import DecodePDU, ModbusPDU
@@ -35,6 +37,8 @@ LONGEST_RTU = 256
 """SER 2.3."""
 FUNCTIONS = (1, 2, 3, 4, 5, 6, 15, 16, 23)
 """The function codes spoken here (APP 6)."""
+LOOPBACK = 8
+"""Diagnostics, of which only "return query data" is used (APP 6.8)."""
 READS: dict[Table, int] = {"coils": 1, "inputs": 2, "registers": 3, "input registers": 4}
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE = 1, 2, 3
 
@@ -57,10 +61,6 @@ class ModbusFraming:
 
     def __init__(self, scheme: str, end: End = "client", *, baudrate: int = 9600) -> None:
         self.rtu = scheme != "tcp"
-        self.replies_identify = not self.rtu
-        """Whether a reply can be told from any other question's; the session asks."""
-        self.replies_numbered = not self.rtu
-        """Whether it can even be told from that to the same question asked before."""
         self.quiet = max(3.5 * 11 / baudrate, 0.00175) if self.rtu and end == "client" else 0.0
         """Seconds of silence that must precede a message (SER 2.5.1.1); the session keeps them."""
         self.number = 0
@@ -89,7 +89,7 @@ class ModbusFraming:
     def reset(self) -> None:
         self._buffer = b""
 
-    def matches(self, question: bytes) -> Callable[[bytes], bool]:
+    def matches(self, question: bytes) -> Matches:
         """Return a test for what may be the reply to `question`."""
         unit, function = question[HEADER - 1], question[HEADER]
 
@@ -100,7 +100,7 @@ class ModbusFraming:
                 return True
             return reply[HEADER] == function and _echoes(question, reply)
 
-        return fits
+        return fits if self.rtu else Identifies(fits, numbered=True)
 
     def _next_rtu(self) -> bytes | None:
         """Take the first good message out of the buffer, with whatever stands before it."""
@@ -180,6 +180,11 @@ def write_registers(unit: int, address: int, words: Sequence[int]) -> bytes:
     from pymodbus.pdu.register_message import WriteMultipleRegistersRequest
 
     return _of_pdu(unit, WriteMultipleRegistersRequest(address=address, registers=list(words)))
+
+
+def loopback(unit: int, word: int) -> bytes:
+    """Ask for `word` to be sent back: an answer that can't be taken for a register (APP 6.8, sub-function 0)."""
+    return _message(unit, bytes((LOOPBACK, 0, 0)) + word.to_bytes(2, "big"))
 
 
 def words(reply: bytes) -> list[int]:
@@ -290,7 +295,9 @@ def _size(data: bytes, end: End) -> int | None:
     """Length on a serial line of the message `data` begins with, 0 if more must come to know; None if it is none."""
     function = data[1]
     if end == "client" and function & 0x80:
-        return 5 if function & 0x7F in FUNCTIONS else None
+        return 5 if function & 0x7F in (*FUNCTIONS, LOOPBACK) else None
+    if end == "client" and function == LOOPBACK:
+        return 8
     if function not in FUNCTIONS:
         return None
     kind = _decoder(end).lookupPduClass(data)

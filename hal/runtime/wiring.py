@@ -132,6 +132,5 @@ def make_session(config: LabConfig, devices: list[str], url: str, context: Conte
         gate=context.gate,
         timeout=max(d.timeout for d in drivers),
         pace=max(d.pace for d in drivers),
-        probe=cls.probe(),
         reconnect=Reconnect(entry.within) if entry.on_link_lost == "reconnect" else None,
     )

@@ -5,16 +5,16 @@ device on it. Whoever wants the wire takes a turn (`turns`); a question that han
 
 A reply that was not collected - its question timed out, was cancelled or was set aside - is *owed*.
 Before the next question the session resynchronises, else that question would get the last one's
-answer: replies that identify themselves are matched; else a `Probe` whose answer is unmistakable is
-asked and everything before it discarded; else the wire is listened to until the owed reply has come
-or a timeout has passed. What has not come by then may still come, and then before the next answer:
-that question waits for as many, else until the wire is quiet, and is asked again if some are missing
-(if it must not be repeated, it takes the last that came). To the very same question asked again the
-first reply is good enough, as one that was true at some time since it was first asked; what has come
-of it by then, and be it half of it, is kept, since its end alone could be taken for another value. (An instrument
-that answers neither in order nor within `PATIENCE` timeouts of its last answer needs a probe.) Writes
-of the safe state wait for none of this. What arrives between questions, asked for by nobody, is
-discarded before the next leaves.
+answer: replies that identify themselves (`Identifies`) are matched; else the `Probe` of whoever owes
+one, whose answer is unmistakable, is asked and everything before it discarded; else the wire is
+listened to until the owed reply has come or a timeout has passed. What has not come by then may still
+come, and then before the next answer: that question waits for as many, else until the wire is quiet,
+and is asked again if some are missing (if it must not be repeated, it takes the last that came).
+To the very same question asked again the first reply is good enough, as one that was true at some
+time since it was first asked; what has come of it by then, and be it half of it, is kept, since its
+end alone could be taken for another value. (An instrument that answers neither in order nor within
+`PATIENCE` timeouts of its last answer needs a probe.) Writes of the safe state wait for none of this.
+What arrives between questions, asked for by nobody, is discarded before the next leaves.
 
 Questions are retried (once, unless marked not repeatable: reading `*ESR?` clears it). Writes are
 retried only if idempotent or if nothing has left yet, and pass the lab's gate at the last moment
@@ -25,22 +25,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..clock.timebase import Timebase
 from ..errors import HalError, NoReply
 from ..gate import Gate, Purpose, purpose
-from ..protocols.framing import Framing
+from ..protocols.framing import Framing, Identifies, Matches
 from .kept_link import KeptLink, LinkState, Reconnect
 from .link import Link
 from .turns import GRACE, SetAside, Turns
 
-__all__ = ["Exchange", "FollowUp", "LinkState", "Matches", "Probe", "Reconnect", "Session"]
+__all__ = ["Exchange", "FollowUp", "Identifies", "LinkState", "Matches", "Probe", "Reconnect", "Session"]
 
 PATIENCE = 2
 """Timeouts within which the further replies of an instrument come that has begun to answer late."""
-
-Matches = Callable[[bytes], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +53,6 @@ class Exchange:
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
-    """A harmless question whose answer can't be taken for another's."""
-
-    question: bytes
-    recognises: Matches
-
-
-@dataclass(frozen=True, slots=True)
 class FollowUp:
     """The second half of an exchange in two steps, within one turn: ACK, then ENQ, then the data."""
 
@@ -71,6 +61,39 @@ class FollowUp:
     message: bytes
     matches: Matches
     """Tells the reply to `message` from others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A harmless question whose answer can't be taken for another's."""
+
+    question: bytes
+    recognises: Matches
+    then: FollowUp | None = None
+    """Where an exchange has two steps."""
+    aside: Callable[[bytes], None] | None = None
+    """Told what comes instead of the answer: an alarm that an instrument tells once."""
+
+    def begins(self, reply: bytes) -> bool:
+        """Whether `reply` is the answer, or its first half."""
+        if self.recognises(reply) or (self.then is not None and self.then.after(reply)):
+            return True
+        if self.aside is not None:
+            self.aside(reply)
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class _Owed:
+    """What has had no reply yet."""
+
+    message: bytes
+    sent: int
+    """Lab time, ns."""
+    probe: Probe | None
+
+
+_NOTHING = _Owed(b"", 0, None)
 
 
 class _Doubtful(Exception):
@@ -89,22 +112,22 @@ class Session(KeptLink):
         gate: Gate | None = None,
         timeout: float = 1.0,
         pace: float = 0.0,
-        probe: Probe | None = None,
         reconnect: Reconnect | None = None,
     ) -> None:
         """`timeout`: seconds for one attempt. `pace`: least seconds between two messages (from the manual)."""
         super().__init__(link, reconnect)
         self.framing, self.timebase = framing, timebase
         self.gate = gate or Gate()
-        self.timeout, self.pace, self.probe = timeout, pace, probe
+        self.timeout, self.pace = timeout, pace
         self.resynchronised = 0
         """How often owed replies had to be cleared away."""
         self._turns = Turns()
         self._messages: list[bytes] = []
-        self._owed: list[tuple[bytes, int]] = []
-        """What has had no reply yet, and when it left (lab time, ns)."""
-        self._stray = b"", 0, 0.0
+        self._owed: list[_Owed] = []
+        self._stray: tuple[_Owed, int, float] = _NOTHING, 0, 0.0
         """A question asked twice and answered once, how many replies may still come, and until when."""
+        self._probes: dict[Probe, None] = {}
+        """Those that were asked: an answer to one may come any time."""
         self._last_sent = float("-inf")
         self._last_heard = float("-inf")
         self._half = self._torn = False
@@ -128,14 +151,15 @@ class Session(KeptLink):
         repeatable: bool = True,
         matches: Matches | None = None,
         then: FollowUp | None = None,
+        probe: Probe | None = None,
     ) -> Exchange:
         """Ask and return the reply. A question must not change the device: it passes a closed gate.
 
-        `matches` tells this question's reply from others where replies identify themselves; `then`
-        asks on within the same turn. Raises `NoReply`, `LinkLost`.
+        What does not pass `matches` is passed over (`Identifies` says that what does is the reply); `then` asks on
+        within the same turn; `probe` clears away the reply if it should be owed. Raises `NoReply`, `LinkLost`.
         """
         return await self._exchange(
-            question, owner, timeout, purpose(Purpose.SCRIPT), repeatable, matches, then, writes=False
+            question, owner, timeout, purpose(Purpose.SCRIPT), repeatable, matches, then, probe, writes=False
         )
 
     async def command(
@@ -146,10 +170,11 @@ class Session(KeptLink):
         timeout: float | None = None,
         idempotent: bool = False,
         matches: Matches | None = None,
+        probe: Probe | None = None,
     ) -> Exchange:
         """Send something that changes the device and is answered. Raises what the gate was shut with."""
         return await self._exchange(
-            message, owner, timeout, purpose(Purpose.COMMAND), idempotent, matches, None, writes=True
+            message, owner, timeout, purpose(Purpose.COMMAND), idempotent, matches, None, probe, writes=True
         )
 
     async def tell(self, message: bytes, *, owner: str = "", idempotent: bool = False, changes: bool = True) -> int:
@@ -188,7 +213,8 @@ class Session(KeptLink):
         """A wire just opened owes nothing."""
         self._discard()
         self._owed.clear()
-        self._stray = b"", 0, 0.0
+        self._probes.clear()
+        self._stray = _NOTHING, 0, 0.0
 
     async def _exchange(
         self,
@@ -199,6 +225,7 @@ class Session(KeptLink):
         repeatable: bool,
         matches: Matches | None,
         then: FollowUp | None,
+        probe: Probe | None,
         *,
         writes: bool,
     ) -> Exchange:
@@ -215,7 +242,7 @@ class Session(KeptLink):
                     self._left = False
                     if writes:
                         self.gate.check(rank)
-                    return await self._once(message, limit, matches, then, writes, rank, repeatable=repeatable)
+                    return await self._once(message, limit, matches, then, probe, writes, rank, repeatable=repeatable)
             except HalError:  # the gate's; a trip by a lost link is an OSError too, and not of this link
                 raise
             except _Doubtful:
@@ -250,6 +277,7 @@ class Session(KeptLink):
         limit: float,
         matches: Matches | None,
         then: FollowUp | None,
+        probe: Probe | None,
         writes: bool,
         rank: Purpose,
         *,
@@ -258,38 +286,38 @@ class Session(KeptLink):
         """One attempt, in this task's turn."""
         doubts, patience, sure, strays = 0, PATIENCE * limit, True, 0
         since: int | None = None
-        # Modbus RTU's replies name unit and function, not the register: a match is no proof there.
-        proof = matches is not None and getattr(self.framing, "replies_identify", True)
+        proof = isinstance(matches, Identifies)
         hasty = writes and rank is Purpose.SAFE and not proof
         if self._stray[1]:
             if not hasty:
                 await self._await_stray(message, proof=proof)
             elif self._stray[2] > asyncio.get_running_loop().time():
-                self._owed += [(self._stray[0], self.timebase.now())] * self._stray[1]
+                self._owed += [self._stray[0]] * self._stray[1]
         fresh = not self._owed  # else what has come by now may be the beginning of what is owed
         if self._half and asyncio.get_running_loop().time() > self._last_heard + limit:
             self._torn = True
-        if self._owed:
-            same = [left for owed, left in self._owed if owed == message]
+        if owed := self._really_owed():
+            same = [one.sent for one in owed if one.message == message]
             if hasty:
-                doubts, patience, sure = len(self._owed), GRACE, False
-            elif proof and getattr(self.framing, "replies_numbered", False):
+                doubts, patience, sure = len(owed), GRACE, False
+            elif isinstance(matches, Identifies) and matches.numbered:
                 self._owed.clear()
-            elif same and (proof or (self.probe is None and len(same) == len(self._owed))):
+            elif same and (proof or (probe is None and len(same) == len(owed))):
                 if self._torn and await self._listen(limit, 1):  # the end was late; else it does not come any more
-                    self._owed.pop(0)
+                    self._owed.remove(owed.pop(0))
                     self._torn = False
                 # Asked before, and no better answer is to be had than the first that comes, true at some
                 # time since then. The others must not be taken for the next question's.
-                strays, since = len(self._owed), min(same) if self._owed else None
+                strays, since = len(owed), min(same) if owed else None
             elif not proof:
-                doubts = await self._resynchronise(limit, rank)
-        sent = await self._send(message, limit, rank, writes=writes, begins=True, fresh=fresh or self._torn)
-        reply = await self._reply(limit, matches)
+                doubts = await self._resynchronise(limit, rank, probe)
+        begins = _Owed(message, 0, probe)
+        sent = await self._send(message, limit, rank, writes=writes, begins=begins, fresh=fresh or self._torn)
+        reply = await self._reply(limit, matches, message)
         received = self.timebase.now()
         while doubts:  # a reply to an older question comes before its own
             try:
-                reply = await self._reply(patience, matches)
+                reply = await self._reply(patience, matches, message)
             except TimeoutError:
                 if sure and repeatable:
                     self._owed.clear()  # nothing is under way any more
@@ -298,16 +326,25 @@ class Session(KeptLink):
             doubts, received = doubts - 1, self.timebase.now()
         if then is not None and then.after(reply):
             await self._send(then.message, limit, rank, writes=False)
-            reply = await self._reply(limit, then.matches)
+            reply = await self._reply(limit, then.matches, message)
             received = self.timebase.now()
-        if sure or not doubts:
+        if probe is not None and message == probe.question:
+            self._answered(probe)
+        elif sure or not doubts:
             self._owed.clear()
         if strays:
-            self._stray = message, strays, asyncio.get_running_loop().time() + PATIENCE * limit
+            self._stray = begins, strays, asyncio.get_running_loop().time() + PATIENCE * limit
         return Exchange(reply, sent if since is None else since, received)
 
     async def _send(
-        self, message: bytes, limit: float, rank: Purpose, *, writes: bool, begins: bool = False, fresh: bool = False
+        self,
+        message: bytes,
+        limit: float,
+        rank: Purpose,
+        *,
+        writes: bool,
+        begins: _Owed | None = None,
+        fresh: bool = False,
     ) -> int:
         """Send when pace and silence allow; return when.
 
@@ -332,21 +369,29 @@ class Session(KeptLink):
             self.link.discard()
         self._left = True
         sent = self.timebase.now()
-        if begins:
+        if begins is not None:
             del self._owed[:-63]  # of an instrument that is dead
-            self._owed.append((message, sent))
+            self._owed.append(replace(begins, sent=sent))
         await self._turns.wait(limit, self.link.send, self.framing.encode(message))
         return sent
 
-    async def _reply(self, limit: float, matches: Matches | None) -> bytes:
-        """Wait for the next message that `matches`; raise TimeoutError, OSError or `SetAside`."""
+    async def _reply(self, limit: float, matches: Matches | None, asked: bytes = b"") -> bytes:
+        """Wait for the next message that `matches` and answers no probe but the one `asked`.
+
+        Raises TimeoutError, OSError, `SetAside`.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + limit
         while True:
             while self._messages:
                 message = self._messages.pop(0)
-                if matches is None or matches(message):
-                    return message
+                for probe in self._probes:
+                    if probe.question != asked and probe.recognises(message):
+                        self._answered(probe)
+                        break
+                else:
+                    if matches is None or matches(message):
+                        return message
             try:
                 if (left := deadline - loop.time()) <= 0:
                     raise TimeoutError
@@ -369,33 +414,62 @@ class Session(KeptLink):
         """Let the second reply to a question asked twice pass, where it could be taken for another's."""
         asked, most, until = self._stray
         left = until - asyncio.get_running_loop().time()
-        if left > 0 and not (proof and message != asked):
+        if left > 0 and not (proof and message != asked.message):
             await self._listen(left, most)
-            self._stray = b"", 0, 0.0
+            self._stray = _NOTHING, 0, 0.0
 
-    async def _resynchronise(self, limit: float, rank: Purpose) -> int:
+    async def _resynchronise(self, limit: float, rank: Purpose, mine: Probe | None) -> int:
         """Clear away what is owed; return how many replies may still come before the next question's."""
-        owed, self._owed = self._owed, []
         self.resynchronised += 1
         try:
-            if self.probe is not None:
-                self._discard()
-                await self._send(self.probe.question, limit, rank, writes=False)
-                await self._reply(limit, self.probe.recognises)
-                # A lost probe may itself be among what is owed: then its answer comes once more.
-                lost = sum(message == self.probe.question for message, _ in owed)
-                heard = await self._listen(PATIENCE * limit, lost, self.probe.recognises)
-                await self._listen(0.02, 64)
-                self._owed = [(self.probe.question, self.timebase.now())] * (lost - heard)
-            else:
-                self._owed = owed[await self._listen(limit, len(owed)) :]
-        except BaseException:
-            self._owed = owed + ([(self.probe.question, self.timebase.now())] if self.probe else [])
-            raise
+            for probe in dict.fromkeys(one.probe for one in self._really_owed()):
+                if probe is None:
+                    those = [one for one in self._owed if one.probe is None]
+                    heard = those[: await self._listen(limit, len(those))]
+                    self._owed = [one for one in self._owed if one not in heard]
+                    continue
+                try:
+                    await self._ask_probe(probe, limit, rank)
+                except TimeoutError:
+                    if probe == mine:  # another instrument on this wire may be off
+                        raise
         finally:
             self._left = False  # a probe is not the message
         self._discard()
-        return len(self._owed)
+        return len(self._really_owed())
+
+    async def _ask_probe(self, probe: Probe, limit: float, rank: Purpose) -> None:
+        """Let an unmistakable answer push out all that its instrument owes. Raises TimeoutError."""
+        if self._torn:
+            self._discard()
+        self._probes[probe] = None
+        await self._send(probe.question, limit, rank, writes=False, begins=_Owed(probe.question, 0, probe))
+        patience = limit
+        while any(one.probe == probe for one in self._really_owed()):
+            try:
+                reply = await self._reply(patience, probe.begins, probe.question)
+            except TimeoutError:
+                if patience == limit:
+                    raise
+                # It answers, and not all that it was asked: what is missing now was lost.
+                self._owed = [one for one in self._owed if one.probe != probe]
+                return
+            patience = PATIENCE * limit
+            if probe.then is not None and probe.then.after(reply):
+                await self._send(probe.then.message, limit, rank, writes=False)
+                await self._reply(limit, probe.recognises, probe.question)
+            self._answered(probe)
+
+    def _really_owed(self) -> list[_Owed]:
+        """Without answers to probes: those are known when they come."""
+        return [one for one in self._owed if one.probe is None or one.message != one.probe.question]
+
+    def _answered(self, probe: Probe) -> None:
+        """The answer to a probe is that to the first that has none; what was asked before that comes no more."""
+        for place, one in enumerate(self._owed):
+            if one.probe == probe and one.message == probe.question:
+                self._owed = [one for n, one in enumerate(self._owed) if n > place or one.probe != probe]
+                return
 
     async def _listen(self, silence: float, most: int, matches: Matches | None = None) -> int:
         """Discard what arrives until `silence` seconds without, or until `most` messages have come."""

@@ -379,7 +379,7 @@ async def test_the_driver_speaks_to_the_emulator_over_a_serial_line() -> None:
     context = Context(Timebase.system(), Gate())
     session = Session(
         SerialLink(port.path, Keithley2400.line), Keithley2400.framing("serial"),
-        timebase=context.timebase, gate=context.gate, timeout=3.0, probe=Keithley2400.probe(),
+        timebase=context.timebase, gate=context.gate, timeout=3.0,
     )  # fmt: skip
     meter = Keithley2400(session, "bias", context=context)
     await meter.connect()

@@ -286,7 +286,7 @@ async def test_the_driver_speaks_to_the_emulator_through_visa_and_a_socket() -> 
     context = Context(Timebase.system(), Gate())
     session = Session(
         VisaLink(port.url.removeprefix("visa://")), Keithley2450.framing("visa"), timebase=context.timebase,
-        gate=context.gate, timeout=2.0, probe=Keithley2450.probe(),
+        gate=context.gate, timeout=2.0,
     )  # fmt: skip
     meter = Keithley2450(session, "bias", context=context)
     await meter.connect()

@@ -351,7 +351,6 @@ async def opened(session: Session) -> LakeShore336:
 def session(link: SerialLink | TcpLink, scheme: str) -> Session:
     return Session(
         link, LakeShore336.framing(scheme), timebase=Timebase.system(), gate=Gate(), pace=LakeShore336.pace,
-        probe=LakeShore336.probe(),
     )  # fmt: skip
 
 

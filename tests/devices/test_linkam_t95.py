@@ -248,7 +248,6 @@ async def test_it_heats_over_a_pseudo_terminal() -> None:
     link = SerialLink(port.path, SerialSettings(19200))
     session = Session(
         link, LinkamT95.framing("serial"), timebase=context.timebase, gate=context.gate, timeout=1.0,
-        probe=LinkamT95.probe(),
     )  # fmt: skip
     stage = LinkamT95(session, "stage", context=context)
     try:

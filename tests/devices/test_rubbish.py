@@ -80,6 +80,39 @@ async def test_a_late_answer_is_never_taken_for_the_next_one(model: str) -> None
                     assert alike(reading.value, known[signal]), f"{signal.path} after a late {slow.path}"
 
 
+NEIGHBOURS = {"mks_937b": 3, "pfeiffer_tpg36x": 2, "keithley_2602b": "b", "thyracont": 2}
+"""A further channel of models that have several."""
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("model", MODELS)
+async def test_one_that_hangs_now_and_then_gives_each_channel_its_own_answers(model: str, seed: int) -> None:
+    """It hangs for up to twelve timeouts, also in the middle of what it had to catch up with."""
+    chance = random.Random(seed)
+    async with bench(model) as (device, wire):
+        devices = [device]
+        if (channel := NEIGHBOURS.get(model)) is not None:
+            devices.append(
+                type(device)(device.session, "other", channel=channel, options=device.options, context=device.context)
+            )
+            await devices[1].connect()
+        await asyncio.sleep(3.0)
+        known = {signal: (await signal.read()).value for one in devices for signal in one.signals()}
+        signals = [s for s in known if not isinstance(s, SignalRW) or s.kind is not Kind.CONFIG]
+        for _ in range(40):
+            wire.faults.delay = device.timeout * chance.choice((0.0, 0.0, 0.4, 0.9, 1.3, 3.1, 12.0))
+            signal = chance.choice(signals)
+            asked = asyncio.ensure_future(signal.read())
+            await asyncio.sleep(device.timeout * chance.choice((0.1, 0.6, 5.0)))
+            if not chance.randrange(3):
+                asked.cancel()
+            wire.faults.delay *= chance.randrange(2)
+            (reading,) = await asyncio.gather(asked, return_exceptions=True)
+            if isinstance(reading, HalError | asyncio.CancelledError) or reading.value is None:
+                continue
+            assert alike(reading.value, known[signal], 1e-9 if signal.unit == "Pa" else 1.0), signal.path
+
+
 @pytest.mark.parametrize("model", MODELS)
 async def test_garbled_answers_are_told_and_never_believed_to_be_something_else(model: str) -> None:
     """A value may be off by the digits that were hit; a text where a number should be is an error of ours."""
@@ -98,8 +131,8 @@ async def test_garbled_answers_are_told_and_never_believed_to_be_something_else(
         assert await device.identify()
 
 
-def alike(value: Any, known: Any) -> bool:
+def alike(value: Any, known: Any, least: float = 1.0) -> bool:
     """The same, but for noise and for the while between."""
     if isinstance(value, float) and isinstance(known, float):
-        return math.isclose(value, known, rel_tol=0.3, abs_tol=1.0)
+        return math.isclose(value, known, rel_tol=0.3, abs_tol=least)
     return bool(value == known)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -21,7 +21,7 @@ from hal.testing import JumpingLoop
 from hal.transport import turns
 from hal.transport.fault import Faults, FaultyLink
 from hal.transport.memory import MemoryLink
-from hal.transport.session import FollowUp, LinkState, Probe, Reconnect, Session
+from hal.transport.session import FollowUp, Identifies, LinkState, Probe, Reconnect, Session
 
 
 class Echo:
@@ -59,12 +59,13 @@ class Echo:
 class Bench:
     def __init__(self, session: Session, echo: Echo, link: MemoryLink, faults: Faults, gate: Gate) -> None:
         self.session, self.echo, self.link, self.faults, self.gate = session, echo, link, faults, gate
+        self.probe: Probe | None = None
 
     async def ask(self, question: bytes, **options: Any) -> bytes:
-        return (await self.session.ask(question, owner="toy", **options)).reply
+        return (await self.session.ask(question, owner="toy", **{"probe": self.probe} | options)).reply
 
     async def command(self, message: bytes, **options: Any) -> bytes:
-        return (await self.session.command(message, owner="toy", **options)).reply
+        return (await self.session.command(message, owner="toy", **{"probe": self.probe} | options)).reply
 
     def later(self, work: Any) -> asyncio.Task[Any]:
         return asyncio.get_running_loop().create_task(work)
@@ -81,7 +82,7 @@ PROBE = Probe(b"probe", lambda reply: reply == b"a:probe")
 
 
 @asynccontextmanager
-async def benched(**options: Any) -> AsyncIterator[Bench]:
+async def benched(*, probe: Probe | None = None, **options: Any) -> AsyncIterator[Bench]:
     gate = Gate()
     echo, faults = Echo(), Faults()
     link = MemoryLink(echo)
@@ -91,7 +92,9 @@ async def benched(**options: Any) -> AsyncIterator[Bench]:
     session.users.append("toy")
     await session.open()
     try:
-        yield Bench(session, echo, link, faults, gate)
+        bench = Bench(session, echo, link, faults, gate)
+        bench.probe = probe
+        yield bench
     finally:
         await session.close()
 
@@ -106,8 +109,8 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def answers(question: bytes) -> Callable[[bytes], bool]:
-    return lambda reply: reply == b"a:" + question
+def answers(question: bytes) -> Identifies:
+    return Identifies(lambda reply: reply == b"a:" + question)
 
 
 # ---------------------------------------------------------------------- deadlines and retries
@@ -196,6 +199,27 @@ async def test_after_a_timeout_the_next_question_never_gets_the_last_ones_answer
             with suppress(NoReply):
                 assert await bench.ask(question) == b"a:" + question
         assert await bench.ask(b"Q8") == b"a:Q8"
+
+
+async def test_an_instrument_that_is_off_does_not_keep_another_on_its_wire_from_answering(bench: Bench) -> None:
+    other = Probe(b"who?", lambda reply: reply == b"a:who?")
+    bench.echo.delays = [None, None, None, None]
+    with pytest.raises(NoReply):
+        await bench.ask(b"Q1", probe=other)
+    assert await bench.ask(b"Q2", probe=PROBE) == b"a:Q2"
+    began = now()
+    assert await bench.ask(b"Q3", probe=PROBE) == b"a:Q3"
+    assert now() - began < 0.5
+
+
+async def test_what_comes_instead_of_a_probe_s_answer_is_handed_on(bench: Bench) -> None:
+    heard: list[bytes] = []
+    probe = Probe(b"probe", lambda reply: reply == b"a:probe", aside=heard.append)
+    bench.echo.stuck_until = 1.5
+    with pytest.raises(NoReply):
+        await bench.ask(b"Q1", probe=probe, repeatable=False)
+    assert await bench.ask(b"Q2", probe=probe) == b"a:Q2"
+    assert heard == [b"a:Q1"]
 
 
 @pytest.mark.parametrize("late", [1.2, 2.5, 3.5])
@@ -687,7 +711,7 @@ def test_whatever_is_late_lost_or_cancelled_every_answer_belongs_to_its_question
             for number, (kind, pause, delay, matching) in enumerate(steps):
                 if kind == "stuck":
                     if bench.echo._free <= now():  # it hangs for a while, then answers all, in order
-                        bench.echo.stuck_until = now() + (delay or 0.0)
+                        bench.echo.stuck_until = now() + (delay or 0.0) * (8 if probing else 1)
                 elif kind == "cancel":
                     if tasks:
                         tasks[-1].cancel()
@@ -702,6 +726,7 @@ def test_whatever_is_late_lost_or_cancelled_every_answer_belongs_to_its_question
             bench.echo.delays.clear()
             for number in range(8):
                 await one("ask", f"last{number}".encode(), False)
+            await asyncio.sleep(max(bench.echo.stuck_until, bench.echo._free, now()) - now())
             assert await bench.ask(b"end") == b"a:end"
 
     with asyncio.Runner(loop_factory=JumpingLoop) as runner:
