@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..clock.timebase import Timebase
 from ..errors import HalError, NoReply
@@ -311,8 +311,7 @@ class Session(KeptLink):
                 strays, since = len(owed), min(same) if owed else None
             elif not proof:
                 doubts = await self._resynchronise(limit, rank, probe)
-        begins = _Owed(message, 0, probe)
-        sent = await self._send(message, limit, rank, writes=writes, begins=begins, fresh=fresh or self._torn)
+        sent = await self._send(message, limit, rank, writes=writes, owes=(probe,), fresh=fresh or self._torn)
         reply = await self._reply(limit, matches, message)
         received = self.timebase.now()
         while doubts:  # a reply to an older question comes before its own
@@ -333,7 +332,7 @@ class Session(KeptLink):
         elif sure or not doubts:
             self._owed.clear()
         if strays:
-            self._stray = begins, strays, asyncio.get_running_loop().time() + PATIENCE * limit
+            self._stray = _Owed(message, sent, probe), strays, asyncio.get_running_loop().time() + PATIENCE * limit
         return Exchange(reply, sent if since is None else since, received)
 
     async def _send(
@@ -343,12 +342,13 @@ class Session(KeptLink):
         rank: Purpose,
         *,
         writes: bool,
-        begins: _Owed | None = None,
+        owes: tuple[Probe | None] | None = None,
         fresh: bool = False,
     ) -> int:
         """Send when pace and silence allow; return when.
 
-        `begins`: an exchange, whose reply is owed from now on; `fresh`: nothing that has come by now is of use.
+        `owes`: from now on a reply is owed, with the probe that clears it away; `fresh`: nothing that has come by
+        now is of use.
         """
         if self.pace:
             loop = asyncio.get_running_loop()
@@ -369,9 +369,9 @@ class Session(KeptLink):
             self.link.discard()
         self._left = True
         sent = self.timebase.now()
-        if begins is not None:
+        if owes is not None:
             del self._owed[:-63]  # of an instrument that is dead
-            self._owed.append(replace(begins, sent=sent))
+            self._owed.append(_Owed(message, sent, *owes))
         await self._turns.wait(limit, self.link.send, self.framing.encode(message))
         return sent
 
@@ -443,7 +443,7 @@ class Session(KeptLink):
         if self._torn:
             self._discard()
         self._probes[probe] = None
-        await self._send(probe.question, limit, rank, writes=False, begins=_Owed(probe.question, 0, probe))
+        await self._send(probe.question, limit, rank, writes=False, owes=(probe,))
         patience = limit
         while any(one.probe == probe for one in self._really_owed()):
             try:
