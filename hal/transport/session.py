@@ -444,28 +444,27 @@ class Session(KeptLink):
             self._discard()
         self._probes[probe] = None
         await self._send(probe.question, limit, rank, writes=False, owes=(probe,))
-        patience = limit
-        while any(one.probe == probe for one in self._really_owed()):
-            try:
-                reply = await self._reply(patience, probe.begins, probe.question)
+        reply = await self._reply(limit, probe.begins, probe.question)
+        for _ in range(len(self._owed)):
+            if probe.begins(reply):
+                if probe.then is not None and probe.then.after(reply):
+                    await self._send(probe.then.message, limit, rank, writes=False)
+                    await self._reply(limit, probe.recognises, probe.question)
+                self._answered(probe)
+                if all(one.probe != probe for one in self._really_owed()):
+                    return
+            try:  # it was the answer to an earlier probe: what was asked after that is still to come
+                reply = await self._reply(PATIENCE * limit, None, probe.question)
             except TimeoutError:
-                if patience == limit:
-                    raise
-                # It answers, and not all that it was asked: what is missing now was lost.
-                self._owed = [one for one in self._owed if one.probe != probe]
-                return
-            patience = PATIENCE * limit
-            if probe.then is not None and probe.then.after(reply):
-                await self._send(probe.then.message, limit, rank, writes=False)
-                await self._reply(limit, probe.recognises, probe.question)
-            self._answered(probe)
+                break
+        self._owed = [one for one in self._owed if one.probe != probe]  # the wire is quiet: the rest was lost
 
     def _really_owed(self) -> list[_Owed]:
         """Without answers to probes: those are known when they come."""
         return [one for one in self._owed if one.probe is None or one.message != one.probe.question]
 
     def _answered(self, probe: Probe) -> None:
-        """The answer to a probe is that to the first that has none; what was asked before that comes no more."""
+        """An answer to a probe is that to the first that has none; what was asked before that comes no more."""
         for place, one in enumerate(self._owed):
             if one.probe == probe and one.message == probe.question:
                 self._owed = [one for n, one in enumerate(self._owed) if n > place or one.probe != probe]
