@@ -37,6 +37,12 @@ class Estimate:
     dof: Float64 | float = inf
     """Degrees of freedom of the uncertainties, effective ones: of each, or of all."""
 
+    def __post_init__(self) -> None:
+        parts = self.value, self.uncertainty, self.uncertain
+        if len({np.shape(part) for part in parts}) > 1:  # one value with many uncertainties, or the other way round
+            for name, part in zip(("value", "uncertainty", "uncertain"), np.broadcast_arrays(*parts), strict=True):
+                object.__setattr__(self, name, part)
+
     def expanded(self, level: float = 0.95) -> Float64:
         """Half-width of the interval in which the true value lies at this level of confidence: k by Student's t."""
         from .uncertainty.quantile import student
@@ -87,7 +93,7 @@ class Curve(ABC):
         To first order (GUM 5.1.2) u(y)^2 = (f'(x) u(x))^2 + own(x)^2: x and the curve are independent, and the
         uncertainty of x is taken as exact. Raises `OutOfRange` unless `outside` is "mark".
         """
-        x = np.asarray(x, np.float64)
+        x = doubles(x)
         beyond = self._beyond(x, self.valid, self.unit_in, outside)
         own = self.own(x)
         spread = np.hypot(self.slopes(x) * self._sigma(uncertainty), own)
@@ -96,10 +102,11 @@ class Curve(ABC):
     def inverse(self, y: ArrayLike, uncertainty: ArrayLike = 0.0, *, outside: Outside = "refuse") -> Estimate:
         """The x in the invertible range at which f(x) = y; u(x) = sqrt(u(y)^2 + own(x)^2) / |f'(x)|.
 
-        A y beyond the curve's ends is `OutOfRange`; with "mark" the curve is prolonged by its tangent there.
+        A y beyond the curve's ends is `OutOfRange`; with "mark" the curve is prolonged by its tangent there, and ends
+        where that is level, with an infinite uncertainty.
         Raises `NotMonotone` where f is not.
         """
-        y = np.asarray(y, np.float64)
+        y = doubles(y)
         low, high = self.invertible
         ends = self.values(np.array([low, high]))
         reach = (float(ends.min()), float(ends.max()))
@@ -107,14 +114,17 @@ class Curve(ABC):
         inside = np.clip(y, *reach)
         x = self.solve(inside)
         slope = self.slopes(x)
-        if np.any(slope * (ends[1] - ends[0]) <= 0.0):
+        if np.any(slope * (ends[1] - ends[0]) < 0.0):
             raise NotMonotone(
                 f"{self.name}: it can't be inverted, it turns back between {low:g} and {high:g} {self.unit_in}"
             )
         own = self.own(x)
         whole = np.hypot(self._sigma(uncertainty), own)
         dof = effective(self.dof(x), own, whole)
-        return Estimate(x + (y - inside) / slope, whole / np.abs(slope), beyond, self.unit_in, dof)
+        with np.errstate(divide="ignore", invalid="ignore"):  # where the curve ends level, as x^2 at 0
+            along = np.where((y == inside) | (slope == 0.0), 0.0, (y - inside) / slope)
+            spread = np.where(whole == 0.0, 0.0, whole / np.abs(slope))
+        return Estimate(x + along, spread, beyond, self.unit_in, dof)
 
     def solve(self, y: Float64) -> Float64:
         """x with f(x) = y for y within the curve's reach: Newton's steps, in a bracket.
@@ -131,7 +141,7 @@ class Curve(ABC):
             above = (miss > 0.0) if rising else (miss < 0.0)
             high, low = np.where(above, x, high), np.where(above, low, x)
             with np.errstate(divide="ignore", invalid="ignore"):
-                step = x - miss / self.slopes(x)
+                step = x - np.where(miss == 0.0, 0.0, miss / self.slopes(x))
             good = (step >= low) & (step <= high) & (np.abs(step - x) <= 0.5 * before)
             new = np.where(good, step, 0.5 * (low + high))
             moved = np.abs(new - x)
@@ -155,10 +165,20 @@ class Curve(ABC):
         return np.asarray(beyond)
 
     def _sigma(self, uncertainty: ArrayLike) -> Float64:
-        sigma = np.asarray(uncertainty, np.float64)
+        sigma = doubles(uncertainty)
         if np.any(sigma < 0.0):
             raise CalibrationError(f"{self.name}: a standard uncertainty can't be negative")
         return sigma
+
+
+def doubles(given: ArrayLike) -> Float64:
+    """What callers give, as doubles; NaN where a mask says that nothing is known. Raises `CalibrationError`."""
+    try:
+        if isinstance(given, np.ma.MaskedArray):
+            return np.asarray(np.ma.filled(given.astype(np.float64), np.nan))
+        return np.asarray(given, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise CalibrationError(f"numbers are needed here, not {given!r}") from None
 
 
 def effective(dof: Float64 | float, part: Float64, whole: Float64) -> Float64 | float:

@@ -99,8 +99,7 @@ def from_heat(composition: Composition) -> tuple[float, float]:
     parts = fractions(composition)
     structure = sum(part * STRUCTURE.get(gas(name).atoms, POLYATOMIC) for name, part in parts.items())
     factor = structure * gas("N2").heat / mean(parts, "heat")
-    sure = {name for name, part in parts.items() if part > 0.0} == {"N2"}
-    return factor, 0.0 if sure else THERMAL_SPREAD * factor / float(np.sqrt(3.0))
+    return factor, 0.0 if set(parts) == {"N2"} else THERMAL_SPREAD * factor / float(np.sqrt(3.0))
 
 
 def flow(

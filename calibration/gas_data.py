@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .curve import Float64
+from .curve import Float64, doubles
 from .errors import CalibrationError
 
 Composition = str | Mapping[str, float]
@@ -66,13 +66,13 @@ GASES: Mapping[str, Gas] = {
 
 
 def fractions(of: Composition) -> dict[str, float]:
-    """The gases with their fractions, which must add up to 1 within 1e-6. Raises `CalibrationError`."""
+    """The gases that are there, with their fractions, which must add up to 1 within 1e-6. Raises `CalibrationError`."""
     found = {of: 1.0} if isinstance(of, str) else dict(of)
     if not found or any(not 0.0 <= part <= 1.0 for part in found.values()):
         raise CalibrationError("gas: the fractions of a mixture lie between 0 and 1")
     if abs(sum(found.values()) - 1.0) > 1e-6:
         raise CalibrationError(f"gas: the fractions add up to {sum(found.values()):g}, not to 1")
-    return found
+    return {name: part for name, part in found.items() if part > 0.0}
 
 
 def gas(name: str) -> Gas:
@@ -94,8 +94,8 @@ def conductivity(of: Composition, temperature: ArrayLike) -> Float64:
     Of mixtures after Wassiljewa with the coefficients of E. A. Mason and S. C. Saxena, Phys. Fluids 1 (1958) 361
     (their factor 1.065 taken as 1, as usual since): some percent.
     """
-    t = np.asarray(temperature, np.float64)
-    parts = [(gas(name), part) for name, part in fractions(of).items() if part > 0.0]
+    t = doubles(temperature)
+    parts = [(gas(name), part) for name, part in fractions(of).items()]
     each = [one.conductivity * (t / 300.0) ** one.power for one, _ in parts]
     if len(each) == 1:
         return np.asarray(each[0])

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .curve import Float64
+from .curve import Float64, doubles
 from .errors import CalibrationError
 from .functions.base import Parametric
 
@@ -28,7 +28,7 @@ def mean_pressure(inlet: ArrayLike, outlet: ArrayLike) -> Float64:
     With Poiseuille's law for a compressible gas at one temperature p^2 falls linearly along the line, and the mean
     is 2/3 (p1^3 - p2^3) / (p1^2 - p2^2). Not for molecular flow, below some 100 Pa in a millimetre.
     """
-    one, other = np.asarray(inlet, np.float64), np.asarray(outlet, np.float64)
+    one, other = doubles(inlet), doubles(outlet)
     if (one < 0.0).any() or (other < 0.0).any():
         raise CalibrationError("gas line: a pressure can't be negative")
     total = one + other
@@ -39,8 +39,8 @@ def mean_pressure(inlet: ArrayLike, outlet: ArrayLike) -> Float64:
 
 def standard_volume(volume: float, pressure: ArrayLike, temperature: ArrayLike = 20.0) -> Float64:
     """Gas in a line, in mL at standard conditions: volume in mL, mean pressure in Pa, temperature in degC."""
-    kelvin = np.asarray(temperature, np.float64) + 273.15
-    pressure = np.asarray(pressure, np.float64)
+    kelvin = doubles(temperature) + 273.15
+    pressure = doubles(pressure)
     if volume < 0.0 or (pressure < 0.0).any() or (kelvin <= 0.0).any():
         raise CalibrationError("gas line: volume and pressure can't be negative, nor the temperature below 0 K")
     return np.asarray(volume * pressure / STANDARD_PRESSURE * STANDARD_TEMPERATURE / kelvin)
@@ -86,7 +86,7 @@ class LineDelay(Parametric):
         return np.asarray(dead + volume * self._per_flow(x))
 
     def slopes(self, x: ArrayLike) -> Float64:
-        x = np.asarray(x, np.float64)
+        x = doubles(x)
         return np.asarray(-self.coefficients[0] * self._per_flow(x) / x)
 
     def solve(self, y: Float64) -> Float64:
@@ -98,5 +98,5 @@ class LineDelay(Parametric):
         return np.stack([per, np.ones_like(per)], axis=-1)
 
     def _per_flow(self, x: ArrayLike) -> Float64:
-        x = np.asarray(x, np.float64)
+        x = doubles(x)
         return np.asarray(np.divide(self._seconds, x, out=np.full(x.shape, np.nan), where=x > 0.0))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .curve import Estimate, Float64
+from .curve import Estimate, Float64, doubles
 from .errors import CalibrationError
 from .functions.base import Parametric
 from .functions.composed import Logarithmic
@@ -127,13 +127,13 @@ class Pirani(Parametric):
 
     def values(self, x: ArrayLike) -> Float64:
         zero, one, middle = self.coefficients
-        square = np.asarray(x, np.float64) ** 2
+        square = doubles(x) ** 2
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray(middle * (square - zero**2) / (one**2 - square))
 
     def slopes(self, x: ArrayLike) -> Float64:
         zero, one, middle = self.coefficients
-        x = np.asarray(x, np.float64)
+        x = doubles(x)
         return np.asarray(2.0 * middle * x * (one**2 - zero**2) / (one**2 - x**2) ** 2)
 
     def solve(self, y: Float64) -> Float64:
@@ -143,7 +143,7 @@ class Pirani(Parametric):
 
     def gradients(self, x: ArrayLike) -> Float64:
         zero, one, middle = self.coefficients
-        square = np.asarray(x, np.float64) ** 2
+        square = doubles(x) ** 2
         left = one**2 - square
         return np.stack([
             -2.0 * middle * zero / left, -2.0 * middle * one * (square - zero**2) / left**2, (square - zero**2) / left
@@ -167,8 +167,8 @@ def ion_pressure(
     """
     if not sensitivity > 0.0 or min(u_sensitivity, limit, u_limit) < 0.0:
         raise CalibrationError("ionisation gauge: the sensitivity must be above 0, limit and uncertainties not below")
-    ions, electrons = np.asarray(collector, np.float64), np.asarray(emission, np.float64)
-    u_ions = np.asarray(u_collector, np.float64)
+    ions, electrons = doubles(collector), doubles(emission)
+    u_ions = doubles(u_collector)
     if (u_ions < 0.0).any():
         raise CalibrationError("ionisation gauge: a standard uncertainty can't be negative")
     electrons = np.where(electrons > 0.0, electrons, np.nan)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .curve import Float64
+from .curve import Float64, doubles
 from .gas_data import Composition, R, conductivity, fractions, gas, mean
 
 SIGMA = 5.670374419e-8
@@ -23,12 +23,12 @@ VISCOSITY_POWER = 0.7
 def viscosity(of: Composition, temperature: ArrayLike) -> Float64:
     """In Pa s, at a temperature in K. Of a mixture the mean by mole fraction: here it enters the jump only."""
     at_300 = sum(part * gas(name).viscosity for name, part in fractions(of).items())
-    return np.asarray(at_300 * (np.asarray(temperature, np.float64) / 300.0) ** VISCOSITY_POWER)
+    return np.asarray(at_300 * (doubles(temperature) / 300.0) ** VISCOSITY_POWER)
 
 
 def mean_free_path(of: Composition, pressure: ArrayLike, temperature: ArrayLike) -> Float64:
     """In m, at a pressure in Pa and a temperature in K; infinite at no pressure."""
-    pressure, t = np.asarray(pressure, np.float64), np.asarray(temperature, np.float64)
+    pressure, t = doubles(pressure), doubles(temperature)
     speed = np.sqrt(np.pi * R * t / (2e-3 * mean(of, "mass")))
     with np.errstate(divide="ignore", over="ignore"):
         return np.asarray(viscosity(of, t) / pressure * speed)
@@ -42,7 +42,7 @@ def through_gas(
     accommodation: 0 to 1, how far a molecule takes on the temperature of what it hits; about 0.9 for heavy gases
     on technical surfaces, 0.2 to 0.5 for helium and hydrogen.
     """
-    t = 0.5 * (np.asarray(hot, np.float64) + np.asarray(wall, np.float64))
+    t = 0.5 * (doubles(hot) + doubles(wall))
     k = conductivity(of, t)
     heat, mass = mean(of, "heat"), mean(of, "mass")
     gamma = heat / (heat - R)
@@ -55,5 +55,5 @@ def through_gas(
 
 def by_radiation(hot: ArrayLike, wall: ArrayLike, emissivity: float) -> Float64:
     """W/(m^2 K) from a small hot surface to walls around it, kelvin: emissivity sigma (T^4 - Tw^4) / (T - Tw)."""
-    t, w = np.asarray(hot, np.float64), np.asarray(wall, np.float64)
+    t, w = doubles(hot), doubles(wall)
     return np.asarray(emissivity * SIGMA * (t + w) * (t**2 + w**2))

@@ -10,10 +10,12 @@ are in series with it. In an oven calibration the current that senses also warms
 
 from __future__ import annotations
 
+from math import inf
+
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .curve import Estimate, Float64
+from .curve import Estimate, Float64, doubles
 from .errors import CalibrationError, FitError
 from .functions.base import Parametric, one_way
 
@@ -58,17 +60,17 @@ class Heater(Parametric):
 
     def values(self, x: ArrayLike) -> Float64:
         r, a, b, c = self.coefficients
-        t = np.asarray(x, np.float64) - self.reference
+        t = doubles(x) - self.reference
         return np.asarray(r * (1.0 + t * (a + t * (b + t * c))))
 
     def slopes(self, x: ArrayLike) -> Float64:
         r, a, b, c = self.coefficients
-        t = np.asarray(x, np.float64) - self.reference
+        t = doubles(x) - self.reference
         return np.asarray(r * (a + t * (2.0 * b + t * 3.0 * c)))
 
     def gradients(self, x: ArrayLike) -> Float64:
         r = self.coefficients[0]
-        t = np.asarray(x, np.float64) - self.reference
+        t = doubles(x) - self.reference
         return np.stack([self.values(x) / r, r * t, r * t**2, r * t**3], axis=-1)
 
 
@@ -87,14 +89,14 @@ def four_wire(
     the same both times, drop out. The uncertainties are those of one reading; both readings' are independent.
     Where no current flows the resistance is NaN.
     """
-    v, i = np.asarray(voltage, np.float64), np.asarray(current, np.float64)
-    u_v, u_i = np.asarray(u_voltage, np.float64), np.asarray(u_current, np.float64)
+    v, i = doubles(voltage), doubles(current)
+    u_v, u_i = doubles(u_voltage), doubles(u_current)
     if (reversed_voltage is None) != (reversed_current is None):
         raise CalibrationError("four-wire: of the reversed readings both voltage and current are needed")
     if (u_v < 0.0).any() or (u_i < 0.0).any():
         raise CalibrationError("four-wire: a standard uncertainty can't be negative")
     if reversed_voltage is not None and reversed_current is not None:
-        v, i = v - np.asarray(reversed_voltage, np.float64), i - np.asarray(reversed_current, np.float64)
+        v, i = v - doubles(reversed_voltage), i - doubles(reversed_current)
         u_v, u_i = np.sqrt(2.0) * u_v, np.sqrt(2.0) * u_i
     with np.errstate(divide="ignore", invalid="ignore"):
         r = np.where(i != 0.0, v / i, np.nan)
@@ -129,11 +131,11 @@ def at_no_power(
     by R'(T) for the thermal resistance in K/W. The powers must be small: the rise is taken as proportional.
     Raises `FitError`.
     """
-    r, p = np.asarray(resistance, np.float64), np.asarray(power, np.float64)
+    r, p = doubles(resistance), doubles(power)
     if r.ndim != 1 or r.shape != p.shape or np.unique(p).size < (2 if uncertainty is not None else 3):
         raise FitError("self-heating: as many resistances as powers are needed, at two powers or more (three, if the "
                        "uncertainty of the resistances is not given)")  # fmt: skip
-    sigma = np.ones_like(r) if uncertainty is None else np.broadcast_to(np.asarray(uncertainty, np.float64), r.shape)
+    sigma = np.ones_like(r) if uncertainty is None else np.broadcast_to(doubles(uncertainty), r.shape)
     if not (np.isfinite(r).all() and np.isfinite(p).all() and (p >= 0.0).all() and (sigma > 0.0).all()):
         raise FitError("self-heating: resistances must be numbers, powers 0 or more, uncertainties above 0")
     scale = float(p.max())
@@ -144,8 +146,8 @@ def at_no_power(
         misses = r - found[0] - found[1] * p / scale
         covariance = covariance * float(misses @ misses) / (r.size - 2)
     spread = np.sqrt(np.diag(covariance))
-    no = np.zeros((), bool)
+    no, dof = np.zeros((), bool), inf if uncertainty is not None else r.size - 2.0
     return (
-        Estimate(np.asarray(found[0]), np.asarray(spread[0]), no, "Ohm"),
-        Estimate(np.asarray(found[1] / scale), np.asarray(spread[1] / scale), no, "Ohm/W"),
+        Estimate(np.asarray(found[0]), np.asarray(spread[0]), no, "Ohm", dof),
+        Estimate(np.asarray(found[1] / scale), np.asarray(spread[1] / scale), no, "Ohm/W", dof),
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .curve import Float64
+from .curve import Float64, doubles
 from .its90_data import Coefficients
 
 BLOCK = 1 << 14
@@ -77,7 +77,7 @@ class PiecewisePolynomial:
 
     def __call__(self, x: ArrayLike) -> Float64:
         """The function at x, of any shape."""
-        x = np.asarray(x, np.float64)
+        x = doubles(x)
         flat = x.reshape(-1)
         out = np.empty(flat.size)
         for block in blocks(flat.size):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .curve import Estimate, Float64
+from .curve import Estimate, Float64, doubles
 from .errors import CalibrationError
 from .functions.base import Parametric
 from .functions.polynomials import Polynomial
@@ -75,11 +75,11 @@ class CapacitiveGap(Parametric):
 
     def values(self, x: ArrayLike) -> Float64:
         area, stray = self.coefficients
-        x = np.asarray(x, np.float64)
+        x = doubles(x)
         return np.asarray(np.divide(self._k * area, x - stray, out=np.full(x.shape, np.nan), where=x > stray))
 
     def slopes(self, x: ArrayLike) -> Float64:
-        return np.asarray(-self.values(x) / (np.asarray(x, np.float64) - self.coefficients[1]))
+        return np.asarray(-self.values(x) / (doubles(x) - self.coefficients[1]))
 
     def solve(self, y: Float64) -> Float64:
         area, stray = self.coefficients
@@ -87,7 +87,7 @@ class CapacitiveGap(Parametric):
 
     def gradients(self, x: ArrayLike) -> Float64:
         d = self.values(x)
-        return np.stack([d / self.coefficients[0], d / (np.asarray(x, np.float64) - self.coefficients[1])], axis=-1)
+        return np.stack([d / self.coefficients[0], d / (doubles(x) - self.coefficients[1])], axis=-1)
 
 
 def specimen_displacement(
@@ -107,9 +107,9 @@ def specimen_displacement(
     compliance: of frame, grips and load cell in series, from a run on something stiff; drift: um/s, from a hold at
     constant force; seconds: since the start. As for indenters: ISO 14577-1, annexes on frame compliance.
     """
-    d, f = np.asarray(displacement, np.float64), np.asarray(force, np.float64)
-    t = np.asarray(seconds, np.float64)
-    u_d, u_f = np.asarray(u_displacement, np.float64), np.asarray(u_force, np.float64)
+    d, f = doubles(displacement), doubles(force)
+    t = doubles(seconds)
+    u_d, u_f = doubles(u_displacement), doubles(u_force)
     if min(compliance, u_compliance, u_drift) < 0.0 or (u_d < 0.0).any() or (u_f < 0.0).any():
         raise CalibrationError("displacement: compliance and uncertainties can't be negative")
     spread = np.sqrt(u_d**2 + (f * u_compliance) ** 2 + (compliance * u_f) ** 2 + (t * u_drift) ** 2)
@@ -130,8 +130,8 @@ def specimen_force(
 
     force: uN; stiffness: of the device without specimen (N/m, which is uN/um): push an empty one; displacement: um.
     """
-    f, d = np.asarray(force, np.float64), np.asarray(displacement, np.float64)
-    u_f, u_d = np.asarray(u_force, np.float64), np.asarray(u_displacement, np.float64)
+    f, d = doubles(force), doubles(displacement)
+    u_f, u_d = doubles(u_force), doubles(u_displacement)
     if min(stiffness, u_stiffness) < 0.0 or (u_d < 0.0).any() or (u_f < 0.0).any():
         raise CalibrationError("force: stiffness and uncertainties can't be negative")
     value = np.asarray(f - stiffness * d)

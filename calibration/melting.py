@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .curve import Estimate
+from .curve import Estimate, doubles
 from .errors import CalibrationError
 
 ZERO = 273.15
@@ -48,7 +48,7 @@ def melting_point(
     if a is None or not a > 0.0:
         raise CalibrationError(f"melting: small particles of {metal} melt lower, and how much is not known here; say "
                                "`shrinks`, in nm, above 0")  # fmt: skip
-    d, u_d = np.asarray(diameter, np.float64), np.asarray(u_diameter, np.float64)
+    d, u_d = doubles(diameter), doubles(u_diameter)
     if (d <= 0.0).any() or (u_d < 0.0).any():
         raise CalibrationError("melting: diameters must be above 0 nm, and their uncertainty not below")
     u_a = a / 3.0 if u_shrinks is None else u_shrinks

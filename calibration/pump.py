@@ -7,10 +7,12 @@ water and the buoyancy in air of water and weights. Density of water: M. Tanaka 
 
 from __future__ import annotations
 
+from math import inf
+
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .curve import Estimate, Float64
+from .curve import Estimate, Float64, doubles, effective
 from .errors import CalibrationError, OutOfRange
 from .functions.polynomials import Polynomial
 
@@ -24,7 +26,7 @@ COLDEST, WARMEST = 0.0, 40.0
 
 def water_density(temperature: ArrayLike) -> Float64:
     """Density of air-free water in kg/m^3 by its temperature in degC, 0 to 40. Its own uncertainty is 1e-6 of it."""
-    t = np.asarray(temperature, np.float64)
+    t = doubles(temperature)
     if np.any((t < COLDEST) | (t > WARMEST)):
         raise OutOfRange(f"water: the density is known from {COLDEST:g} to {WARMEST:g} degC only")
     return np.asarray(999.974950 * (1.0 - (t - 3.983035) ** 2 * (t + 301.797) / (522528.9 * (t + 69.34881))))
@@ -46,10 +48,10 @@ def gravimetric(
     evaporated: mg lost from the vessel meanwhile (weigh a blank); with microlitres it is the largest part.
     density: kg/m^3, if the liquid isn't water.
     """
-    mass, lost = np.asarray(mass, np.float64), np.asarray(evaporated, np.float64)
-    u_mass, u_lost = np.asarray(u_mass, np.float64), np.asarray(u_evaporated, np.float64)
-    t = np.asarray(temperature, np.float64)
-    if min(u_mass.min(), u_lost.min(), u_temperature, u_density) < 0.0:
+    mass, lost = doubles(mass), doubles(evaporated)
+    u_mass, u_lost = doubles(u_mass), doubles(u_evaporated)
+    t = doubles(temperature)
+    if np.any(u_mass < 0.0) or np.any(u_lost < 0.0) or u_temperature < 0.0 or u_density < 0.0:
         raise CalibrationError("gravimetric: a standard uncertainty can't be negative")
     if density is not None and not density > AIR:
         raise CalibrationError("gravimetric: the liquid must be denser than air (kg/m^3)")
@@ -91,10 +93,13 @@ def correction(shown: float, delivered: Estimate, *, full_scale: float, name: st
     volumes = np.ravel(delivered.value)
     if not (shown > 0.0 and full_scale > 0.0) or not np.isfinite(volumes).all() or volumes.size == 0:
         raise CalibrationError(f"{name}: volumes and full scale must be above 0")
-    scatter = float(volumes.std(ddof=1)) / np.sqrt(volumes.size) if volumes.size > 1 else 0.0
-    sigma = float(np.hypot(scatter, np.mean(delivered.uncertainty))) / shown
-    return Polynomial(
+    n = volumes.size
+    scatter = float(volumes.std(ddof=1)) / np.sqrt(n) if n > 1 else 0.0
+    sigma = float(np.hypot(scatter, np.mean(delivered.uncertainty)))
+    found = Polynomial(
         [0.0, float(volumes.mean()) / shown],
         valid=(0.0, full_scale), unit_in="uL/min", unit_out="uL/min", name=name,
-        covariance=[[0.0, 0.0], [0.0, sigma**2]],
+        covariance=[[0.0, 0.0], [0.0, (sigma / shown) ** 2]],
     )  # fmt: skip
+    found.degrees = float(effective(n - 1.0, np.asarray(scatter), np.asarray(sigma))) if scatter else inf
+    return found

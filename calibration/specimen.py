@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, fields, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .curve import Bools, Estimate, Float64
+from .curve import Bools, Estimate, Float64, doubles
 from .errors import CalibrationError
 from .gas_data import Composition, fractions
 from .heat_loss import by_radiation, through_gas
@@ -137,8 +137,8 @@ def specimen_temperature(
     half the difference of both results is its part. `uncertain` where the model corrects more than 30 % of what the
     heater is above the walls.
     """
-    t, p = np.broadcast_arrays(np.asarray(heater, np.float64), np.asarray(pressure, np.float64))
-    sigma = np.broadcast_to(np.asarray(uncertainty, np.float64), t.shape)
+    t, p = np.broadcast_arrays(doubles(heater), doubles(pressure))
+    sigma = np.broadcast_to(doubles(uncertainty), t.shape)
     _check(t, p, sigma, surroundings)
     setup = _Setup(chip, surroundings, contact, beam)
     membrane, step, rise = setup.differences(t, p)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .curve import Float64
+from .curve import Float64, doubles
 from .errors import CalibrationError, NotMonotone
 from .functions.base import Parametric
 
@@ -60,7 +60,7 @@ class Thermistor(Parametric):
         cls, points: ArrayLike, *, valid: tuple[float, float] | None = None, name: str = "thermistor"
     ) -> Thermistor:
         """Exactly through three points (Ohm, degC); valid from the least to the greatest resistance if None."""
-        found = np.asarray(points, np.float64)
+        found = doubles(points)
         if found.shape != (3, 2) or not np.isfinite(found).all() or (found[:, 0] <= 0.0).any():
             raise CalibrationError(f"{name}: three pairs of a resistance above 0 Ohm and a temperature are needed")
         log = np.log(found[:, 0])
@@ -84,7 +84,7 @@ class Thermistor(Parametric):
         return np.asarray(1.0 / self._reciprocal(x) - ZERO)
 
     def slopes(self, x: ArrayLike) -> Float64:
-        x = np.asarray(x, np.float64)
+        x = doubles(x)
         return np.asarray(-self._rate(_log(x)) / (x * self._reciprocal(x) ** 2))
 
     def gradients(self, x: ArrayLike) -> Float64:
@@ -99,10 +99,10 @@ class Thermistor(Parametric):
 
     def _rate(self, log: ArrayLike) -> Float64:
         _, b, c = self.coefficients
-        log = np.asarray(log, np.float64)
+        log = doubles(log)
         return np.asarray(b + log * (2.0 * self.d + 3.0 * c * log))
 
 
 def _log(x: ArrayLike) -> Float64:
-    x = np.asarray(x, np.float64)
+    x = doubles(x)
     return np.asarray(np.log(x, out=np.full(x.shape, np.nan), where=x > 0.0))

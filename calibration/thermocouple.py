@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .curve import Estimate, Float64, Outside
+from .curve import Estimate, Float64, Outside, doubles
 from .errors import CalibrationError
 from .horner import Bump, PiecewisePolynomial
 from .its90_data import RETURN_B, THERMOCOUPLES
@@ -129,7 +129,7 @@ class Thermocouple(Tabled):
         beyond the reference function, and for `emf` unless `outside` is "mark".
         """
         offset, sigma = self._compensate(junction, junction_uncertainty, uncertainty)
-        return self.inverse(np.asarray(emf, np.float64) + offset, sigma, outside=outside)
+        return self.inverse(doubles(emf) + offset, sigma, outside=outside)
 
     def emf(
         self,
@@ -150,7 +150,7 @@ class Thermocouple(Tabled):
 
     def _compensate(self, junction: ArrayLike, spread: ArrayLike, sigma: ArrayLike) -> tuple[Float64, Float64]:
         """Voltage that the cold junction lacks, mV, and `sigma` in mV with that of the junction added."""
-        junction = np.asarray(junction, np.float64)
+        junction = doubles(junction)
         self._beyond(junction, self.junction, "degC at the reference junction", "refuse")
         of_junction = self._sigma(spread)
         if not np.any(of_junction):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .curve import Float64
+from .curve import Float64, doubles
 
 RECTANGULAR = 3.0**-0.5
 """Standard uncertainty of what is anywhere within +/- 1, all places alike (GUM 4.3.7)."""
@@ -25,7 +25,7 @@ class Tolerance:
 
     def limit(self, t: ArrayLike) -> Float64:
         """Greatest deviation that the class allows at t in degC; K."""
-        return np.maximum(self.least, self.base + self.rate * np.abs(np.asarray(t, np.float64)))
+        return np.maximum(self.least, self.base + self.rate * np.abs(doubles(t)))
 
     def uncertainty(self, t: ArrayLike) -> Float64:
         """Standard uncertainty at t in degC, all deviations within the limits taken as equally likely; K."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..curve import Float64
+from ..curve import Float64, doubles
 from ..errors import CalibrationError, FitError
 from ..functions import Parametric
 from ..uncertainty.quantile import student
@@ -95,9 +95,8 @@ class Fit:
         rest = dict(self.arguments)
         for name in ("u_x", "u_y", "correlation"):
             if rest[name] is not None and np.ndim(rest[name]):
-                rest[name] = (
-                    np.asarray(rest[name])[keep] if np.ndim(rest[name]) == 1 else rest[name][np.ix_(keep, keep)]
-                )
+                given = doubles(rest[name])
+                rest[name] = given[keep] if given.ndim == 1 else given[np.ix_(keep, keep)]
         return fit(self.x[keep], self.y[keep], **rest)
 
     def __str__(self) -> str:
@@ -188,7 +187,7 @@ def fit(
             found, weights, scale, factor = adjust_robustly(form, x, y, errors, domain, robust, known)
         curve = form.curve(
             found.solution.coefficients, factor * found.solution.unscaled, domain,
-            valid or domain, (unit_in, unit_out), name,
+            domain if valid is None else valid, (unit_in, unit_out), name,
         )  # fmt: skip
     except CalibrationError as error:
         raise FitError(str(error) if str(error).startswith(f"{name}: ") else f"{name}: {error}") from None
@@ -205,7 +204,10 @@ def _unit_variance(found: Adjusted, weights: Float64) -> float:
 
 
 def _points(name: str, what: str, values: ArrayLike) -> Float64:
-    found = np.array(values, np.float64)
+    try:
+        found = np.array(doubles(values))
+    except CalibrationError:
+        found = np.zeros(0)
     if found.ndim != 1 or not found.size:
         raise FitError(f"{name}: {what} must be a list of numbers")
     if not np.isfinite(found).all():
@@ -219,7 +221,7 @@ def _errors(name: str, n: int, u_x: ArrayLike | None, u_y: ArrayLike | None, cor
         _variance(name, "u_x", n, 0.0 if u_x is None else u_x),
         _variance(name, "u_y", n, 1.0 if u_y is None else u_y),
     )
-    r = np.broadcast_to(np.asarray(0.0 if correlation is None else correlation, np.float64), (n,))
+    r = np.broadcast_to(doubles(0.0 if correlation is None else correlation), (n,))
     if not np.all(np.abs(r) <= 1.0):
         raise FitError(f"{name}: a correlation lies between -1 and 1")
     full = xx.ndim == 2 or yy.ndim == 2
@@ -231,7 +233,7 @@ def _errors(name: str, n: int, u_x: ArrayLike | None, u_y: ArrayLike | None, cor
 
 
 def _variance(name: str, what: str, n: int, u: ArrayLike) -> Float64:
-    found = np.asarray(u, np.float64)
+    found = doubles(u)
     if found.shape not in ((), (n,), (n, n)):
         raise FitError(f"{name}: {what} is one number, one for each of the {n} points, or their covariance matrix")
     if not np.isfinite(found).all() or (found.ndim < 2 and np.any(found < 0.0)):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import ArrayLike
 
-from ..curve import Float64
+from ..curve import Float64, doubles
 from ..errors import CalibrationError, FitError
 from ..functions import Chebyshev, Parametric, Polynomial, Rational
 from . import linear
@@ -217,15 +217,15 @@ class Law(Parametric):
         self.form, self.domain = form, domain
 
     def values(self, x: ArrayLike) -> Float64:
-        x = np.asarray(x, np.float64)
+        x = doubles(x)
         return self.form.values(x.reshape(-1), self.coefficients, self.domain).reshape(x.shape)
 
     def slopes(self, x: ArrayLike) -> Float64:
-        x = np.asarray(x, np.float64)
+        x = doubles(x)
         return self.form.slopes(x.reshape(-1), self.coefficients, self.domain).reshape(x.shape)
 
     def gradients(self, x: ArrayLike) -> Float64:
-        x = np.asarray(x, np.float64)
+        x = doubles(x)
         found = self.form.gradients(x.reshape(-1), self.coefficients, self.domain)
         return found.reshape(*x.shape, self.form.size)
 

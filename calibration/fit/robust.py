@@ -22,6 +22,8 @@ HUBER = 1.345
 TUKEY = 4.685
 MAD = 0.6744897501960817
 """Median absolute value of a standard normal variable."""
+ROUNDING = 1e-14
+"""Scatter that is but rounding, as part of y: points that lie on the curve exactly are no outliers of each other."""
 ROUNDS = 100
 SETTLE = 20
 """Rounds in which the scale is found anew; a median can go to and fro between two points for ever."""
@@ -42,7 +44,7 @@ def adjust_robustly(
             found = adjust(form, x, y, errors, domain, weights)
             unit = found.white.vector(found.misfit)
             if scale is None and kind == "huber" and i < SETTLE:
-                spread = _spread(unit, form.size)
+                spread = max(_spread(unit, form.size), ROUNDING * float(np.max(np.abs(found.white.vector(y)))))
             new = _weights(unit / spread, kind)
             change = float(np.max(np.abs(new - weights)))
             weights = new
@@ -63,8 +65,7 @@ def adjust_robustly(
 
 def _spread(unit: Float64, p: int) -> float:
     """Of the median of the largest n - p + 1 absolute residuals, for p of them can be made 0 by the fit."""
-    found = float(np.median(np.sort(np.abs(unit))[max(p - 1, 0) :])) / MAD
-    return found or float(np.finfo(np.float64).tiny)
+    return float(np.median(np.sort(np.abs(unit))[max(p - 1, 0) :])) / MAD
 
 
 def _weights(z: Float64, kind: str) -> Float64:

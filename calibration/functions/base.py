@@ -8,7 +8,7 @@ from math import inf
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..curve import Curve, Float64
+from ..curve import Curve, Float64, doubles
 from ..errors import CalibrationError, NotMonotone
 
 NODES = 65
@@ -59,7 +59,7 @@ class Parametric(Curve):
 
     def solve(self, y: Float64) -> Float64:
         """Newton's steps from a coarse table of the curve; what they miss is left to the slower, sure way."""
-        y = np.asarray(y, np.float64)
+        y = doubles(y)
         low, high = self.invertible
         wide = low > 0.0 and high > WIDE * low
         nodes = np.geomspace(low, high, NODES) if wide else np.linspace(low, high, NODES)
@@ -70,8 +70,9 @@ class Parametric(Curve):
         x = np.asarray(np.interp(y, table, nodes))
         late = np.ones(y.shape, bool)
         for _ in range(NEWTON):
-            with np.errstate(divide="ignore", invalid="ignore"):
-                new = np.clip(x - (self.values(x) - y) / self.slopes(x), low, high)
+            miss = self.values(x) - y
+            with np.errstate(divide="ignore", invalid="ignore"):  # there already, where the curve may well be level
+                new = np.clip(x - np.where(miss == 0.0, 0.0, miss / self.slopes(x)), low, high)
             late = np.abs(new - x) > 4.0 * np.spacing(np.abs(new)) + 1e-15 * (high - low)
             x = np.asarray(new)
             if not late.any():
@@ -82,7 +83,7 @@ class Parametric(Curve):
 def numbers(name: str, what: str, values: ArrayLike, at_least: int = 1) -> Float64:
     """A read-only copy of a list of finite numbers. Raises `CalibrationError`."""
     try:
-        found = np.array(values, np.float64)
+        found = np.array(doubles(values))
     except (TypeError, ValueError, OverflowError):
         raise CalibrationError(f"{name}: its {what} must be numbers, not {values!r}") from None
     if found.ndim != 1 or found.size < at_least:
@@ -120,7 +121,7 @@ def one_way(curve: Curve, turns: Float64) -> tuple[float, float]:
 def checked_covariance(name: str, covariance: ArrayLike, size: int) -> Float64:
     """A read-only covariance matrix. Raises `CalibrationError`."""
     try:
-        found = np.array(covariance, np.float64)
+        found = np.array(doubles(covariance))
     except (TypeError, ValueError, OverflowError):
         raise CalibrationError(f"{name}: its covariance must be a matrix of numbers") from None
     if found.shape != (size, size):

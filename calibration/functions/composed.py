@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..curve import Curve, Estimate, Float64, Outside
+from ..curve import Curve, Estimate, Float64, Outside, doubles
 from ..errors import CalibrationError, NotMonotone
 from .base import ends
 
@@ -40,7 +40,7 @@ class Logarithmic(Curve):
         return np.asarray(10.0 ** self.curve.values(x))
 
     def slopes(self, x: ArrayLike) -> Float64:
-        x = np.asarray(x, np.float64)
+        x = doubles(x)
         if self.axis == "x":
             return np.asarray(self.curve.slopes(self._inner(x)) / (x * LN10))
         return np.asarray(self.values(x) * LN10 * self.curve.slopes(x))
@@ -62,7 +62,7 @@ class Logarithmic(Curve):
 
     def _inner(self, x: ArrayLike) -> Float64:
         """log10 x, and exactly the curve's own end at an end: rounding must not leave its range."""
-        x = np.asarray(x, np.float64)
+        x = doubles(x)
         inner = np.where(x == self.valid[0], self.curve.valid[0], _log10(x))
         return np.asarray(np.where(x == self.valid[1], self.curve.valid[1], inner))
 
@@ -101,7 +101,7 @@ class Inverse(Curve):
         return self.curve.values(y)
 
     def _within(self, x: ArrayLike) -> Float64:
-        return self.curve.solve(np.clip(np.asarray(x, np.float64), *self.valid))
+        return self.curve.solve(np.clip(doubles(x), *self.valid))
 
 
 class Pieces(Curve):
@@ -156,7 +156,7 @@ class Pieces(Curve):
 
     def solve(self, y: Float64) -> Float64:
         """Each y in the piece whose values it lies among; in a jump, at the jump."""
-        y = np.asarray(y, np.float64)
+        y = doubles(y)
         marks = np.array([self.valid[0], *self._starts, self.valid[1]])
         first = np.array([float(curve.values(at)) for curve, at in zip(self.curves, marks, strict=False)])
         last = np.array([float(curve.values(at)) for curve, at in zip(self.curves, marks[1:], strict=True)])
@@ -171,7 +171,7 @@ class Pieces(Curve):
         return out
 
     def _each(self, x: ArrayLike, of: Callable[[Curve, Float64], Float64]) -> Float64:
-        x = np.asarray(x, np.float64)
+        x = doubles(x)
         which = np.searchsorted(self._starts, x, "right")
         out = np.empty(x.shape)
         for i, curve in enumerate(self.curves):
@@ -182,5 +182,5 @@ class Pieces(Curve):
 
 
 def _log10(x: ArrayLike) -> Float64:
-    x = np.asarray(x, np.float64)
+    x = doubles(x)
     return np.asarray(np.log10(x, out=np.full(x.shape, np.nan), where=x > 0.0))

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..curve import STEPS, Curve, Float64
+from ..curve import STEPS, Curve, Float64, doubles
 from ..errors import CalibrationError, NotMonotone
 from .base import ends, numbers
 
@@ -51,7 +51,7 @@ class Points(Curve):
         if not (step > 0.0).all():
             twice = float(self.x[1:][~(step > 0.0)][0])
             raise CalibrationError(f"{name}: two points have the same x, {twice:g} {unit_in}; keep one of them")
-        self.valid = ends(name, valid or (float(self.x[0]), float(self.x[-1])))
+        self.valid = ends(name, (float(self.x[0]), float(self.x[-1])) if valid is None else valid)
         if self.valid[0] < self.x[0] or self.valid[1] > self.x[-1]:
             raise CalibrationError(
                 f"{name}: its points reach from {self.x[0]:g} to {self.x[-1]:g} {unit_in}, and its valid range further"
@@ -90,7 +90,7 @@ class Points(Curve):
     def values(self, x: ArrayLike) -> Float64:
         i, t, beyond = self._where(x)
         inside = self.y[i] + t * (self._b[i] + t * (self._c[i] + t * self._d[i]))
-        inside = np.where(t == 1.0, self.y[-1], inside)  # the last point itself, and no rounding beyond it
+        inside = np.where(t == 1.0, self.y[i + 1], inside)  # the point itself, and no rounding beyond it
         return np.asarray(inside + beyond * self._rate(i, t))
 
     def slopes(self, x: ArrayLike) -> Float64:
@@ -101,11 +101,11 @@ class Points(Curve):
         """That of the points, straight between them: true if their errors go together, too large if they don't."""
         if self.uncertainties is None:
             return super().own(x)
-        return np.asarray(np.interp(np.asarray(x, np.float64), self.x, self.uncertainties))
+        return np.asarray(np.interp(doubles(x), self.x, self.uncertainties))
 
     def solve(self, y: Float64) -> Float64:
         """The piece by searching y, then Newton's steps within it, halving wherever they leave the bracket."""
-        y = np.asarray(y, np.float64)
+        y = doubles(y)
         low, high = self.invertible
         rising = self.y[-1] > self.y[0]
         table = self.y if rising else -self.y
@@ -134,7 +134,7 @@ class Points(Curve):
 
     def _where(self, x: ArrayLike) -> tuple[Indices, Float64, Float64]:
         """Piece, place in it 0..1, and how far x lies beyond the first or last point."""
-        x = np.asarray(x, np.float64)
+        x = doubles(x)
         within = np.clip(x, self.x[0], self.x[-1])
         i = self._piece(within)
         return i, np.asarray((within - self.x[i]) / self._step[i]), np.asarray(x - within)

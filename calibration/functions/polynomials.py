@@ -6,7 +6,7 @@ import numpy as np
 from numpy.polynomial import chebyshev, polynomial
 from numpy.typing import ArrayLike
 
-from ..curve import Float64
+from ..curve import Float64, doubles
 from ..errors import CalibrationError
 from .base import Parametric, ends, numbers, one_way
 
@@ -69,7 +69,12 @@ class Chebyshev(Parametric):
     ) -> None:
         """valid: within the domain, which it is if None: outside a series runs away."""
         super().__init__(
-            coefficients, valid=valid or domain, unit_in=unit_in, unit_out=unit_out, name=name, covariance=covariance
+            coefficients,
+            valid=domain if valid is None else valid,
+            unit_in=unit_in,
+            unit_out=unit_out,
+            name=name,
+            covariance=covariance,
         )
         self.domain = ends(name, domain)
         if self.valid[0] < self.domain[0] or self.valid[1] > self.domain[1]:
@@ -94,7 +99,7 @@ class Chebyshev(Parametric):
         return np.asarray(found.reshape(*np.shape(x), self.coefficients.size), np.float64)
 
     def _k(self, x: ArrayLike) -> Float64:
-        return (np.asarray(x, np.float64) - self.domain[0]) * self._scale - 1.0
+        return (doubles(x) - self.domain[0]) * self._scale - 1.0
 
 
 class Rational(Parametric):
@@ -148,7 +153,7 @@ class Rational(Parametric):
         )
 
     def gradients(self, x: ArrayLike) -> Float64:
-        x = np.asarray(x, np.float64)
+        x = doubles(x)
         above, below = _horner(self.numerator, x)[..., None], _horner(self.denominator, x)[..., None]
         p = _powers(x, self.numerator.size) / below
         q = -above / below**2 * _powers(x, self.denominator.size)[..., 1:]
@@ -156,12 +161,12 @@ class Rational(Parametric):
 
 
 def _horner(coefficients: Float64, x: ArrayLike) -> Float64:
-    return np.asarray(polynomial.polyval(np.asarray(x, np.float64), coefficients))
+    return np.asarray(polynomial.polyval(doubles(x), coefficients))
 
 
 def _powers(x: ArrayLike, count: int) -> Float64:
     """1, x, x^2, ... along a last axis."""
-    x = np.asarray(x, np.float64)
+    x = doubles(x)
     return np.asarray(polynomial.polyvander(x, count - 1).reshape(*x.shape, count), np.float64)
 
 

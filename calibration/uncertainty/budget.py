@@ -46,7 +46,9 @@ class Budget:
     """The random trials of the values that had some, in order; None if none had."""
     lines: tuple[Line, ...]
     contributions: dict[str, Float64] = field(repr=False)
-    """Signed contributions of independent errors, by name: what `covariance` needs."""
+    """Signed contributions of all errors, by name: what `covariance` needs."""
+    correlations: Correlations = field(repr=False)
+    """Of the quantities that were taken as a whole: each is one error, under its own name."""
 
     @property
     def expanded(self) -> Float64:
@@ -119,11 +121,16 @@ def propagate(
         raise CalibrationError(f'the method is "auto", "first order" or "monte carlo", not {method!r}')
     if not quantities:
         raise CalibrationError("there are no quantities to propagate")
-    shape = np.broadcast_shapes(
-        *(np.shape(one.value) for one in quantities),
-        *(np.shape(component.uncertainty) for one in quantities for component in one.components),
-        *(np.shape(component.dof) for one in quantities for component in one.components),
-    )
+    shapes = {
+        np.shape(part): one.name
+        for one in quantities
+        for part in (one.value, *(v for component in one.components for v in (component.uncertainty, component.dof)))
+    }
+    try:
+        shape = np.broadcast_shapes(*shapes)
+    except ValueError:
+        told = ", ".join(f"{name} of {shape}" for shape, name in shapes.items() if shape)
+        raise CalibrationError(f"the quantities have shapes that do not go together: {told}") from None
     sources = sources_of(quantities, correlations or {}, shape)
     first = linearised(model, sources)
     if not np.isfinite(first.value).all():
@@ -153,8 +160,6 @@ def propagate(
             v[take] for v in (tries.value, tries.uncertainty, tries.low, tries.high)
         )
         by_trials[who] = True
-    keys = [f"{source.key} within {sorted((correlations or {}).items())}" if i < sources.grouped else source.key
-            for i, source in enumerate(sources.sources)]  # fmt: skip
     return Budget(
         value=value.reshape(shape),
         uncertainty=spread.reshape(shape),
@@ -168,15 +173,35 @@ def propagate(
         first_order=u.reshape(shape),
         trials=tries,
         lines=_lines(quantities, sources, first, u, shape),
-        contributions={key: row.reshape(shape) for key, row in zip(keys, independent, strict=True)},
+        contributions={
+            source.key: row.reshape(shape) for source, row in zip(sources.sources, first.signed, strict=True)
+        },
+        correlations=dict(correlations or {}),
     )
 
 
 def covariance(one: Budget, other: Budget) -> Float64:
-    """First-order covariance of two results: quantities and components of the same name are the same errors (H.2)."""
-    shape = np.broadcast_shapes(one.value.shape, other.value.shape)
-    common = one.contributions.keys() & other.contributions.keys()
-    return np.asarray(sum((one.contributions[key] * other.contributions[key] for key in common), np.zeros(shape)))
+    """First-order covariance of two results: quantities and components of the same name are the same errors (H.2).
+
+    Raises `CalibrationError` if a quantity of both is correlated with others in one of them only, or differently.
+    """
+    total = np.zeros(np.broadcast_shapes(one.value.shape, other.value.shape))
+    for key in one.contributions.keys() & other.contributions.keys():
+        total = total + one.contributions[key] * other.contributions[key]
+    known: dict[frozenset[str], float] = {}
+    for budget, its in ((one, other), (other, one)):
+        whole = {name for pair in budget.correlations for name in pair}
+        apart = {line.quantity for line in its.lines} - {name for pair in its.correlations for name in pair}
+        if mixed := sorted(whole & apart):
+            raise CalibrationError(f"{mixed[0]} has correlations in one of the two results only; state them for both")
+        for pair, r in budget.correlations.items():
+            if known.setdefault(frozenset(pair), r) != r:
+                raise CalibrationError(f"the correlation of {pair[0]} and {pair[1]} is another one in each result")
+    for both, r in known.items():
+        for a, b in (tuple(both), tuple(both)[::-1]):
+            if a in one.contributions and b in other.contributions:
+                total = total + r * one.contributions[a] * other.contributions[b]
+    return np.asarray(total)
 
 
 def _dof(first: Linear, sources: Sources) -> Float64:

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..curve import Float64
+from ..curve import Float64, doubles
 from ..errors import CalibrationError
 from .distribution import HALF_WIDTHS, Distribution
 from .quantile import student
@@ -36,7 +36,7 @@ class Component:
     """Name of the error if other quantities have the very same one: two channels compared with one reference."""
 
     def __post_init__(self) -> None:
-        u, dof = np.asarray(self.uncertainty, np.float64), np.asarray(self.dof, np.float64)
+        u, dof = doubles(self.uncertainty), doubles(self.dof)
         if not np.isfinite(u).all() or np.any(u < 0.0):
             raise CalibrationError(f"{self.name}: a standard uncertainty must be finite and not negative")
         if not np.all(dof > 0.0):
@@ -60,7 +60,7 @@ class Quantity:
     unit: str = ""
 
     def __post_init__(self) -> None:
-        value = np.asarray(self.value, np.float64)
+        value = doubles(self.value)
         if not np.isfinite(value).all():
             raise CalibrationError(f"{self.name}: its value must be finite")
         object.__setattr__(self, "value", value)
@@ -86,7 +86,7 @@ class Quantity:
 
 def effective_dof(contributions: ArrayLike, dof: ArrayLike) -> Float64:
     """Degrees of freedom of a sum of independent contributions along the last axis: Welch-Satterthwaite (GUM G.4.1)."""
-    u, nu = np.asarray(contributions, np.float64), np.asarray(dof, np.float64)
+    u, nu = doubles(contributions), doubles(dof)
     largest = np.max(np.abs(u), axis=-1, initial=0.0)
     share = np.square(u / np.where(largest > 0.0, largest, 1.0)[..., None])
     below = np.sum(share**2 / nu, axis=-1)
@@ -96,13 +96,16 @@ def effective_dof(contributions: ArrayLike, dof: ArrayLike) -> Float64:
 
 def readings(name: str, values: ArrayLike, *others: Component, unit: str = "", axis: int = -1) -> Quantity:
     """A quantity from repeated readings along `axis`: their mean, with its scatter as a first component of type A."""
-    mean = np.mean(np.asarray(values, np.float64), axis=axis)
-    return Quantity(name, mean, (type_a("repeatability", values, axis=axis), *others), unit)
+    found = doubles(values)
+    if not np.isfinite(found).all():
+        raise CalibrationError(f"{name}: one of its readings is not known; leave it out")
+    scatter = type_a("repeatability" if found.size > 1 else name, found, axis=axis)
+    return Quantity(name, np.mean(found, axis=axis), (scatter, *others), unit)
 
 
 def type_a(name: str, values: ArrayLike, *, axis: int = -1) -> Component:
     """Of the mean of n independent readings along `axis`: s / sqrt(n) with n - 1 degrees of freedom (GUM 4.2.3)."""
-    values = np.asarray(values, np.float64)
+    values = doubles(values)
     n = values.shape[axis] if values.ndim else 1
     if n < 2:
         raise CalibrationError(f"{name}: one reading has no scatter; take more, or state a component of type B")
@@ -112,7 +115,7 @@ def type_a(name: str, values: ArrayLike, *, axis: int = -1) -> Component:
 
 def pooled(name: str, deviation: ArrayLike, dof: ArrayLike, n: int = 1) -> Component:
     """Of the mean of n readings whose standard deviation is known from earlier ones with `dof` (GUM 4.2.4, H.3.6)."""
-    return Component(name, np.asarray(deviation, np.float64) / np.sqrt(n), "normal", dof, "A")
+    return Component(name, doubles(deviation) / np.sqrt(n), "normal", dof, "A")
 
 
 def expanded(
@@ -122,7 +125,7 @@ def expanded(
     if not k > 0.0:
         raise CalibrationError(f"{name}: its coverage factor must be greater than 0")
     factor = k if level is None else float(student(level, dof))
-    return Component(name, np.asarray(uncertainty, np.float64) / factor, "normal", dof, "B", shared)
+    return Component(name, doubles(uncertainty) / factor, "normal", dof, "B", shared)
 
 
 def limits(
@@ -143,22 +146,22 @@ def limits(
     if not 0.0 <= doubt <= 1.0:
         raise CalibrationError(f"{name}: the doubt about a half-width is a part of it, between 0 and 1")
     dof = 0.5 / doubt**2 if doubt else inf
-    u = np.asarray(half_width, np.float64) / HALF_WIDTHS[distribution]
+    u = doubles(half_width) / HALF_WIDTHS[distribution]
     return Component(name, u, distribution, dof, "B", shared)
 
 
 def resolution(step: ArrayLike, name: str = "resolution") -> Component:
     """Of a display or converter that shows nothing finer than `step`: anywhere in +/- half a step (GUM F.2.2.1)."""
-    return limits(name, 0.5 * np.asarray(step, np.float64))
+    return limits(name, 0.5 * doubles(step))
 
 
 def drift(rate: ArrayLike, elapsed: float, name: str = "drift since calibration") -> Component:
     """Since the calibration: at most `rate` per unit of time, either way, over `elapsed` units of time."""
     if elapsed < 0.0:
         raise CalibrationError(f"{name}: the calibration lies in the future; is the date right?")
-    return limits(name, np.asarray(rate, np.float64) * elapsed)
+    return limits(name, doubles(rate) * elapsed)
 
 
 def hysteresis(up: ArrayLike, down: ArrayLike, name: str = "hysteresis") -> Component:
     """Of a reading that depends on the way there: half the difference of both ways, as limits about their mean."""
-    return limits(name, 0.5 * np.abs(np.asarray(up, np.float64) - np.asarray(down, np.float64)))
+    return limits(name, 0.5 * np.abs(doubles(up) - doubles(down)))

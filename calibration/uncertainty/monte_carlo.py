@@ -80,18 +80,18 @@ def _block(model: Model, sources: Sources, level: float, random: np.random.Gener
 
 
 def evaluate(model: Model, inputs: Float64) -> Float64:
-    """model of (q, k, m) inputs as (k, m), whatever shape it gives a constant."""
+    """model of (q, k, m) inputs as (k, m); a single number only if it is a constant, and no sum or mean of its own."""
     with np.errstate(all="ignore"):
         found = np.asarray(model(*inputs))
+        constant = not found.ndim and inputs[0].size > 0 and np.array_equal(found, model(*inputs[:, -1:, -1:]))
     if np.iscomplexobj(found):
         raise CalibrationError("the model gives complex numbers; take its real and imaginary part one after the other")
-    try:
-        return np.array(np.broadcast_to(found.astype(np.float64), inputs.shape[1:]))
-    except ValueError:
+    if found.shape != inputs.shape[1:] and not constant:
         raise CalibrationError(
             f"the model gives an array of shape {found.shape} for arrays of {inputs.shape[1:]}; it must work on arrays "
             "of any shape, element by element"
-        ) from None
+        )
+    return np.array(np.broadcast_to(found.astype(np.float64), inputs.shape[1:]))
 
 
 def _equal(y: Float64, level: float) -> tuple[Float64, Float64]:

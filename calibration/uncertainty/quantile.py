@@ -13,7 +13,7 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import ArrayLike
 
-from ..curve import Float64
+from ..curve import Float64, doubles
 from ..errors import CalibrationError
 
 TERMS = 500
@@ -36,7 +36,7 @@ def student(level: float, dof: ArrayLike = np.inf) -> Float64:
     """
     if not 0.0 < level < 1.0:
         raise CalibrationError(f"a level of confidence lies between 0 and 1, {level!r} does not")
-    dof = np.asarray(dof, np.float64)
+    dof = doubles(dof)
     if np.any(dof <= 0.0):
         raise CalibrationError("degrees of freedom must be greater than 0; one reading alone has none")
     z = NormalDist().inv_cdf(0.5 * (1.0 + level))
@@ -90,7 +90,7 @@ def _student(level: float, dof: Float64) -> Float64:
 
 def student_tail(t: ArrayLike, dof: ArrayLike) -> Float64:
     """Probability that Student's t lies further from 0 than t, on either side."""
-    t, dof = np.broadcast_arrays(np.asarray(t, np.float64), np.asarray(dof, np.float64))
+    t, dof = np.broadcast_arrays(doubles(t), doubles(dof))
     square = np.maximum(t**2, TINY)
     return beta_tail(dof / (dof + square), square / (dof + square), 0.5 * dof, np.full(dof.shape, 0.5))
 
@@ -121,7 +121,7 @@ def beta_tail(x: Float64, rest: Float64, a: Float64, b: Float64) -> Float64:
 
 def chi_square_tail(chi_square: ArrayLike, dof: ArrayLike) -> Float64:
     """Probability that chi-square with `dof` degrees of freedom is greater (AS 26.4.19; series 6.5.29, 6.5.31)."""
-    x, a = np.broadcast_arrays(0.5 * np.asarray(chi_square, np.float64), 0.5 * np.asarray(dof, np.float64))
+    x, a = np.broadcast_arrays(0.5 * doubles(chi_square), 0.5 * doubles(dof))
     if np.any(x < 0.0) or np.any(a <= 0.0):
         raise CalibrationError("chi-square can't be negative, and its degrees of freedom must be greater than 0")
     safe = np.maximum(x, TINY)
