@@ -1,31 +1,37 @@
 """From a sensor's reading to the quantity, fast: a fine table of the inverse, made from the curve itself.
 
-The grid is even in w = sqrt(|y - apex|), not in y. Where a sensor loses its sensitivity (a thermocouple near absolute
-zero, platinum towards its melting point) its curve comes close to the apex of a parabola, and there x is nearly
-straight in w. So one even grid serves the whole range, a sample's place in it is computed, not searched for, and
-straight lines between the knots are enough.
+A reading is looked up by its distance z from a pole, a little beyond the end at which the curve is flatter. The table
+has knots at the numbers whose first digits, in binary, are all there are: the same number of them from z to 2 z
+wherever z lies. So they lie close together where a sensor loses its sensitivity (a thermocouple near absolute zero,
+platinum towards its melting point), and straight lines between them are enough; and z's own first bits, taken as a
+whole number, say between which two it lies, without a search, a root, or a conversion.
 """
 
 from __future__ import annotations
 
 from functools import cached_property
+from math import ceil, log
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .curve import STEPS, Bools, Curve, Estimate, Float64, Outside
+from .curve import STEPS, Bools, Curve, Estimate, Float64, Outside, doubles
 from .errors import CalibrationError, NotMonotone
 from .horner import BLOCK, blocks
 
-ACCURACY = 1e-5
-"""Greatest error of a table, in the unit of x: 0.01 mK, far below what any of these sensors can tell."""
-KNOTS, GROWTH, MOST_KNOTS = 1 << 12, 1.5, 1 << 17
-"""Of the first table, of each next one while it is not accurate enough, and when to stop: 2 MiB leave the cache."""
+ACCURACY = 5e-5
+"""Greatest error of a table, in the unit of x: 0.05 mK, below what any of these sensors can tell."""
+BITS, MOST_BITS, MANTISSA = 10, 40, 52
+"""Of z that count beside its exponent: in the first table, in any, and those that a double has."""
+MOST_KNOTS = 1 << 17
+"""2 MiB leave the cache."""
+COARSE = 1 << 12
+"""Places at which the curve is looked at before there is a table."""
 NEWTON = 8
 ARRIVED = 1e-10
 """Newton's steps at most, and the step, as a fraction of the range, with which a knot counts as solved."""
-FAR = 100.0
-"""An apex is sought no further away than this many times the curve's height: beyond, the curve is nearly straight."""
+NEAR, FAR = 1e-7, 100.0
+"""How far from the curve's end the pole may be, in heights of the curve: further away, the knots are nearly even."""
 
 
 class Lookup:
@@ -44,64 +50,54 @@ class Lookup:
         self._curve = curve
         self._span = span
         self._check_monotone()
-        self._find_apex()
+        self._find_pole()
         self._seam = None
         if seam is not None and span[0] < seam < span[1]:
             self._seam = float(curve.values(seam))
-        knots = KNOTS
-        self._fill(knots)
-        while self.error > accuracy and knots < MOST_KNOTS:
-            knots = int(GROWTH * knots)
-            self._fill(knots)
-        if not self.error <= accuracy:
-            raise CalibrationError(f"{curve.name}: no table of its inverse is accurate to {accuracy:g} {curve.unit_in}")
+        bits = BITS
+        while not (fits := self._fill(bits)) or self.error > accuracy:
+            bits += ceil(log(self.error / accuracy, 4.0)) if fits else MOST_BITS  # half as wide, a quarter as wrong
+            if bits > MOST_BITS:
+                raise CalibrationError(
+                    f"{curve.name}: no table of its inverse is accurate to {accuracy:g} {curve.unit_in}"
+                )
 
     def __call__(self, y: Float64) -> Float64:
         """x for y of any shape; NaN stays NaN."""
+        return self.find(y, -np.inf, np.inf)[0]
+
+    def find(self, y: Float64, low: float, high: float, steep: bool = False) -> tuple[Float64, Float64 | None, bool]:
+        """x for y of any shape; if `steep` |dx/dy| too; and whether every y lies from `low` to `high`, and is no NaN.
+
+        |dx/dy| is that of the line between two knots, off by some parts in 10,000: enough for an uncertainty.
+        """
         flat = y.reshape(-1)
-        out = np.empty(flat.size)
+        out, rates = np.empty(flat.size), np.empty(flat.size if steep else 0)
         size = min(flat.size, BLOCK)
-        place, slope, index = np.empty(size), np.empty(size), np.empty(size, np.intp)
-        with np.errstate(invalid="ignore"):  # NaN and what is beyond the apex have no place: they give NaN
+        place, rate, index = np.empty(size), np.empty(size), np.empty(size, np.int64)
+        within = True
+        with np.errstate(invalid="ignore"):
             for block in blocks(flat.size):
                 part, x = flat[block], out[block]
-                n = part.size
-                f, b, i = place[:n], slope[:n], index[:n]
-                self._root(part, f)
-                np.subtract(f, self._first, out=f)
-                np.copyto(i, f, casting="unsafe")
+                z, i = place[: part.size], index[: part.size]
+                b = rates[block] if steep else rate[: part.size]
+                within = within and bool(low <= part.min() and part.max() <= high)
+                if self._ahead:
+                    np.subtract(part, self._pole, out=z)
+                else:
+                    np.subtract(self._pole, part, out=z)
+                np.right_shift(z.view(np.int64), self._shift, out=i)
+                np.subtract(i, self._first, out=i)
                 np.take(self._slopes, i, out=b, mode="clip")
-                np.multiply(f, b, out=f)
-                np.take(self._offsets, i, out=x, mode="clip")
-                np.add(x, f, out=x)
-        return out.reshape(y.shape)
+                np.multiply(z, b, out=x)
+                np.take(self._offsets, i, out=z, mode="clip")
+                np.add(x, z, out=x)
+        if steep and self._slopes[0] < 0.0:
+            np.negative(rates, out=rates)
+        return out.reshape(y.shape), rates.reshape(y.shape) if steep else None, within
 
-    def _root(self, y: Float64, out: Float64) -> None:
-        """Where y lies among the knots, counted from the apex."""
-        np.multiply(y, self._scale, out=out)
-        np.add(out, self._shift, out=out)
-        np.sqrt(out, out=out)
-
-    def steepness(self, y: Float64) -> Float64:
-        """dx/dy at y: that of the line between two knots, off by some parts in 10,000; enough for an uncertainty."""
-        flat = y.reshape(-1)
-        out = np.empty(flat.size)
-        size = min(flat.size, BLOCK)
-        place, index = np.empty(size), np.empty(size, np.intp)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            for block in blocks(flat.size):
-                part, x = flat[block], out[block]
-                f, i = place[: part.size], index[: part.size]
-                self._root(part, f)
-                np.subtract(f, self._first, out=x)
-                np.copyto(i, x, casting="unsafe")
-                np.take(self._slopes, i, out=x, mode="clip")
-                np.multiply(x, 0.5 * self._scale, out=x)
-                np.divide(x, f, out=x)
-        return out.reshape(y.shape)
-
-    def _find_apex(self) -> None:
-        """The apex of the parabola that osculates the curve at its flatter end, or one far beyond that end."""
+    def _find_pole(self) -> None:
+        """Where the parabola that osculates the curve at its flatter end would turn; or far beyond that end."""
         ends = np.array(self._span)
         y, slope = self._curve.values(ends), self._curve.slopes(ends)
         flat = int(np.argmin(np.abs(slope)))
@@ -109,40 +105,54 @@ class Lookup:
         bend = float((self._curve.slopes(ends[flat] + inwards) - slope[flat]) / inwards)
         self._reach = np.sort(y)
         self._rising = bool(y[1] > y[0])
-        self._sign = float(np.sign(y[1 - flat] - y[flat]))
-        distance = FAR * float(np.ptp(y))
-        if self._sign * bend > 0.0:
+        self._ahead = bool(y[1 - flat] > y[flat])
+        height = float(np.ptp(y))
+        distance = FAR * height
+        if (bend > 0.0) == self._ahead and bend:
             distance = min(distance, float(slope[flat]) ** 2 / (2.0 * abs(bend)))
-        self._apex = float(y[flat]) - self._sign * distance
+        self._beyond_end = max(distance, NEAR * height)
 
-    def _fill(self, knots: int) -> None:
-        """Lay the grid, one knot on the seam, and solve the curve on it."""
-        w = np.sort(np.sqrt(np.abs(self._reach - self._apex)))
-        step = float(w[1] - w[0]) / (knots - 1)
-        ends = w / step
-        seam = ends[0] if self._seam is None else np.sqrt(abs(self._seam - self._apex)) / step
-        self._first = float(np.floor(ends[0] - seam) + seam)
-        self._scale = self._sign / step**2
-        self._shift = -self._apex * self._scale
-        place = np.arange(np.ceil(ends[1] - self._first) + 1.0)
-        place[[0, -1]] = ends - self._first  # the outer lines go through the ends of the range, which need be no knots
+    def _fill(self, bits: int) -> bool:
+        """Lay the knots, one on the seam, and solve the curve on them; whether there is room for so many."""
+        sign = 1.0 if self._ahead else -1.0
+        end, far = self._reach if self._ahead else self._reach[::-1]
+        self._shift = MANTISSA - bits
+        self._pole = float(end) - sign * self._beyond_end
+        if self._seam is not None:
+            z = abs(self._seam - self._pole)
+            self._pole -= sign * (float(self._knot(self._number(z) + 1)) - z)
+        first, last = (self._number(abs(y - self._pole)) for y in (end, far))
+        if last - first > MOST_KNOTS:
+            return False
+        self._first = first
+        reach = np.abs(np.array([end, far]) - self._pole)
+        knots = np.array([reach[0], *(self._knot(np.arange(first + 1, last + 1))), reach[1]])
+        knots = knots[np.append(True, np.diff(knots) > 0.0)]  # the far end may be a knot itself
 
-        def at(place: Float64) -> Float64:
-            return np.clip(self._apex + self._sign * ((place + self._first) * step) ** 2, *self._reach)
+        def at(z: Float64) -> Float64:
+            return np.clip(self._pole + sign * z, *self._reach)
 
-        x = self._solve(at(place))
-        slopes = np.diff(x) / np.diff(place)
-        self._slopes = np.append(slopes, slopes[-1])  # one more for a y just at the end
-        self._offsets = np.append(x[:-1], x[-2]) - self._slopes * np.append(place[:-1], place[-2])
-        middle = at(0.5 * (place[:-1] + place[1:]))
+        x = self._solve(at(knots))
+        self._slopes = np.diff(x) / np.diff(knots)
+        self._offsets = x[:-1] - self._slopes * knots[:-1]
+        middle = at(0.5 * (knots[:-1] + knots[1:]))
         found = self(middle)
         miss = (self._curve.values(found) - middle) / self._curve.slopes(found)
         self.error = float(np.abs(miss).max())
+        return True
+
+    def _number(self, z: float) -> int:
+        """The first bits of z as a whole number: those of its exponent, and of its mantissa as many as count."""
+        return int(np.float64(z).view(np.int64)) >> self._shift
+
+    def _knot(self, number: ArrayLike) -> Float64:
+        """The least z with these first bits."""
+        return (np.asarray(number, np.int64) << self._shift).view(np.float64)
 
     def _solve(self, y: Float64) -> Float64:
         """The curve's inverse at the knots: Newton's steps from a coarse table; halving if they don't arrive."""
         low, high = self._span
-        coarse = np.linspace(low, high, KNOTS)
+        coarse = np.linspace(low, high, COARSE)
         order = slice(None) if self._rising else slice(None, None, -1)
         x: Float64 = np.interp(y, self._curve.values(coarse)[order], coarse[order])
         for _ in range(NEWTON):
@@ -163,7 +173,7 @@ class Lookup:
         return np.asarray(0.5 * (low + high))
 
     def _check_monotone(self) -> None:
-        x = np.linspace(*self._span, KNOTS)
+        x = np.linspace(*self._span, COARSE)
         y = self._curve.values(x)
         back = np.flatnonzero(np.diff(y) * (y[-1] - y[0]) <= 0.0)
         if back.size:
@@ -173,7 +183,9 @@ class Lookup:
 
 
 class Tabled(Curve):
-    """A curve whose inverse is looked up: `solve` and `inverse` are exact to `ACCURACY` (10 uK for a thermometer)."""
+    """A curve whose inverse is looked up: `solve` and `inverse` are exact to `accuracy`."""
+
+    accuracy: float = ACCURACY
 
     @property
     def span(self) -> tuple[float, float]:
@@ -193,36 +205,36 @@ class Tabled(Curve):
     @cached_property
     def lookup(self) -> Lookup:
         """The table; made at the first use, in about as many milliseconds as it has thousands of knots."""
-        return Lookup(self, self.span, self.seam)
+        return Lookup(self, self.span, self.seam, self.accuracy)
 
     def solve(self, y: Float64) -> Float64:
         """x in the span with f(x) = y for y within its reach, some ns a sample; NaN for NaN."""
         return self.lookup(y)
 
-    def steepness(self, y: Float64, x: Float64) -> Float64:
-        """dx/dy where f(x) = y, to 0.1 %, for uncertainties: from the table, in a fraction of the time of `slopes`."""
-        return self.lookup.steepness(y)
+    def find(self, y: Float64, low: float, high: float, steep: bool) -> tuple[Float64, Float64 | None, bool]:
+        """As `Lookup.find`."""
+        return self.lookup.find(y, low, high, steep)
 
     def inverse(self, y: ArrayLike, uncertainty: ArrayLike = 0.0, *, outside: Outside = "refuse") -> Estimate:
         """As `Curve.inverse`; with "mark" the curve goes on to the ends of its span and from there by its tangents."""
-        y = np.asarray(y, np.float64)
-        low, high = self._reach
+        y, sigma = doubles(y), self._sigma(uncertainty)
+        doubt = bool(np.any(sigma))
+        x, rate, within = self.find(y, *self._reach, doubt and self.exact)
+        within = within and outside in ("refuse", "mark")
         beyond: Bools = np.broadcast_to(np.False_, y.shape)  # takes neither memory nor the time to clear it
-        inside = y
-        if outside not in ("refuse", "mark") or (y.size and not (low <= y.min() and y.max() <= high)):  # or NaN
+        spread: Float64 = np.broadcast_to(np.float64(0.0), y.shape)
+        if within and self.exact:
+            if rate is not None:  # in place, if it fits: a million readings more cost as much as looking them up
+                spread = np.multiply(sigma, rate, out=rate if sigma.shape in ((), rate.shape) else None)
+            return Estimate(x, spread, beyond, self.unit_in)
+        near = y
+        if not within:
             beyond = self._beyond(y, self._reach, self.unit_out, outside)
-            inside = np.clip(y, *self._far_reach)
-        x, sigma = self.solve(inside), self._sigma(uncertainty)
-        spread: Float64 = np.broadcast_to(np.float64(0.0), x.shape)
-        if inside is y and self.exact:
-            if np.any(sigma):
-                spread = sigma * np.abs(self.steepness(y, x))
-        else:
-            slope = self.slopes(x)
-            spread = (sigma if self.exact else np.hypot(sigma, self.own(x))) / np.abs(slope)
-            if inside is not y:
-                x = np.asarray(x + (y - inside) / slope)
-        return Estimate(x, spread, beyond, self.unit_in)
+            near = np.clip(y, *self._far_reach)
+            x = self.solve(near)
+        slope = self.slopes(x)
+        spread = (sigma if self.exact else np.hypot(sigma, self.own(x))) / np.abs(slope)
+        return Estimate(np.asarray(x + (y - near) / slope), spread, beyond, self.unit_in)
 
     @cached_property
     def _reach(self) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .curve import Float64
+from .curve import Float64, doubles
 from .errors import CalibrationError, FitError, NotMonotone
 from .functions.base import checked_covariance
 from .horner import derivative, horner
@@ -30,6 +30,8 @@ TRIPLE = FIXED_POINTS["H2O"]
 LOW, HIGH = FIXED_POINTS["e-H2"], FIXED_POINTS["Ag"]
 STEPS = 20
 """Newton's steps from Wr to W at most; the deviation is so small that two or three are enough."""
+SAME = 0.01
+"""K within which a temperature is taken for that of the aluminium point."""
 CHECKED = 1001
 """Places at which given coefficients are checked to make the resistance rise."""
 
@@ -41,15 +43,17 @@ class Reference(Tabled):
     unit_in = "degC"
     unit_out = "1"
     valid = (LOW, HIGH)
+    accuracy = 1e-5
+    """K: the best thermometers tell a tenth of a millikelvin."""
 
     def values(self, x: ArrayLike) -> Float64:
         """Wr at x in degC: equation (9a) below the triple point of water, (10a) above it."""
-        x = np.asarray(x, np.float64)
+        x = doubles(x)
         return np.where(x < TRIPLE, np.exp(self._cold(x)), self._warm(x))
 
     def slopes(self, x: ArrayLike) -> Float64:
         """dWr/dt in 1/K."""
-        x = np.asarray(x, np.float64)
+        x = doubles(x)
         by_log = derivative(PLATINUM_A)
         log = _logarithm(x)
         cold = np.exp(self._cold(x)) * horner(log, by_log, np.empty_like(log)) / (1.5 * np.maximum(x + ZERO, 1e-3))
@@ -205,7 +209,11 @@ class Sprt(Tabled):
         if np.any((t < form.low) | (t > form.high)):
             raise FitError(f"a point lies outside sub-range {subrange}, {form.low:g} to {form.high:g} degC")
         w = np.array(list(points.values())) / ideal.water
-        aluminium = float(w[np.argmin(np.abs(t - FIXED_POINTS["Al"]))]) if form.silver else None
+        aluminium = None
+        if form.silver:
+            if not (at_aluminium := np.abs(t - FIXED_POINTS["Al"]) < SAME).any():
+                raise FitError(f"sub-range {subrange} needs the aluminium point (660.323 degC) among its points")
+            aluminium = float(w[at_aluminium][0])
         terms = np.array(form.terms(w, float("inf") if aluminium is None else aluminium)).T
         try:
             found = np.linalg.solve(terms, w - REFERENCE.values(t))
@@ -220,13 +228,13 @@ class Sprt(Tabled):
         change[0, 0] = 1.0
         change[1:, 0] = by_ratio @ (-w / water)
         change[1:, 1:] = by_ratio / water
-        variance = np.square([water_uncertainty, *np.broadcast_to(np.asarray(uncertainties, np.float64), w.shape)])
+        variance = np.square([water_uncertainty, *np.broadcast_to(doubles(uncertainties), w.shape)])
         covariance = (change * variance) @ change.T
         return cls(subrange, water, made.coefficients, aluminium=aluminium, covariance=covariance)
 
     def deviation(self, w: ArrayLike) -> Float64:
         """W - Wr at the thermometer's ratio W = R / R(0.01 degC)."""
-        w = np.asarray(w, np.float64)
+        w = doubles(w)
         return self._sum(self.subrange.terms(w, self.aluminium), w)
 
     def solve(self, y: Float64) -> Float64:
@@ -247,23 +255,24 @@ class Sprt(Tabled):
         """
         if self.covariance is None:
             return super().own(x)
-        w = self._ratio(np.asarray(x, np.float64))
+        w = self._ratio(doubles(x))
         terms = np.stack(self.subrange.terms(w, self.aluminium), axis=-1)
         terms *= (self.water / (1.0 - self._bent(w)))[..., None]
         g = np.concatenate([w[..., None], terms], axis=-1)
         return np.asarray(np.sqrt(np.maximum(np.einsum("...i,ij,...j->...", g, self.covariance, g), 0.0)))
 
-    def steepness(self, y: Float64, x: Float64) -> Float64:
-        """dt/dR in K/ohm: there is no table of its own."""
-        return np.asarray(1.0 / self.slopes(x))
+    def find(self, y: Float64, low: float, high: float, steep: bool) -> tuple[Float64, Float64 | None, bool]:
+        """As `Lookup.find`: there is no table of its own."""
+        x, within = self.solve(y), not y.size or bool(low <= y.min() and y.max() <= high)
+        return x, np.abs(1.0 / self.slopes(x)) if steep else None, within
 
     def values(self, x: ArrayLike) -> Float64:
         """Resistance in ohm at x in degC."""
-        return self.water * self._ratio(np.asarray(x, np.float64))
+        return self.water * self._ratio(doubles(x))
 
     def slopes(self, x: ArrayLike) -> Float64:
         """dR/dt in ohm/K."""
-        x = np.asarray(x, np.float64)
+        x = doubles(x)
         w = self._ratio(x)
         return np.asarray(self.water * REFERENCE.slopes(x) / (1.0 - self._bent(w)))
 

@@ -150,7 +150,7 @@ def test_the_reference_function_meets_the_fixed_points_to_the_last_printed_digit
 
 def test_the_inverse_of_the_reference_function_solves_it_over_its_whole_range():
     t = np.linspace(*REFERENCE.valid, 40_001)
-    assert np.abs(REFERENCE.inverse(REFERENCE.values(t)).value - t).max() < 1.2 * ACCURACY
+    assert np.abs(REFERENCE.inverse(REFERENCE.values(t)).value - t).max() < 1.2 * REFERENCE.accuracy
 
 
 @pytest.mark.parametrize(("subrange", "points"), [(7, ABOVE_ZERO), (5, ABOUT_WATER)])
@@ -163,7 +163,7 @@ def test_the_fixed_points_of_a_published_certificate_give_its_coefficients(subra
 def test_a_certified_thermometer_tells_the_temperature_of_its_fixed_points(subrange, points):
     thermometer = Sprt(subrange, WATER, CERTIFIED[subrange])
     t = [FIXED_POINTS.get(point, point) for point in points]
-    assert thermometer.inverse(list(points.values())).value == pytest.approx(t, abs=1.2 * ACCURACY)
+    assert thermometer.inverse(list(points.values())).value == pytest.approx(t, abs=1.2 * REFERENCE.accuracy)
     assert thermometer.values(t) == pytest.approx(list(points.values()), abs=1e-6)
 
 
@@ -171,7 +171,7 @@ def test_a_certified_thermometer_tells_the_temperature_of_its_fixed_points(subra
 def test_resistance_and_temperature_are_each_other_s_inverse_in_every_sub_range(subrange):
     thermometer = sprt(subrange)
     t = np.linspace(*thermometer.valid, 2001)
-    assert np.abs(thermometer.inverse(thermometer.values(t)).value - t).max() < 2.0 * ACCURACY
+    assert np.abs(thermometer.inverse(thermometer.values(t)).value - t).max() < 2.0 * REFERENCE.accuracy
 
 
 @SUBRANGE
