@@ -4,9 +4,10 @@ from .holder import coefficients_for, holder_curve
 from .pages import from_pages, to_pages
 from .sheet import Basic, Sheet, pack, unpack
 from .short import lengthen, shorten
-from .templates import Bridge, Thermocouple
+from .templates import TEMPLATES, Bridge, Template, Thermocouple
+from .typed import load_templates
 
 __all__ = [
-    "Basic", "Bridge", "Sheet", "Thermocouple", "coefficients_for", "from_pages", "holder_curve", "lengthen", "pack",
-    "shorten", "to_pages", "unpack",
+    "TEMPLATES", "Basic", "Bridge", "Sheet", "Template", "Thermocouple", "coefficients_for", "from_pages",
+    "holder_curve", "lengthen", "load_templates", "pack", "shorten", "to_pages", "unpack",
 ]  # fmt: skip

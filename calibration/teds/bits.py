@@ -7,9 +7,10 @@ all ones stands for "not known" is unverified.
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
-from math import inf, isfinite, log1p
+from datetime import date, datetime, timedelta
+from math import inf, isfinite, log, log1p
 from typing import Any
 
 from ..errors import TedsError
@@ -97,7 +98,7 @@ class Day:
         none = (1 << self.bits) - 1
         if value is None:
             return none
-        days = (value - EPOCH).days if isinstance(value, date) else -1
+        days = (value - EPOCH).days if isinstance(value, date) and not isinstance(value, datetime) else -1
         if not 0 <= days < none:
             raise TedsError(f"{name} = {value!r} is no day from {EPOCH} to {EPOCH + timedelta(none - 1)}")
         return days
@@ -135,8 +136,11 @@ class Steps:
 
     def code(self, name: str, value: Any) -> int:
         none = (1 << self.bits) - 1
-        code = none if value is None else round((value - self.start) / self.step)
-        if value is not None and not 0 <= code < none:
+        if value is None:
+            return none
+        place = (value - self.start) / self.step if _is_number(value) else -1.0
+        code = round(place) if isfinite(place) else -1
+        if not 0 <= code < none:
             raise TedsError(f"{name} = {value!r} is not within {self.start:g} to {self.value(none - 1):g}")
         return code
 
@@ -156,7 +160,8 @@ class Ratios:
         none = (1 << self.bits) - 1
         if value is None:
             return none
-        code = round(log1p(value / self.start - 1.0) / log1p(2.0 * self.tolerance)) if value > 0.0 else -1
+        ratio = value / self.start if _is_number(value) else 0.0
+        code = round(log(ratio) / log1p(2.0 * self.tolerance)) if 0.0 < ratio < inf else -1
         if not 0 <= code < none:
             raise TedsError(f"{name} = {value!r} is not within {self.start:g} to {self.value(none - 1):g}")
         return code
@@ -183,4 +188,75 @@ class Choice:
         return self.names[code]
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 Format = Unsigned | Letters | Day | Single | Steps | Ratios | Choice
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """As many rows of the same fields as the number before them says. A row is a mapping from names to values."""
+
+    bits: int
+    """Of their number."""
+    fields: Fields
+
+
+@dataclass(frozen=True, slots=True)
+class Only:
+    """A field that is there only where an earlier one of the same row or template has this value; else it is None."""
+
+    where: str
+    value: Any
+    form: Format | Rows
+
+
+Fields = tuple[tuple[str, Format | Rows | Only], ...]
+"""Names and how their values are stored, in the order of the bits."""
+
+
+def put(bits: BitWriter, values: Mapping[str, Any], fields: Fields) -> None:
+    """Append the values of these fields. Raises `TedsError` for what has no room in its field."""
+    for name, form in fields:
+        value = values.get(name)
+        if isinstance(form, Only):
+            if values.get(form.where) != form.value:
+                if value is not None:
+                    raise TedsError(f"{name} = {value!r} has no place where {form.where} is {values.get(form.where)!r}")
+                continue
+            form = form.form
+        if isinstance(form, Rows):
+            rows = () if value is None else value
+            if not isinstance(rows, Sequence) or not all(isinstance(row, Mapping) for row in rows):
+                raise TedsError(f"{name} = {value!r} is no list of rows, each with a value for each name")
+            bits.put(Unsigned(form.bits).code(f"number of {name}", len(rows)), form.bits)
+            for row in rows:
+                if unknown := [key for key in row if key not in dict(form.fields)]:
+                    raise TedsError(f"{name}: a row has {', '.join(map(repr, unknown))}, which the template has not")
+                put(bits, row, form.fields)
+            continue
+        bits.put(form.code(name, value), form.bits)
+
+
+def take(bits: BitReader, fields: Fields) -> dict[str, Any]:
+    """The next values, by name. Raises `TedsError`: cut off, or a value that can't be."""
+    found: dict[str, Any] = {}
+    for name, form in fields:
+        found[name] = None
+        if isinstance(form, Only):
+            if found[form.where] != form.value:
+                continue
+            form = form.form
+        if isinstance(form, Rows):
+            found[name] = tuple(take(bits, form.fields) for _ in range(bits.take(form.bits)))
+            continue
+        code = bits.take(form.bits)
+        if isinstance(form, Unsigned):
+            try:
+                form.code(name, code)
+            except TedsError as error:
+                raise TedsError(f"the data sheet's {error}; it is damaged, or has another layout") from None
+        found[name] = form.value(code)
+    return found

@@ -5,11 +5,12 @@ Layout: National Instruments, "IEEE 1451.4 Sensor Templates Overview" (tutorial 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import TedsError
-from .bits import BitReader, BitWriter, Format, Letters, Unsigned
+from .bits import BitReader, BitWriter, Fields, Letters, Unsigned, put, take
 from .templates import TEMPLATES, Template
 
 STANDARD, END = 0, 3
@@ -38,7 +39,7 @@ class Sheet:
     templates: tuple[Template, ...] = ()
 
 
-_BASIC: tuple[tuple[str, Format], ...] = (
+_BASIC: Fields = (
     ("manufacturer", Unsigned(14, 17, 16381)), ("model", Unsigned(15)), ("version_letter", Letters(5)),
     ("version", Unsigned(6)), ("serial", Unsigned(24)),
 )  # fmt: skip
@@ -47,46 +48,36 @@ _BASIC: tuple[tuple[str, Format], ...] = (
 def pack(sheet: Sheet) -> bytes:
     """The data sheet's bytes, without the pages' checksums. Raises `TedsError` for what has no room in its field."""
     bits = BitWriter()
-    _put(bits, sheet.basic, _BASIC)
+    put(bits, _values(sheet.basic, _BASIC), _BASIC)
     for template in sheet.templates:
         bits.put(STANDARD, 2)
         bits.put(template.NUMBER, 8)
-        _put(bits, template, template.FIELDS)
+        put(bits, _values(template, template.FIELDS), template.FIELDS)
     bits.put(END, 2)
     bits.put(1, 1)  # no more of the standard's; users' data may follow
     return bits.to_bytes()
 
 
-def unpack(data: bytes) -> Sheet:
-    """The other way round. Raises `TedsError`: cut off, damaged, or a template that is not known here."""
+def unpack(data: bytes, known: Mapping[int, type[Template]] = TEMPLATES) -> Sheet:
+    """The other way round. Raises `TedsError`: cut off, damaged, or a template that is not known here.
+
+    known: the templates by their numbers, such as ``TEMPLATES | load_templates("ours.toml")``.
+    """
     bits = BitReader(data)
-    basic = Basic(**_take(bits, _BASIC))
+    basic = Basic(**take(bits, _BASIC))
     templates: list[Template] = []
     while (selector := bits.take(2)) != END:
         if selector != STANDARD or len(templates) == MOST:
             raise TedsError(f"the data sheet has a section of kind {selector}, a maker's own; ask its maker")
         number = bits.take(8)
-        if number not in TEMPLATES:
-            known = ", ".join(map(str, TEMPLATES))
-            raise TedsError(f"the data sheet uses template {number}, which is not known here; known are {known}")
-        cls = TEMPLATES[number]
-        templates.append(cls(**_take(bits, cls.FIELDS)))
+        if number not in known:
+            raise TedsError(
+                f"the data sheet uses template {number}, which is not known here; known are "
+                f"{', '.join(map(str, known))}. Who has the standard can type it: calibration.teds.load_templates"
+            )
+        templates.append(known[number](**take(bits, known[number].FIELDS)))
     return Sheet(basic, tuple(templates))
 
 
-def _put(bits: BitWriter, told: object, fields: tuple[tuple[str, Format], ...]) -> None:
-    for name, form in fields:
-        bits.put(form.code(name, getattr(told, name)), form.bits)
-
-
-def _take(bits: BitReader, fields: tuple[tuple[str, Format], ...]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, form in fields:
-        code = bits.take(form.bits)
-        if isinstance(form, Unsigned):
-            try:
-                form.code(name, code)
-            except TedsError as error:
-                raise TedsError(f"the data sheet's {error}; it is damaged, or has another layout") from None
-        found[name] = form.value(code)
-    return found
+def _values(told: object, fields: Fields) -> dict[str, Any]:
+    return {name: getattr(told, name) for name, _ in fields}

@@ -6,18 +6,18 @@ both tolerances are unverified (the tolerances follow from the greatest values t
 gives, 319 kOhm and 7.9 s). The others (30 to 32, 34, 35, 37 to 43) are not here: their bits stand in IEEE 1451.4
 itself and in its tutorial (standards.ieee.org, "teds.pdf"), neither of which was at hand; open code has them nowhere,
 makers' manuals (HBM A1813, NI-DAQmx) list their properties without widths, and a data sheet that is nearly right is
-worse than none.
+worse than none. Who has the standard types them into a file: `load_templates`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
-from .bits import Choice, Day, Format, Letters, Ratios, Single, Steps, Unsigned
+from .bits import Choice, Day, Fields, Letters, Ratios, Single, Steps, Unsigned
 
-END: tuple[tuple[str, Format], ...] = (
+END: Fields = (
     ("calibrated", Day()), ("initials", Letters(15)), ("period", Unsigned(12)), ("location", Unsigned(11)),
 )  # fmt: skip
 """With which the templates of sensors end."""
@@ -28,7 +28,7 @@ class Bridge:
     """Template 33: a bridge, such as a load cell. Its values are linear in between."""
 
     NUMBER: ClassVar[int] = 33
-    FIELDS: ClassVar[tuple[tuple[str, Format], ...]] = (
+    FIELDS: ClassVar[Fields] = (
         ("measurand", Unsigned(6)), ("low", Single()), ("high", Single()), ("precision", Unsigned(2, 2, 2)),
         ("low_output", Single()), ("high_output", Single()), ("type", Choice(2, ("quarter", "half", "full"))),
         ("impedance", Steps(18, 1.0, 0.1)), ("response", Ratios(6, 1e-6, 0.146)), ("excitation", Steps(9, 0.1, 0.1)),
@@ -67,7 +67,7 @@ class Thermocouple:
     """Template 36: a thermocouple, or one that is compensated already."""
 
     NUMBER: ClassVar[int] = 36
-    FIELDS: ClassVar[tuple[tuple[str, Format], ...]] = (
+    FIELDS: ClassVar[Fields] = (
         ("low", Steps(11, -273.0, 1.0)), ("high", Steps(11, -273.0, 1.0)),
         ("low_output", Steps(7, -0.025, 0.001)), ("high_output", Steps(7, -0.025, 0.001)),
         ("type", Choice(4, ("B", "E", "J", "K", "N", "R", "S", "T", "other"))),
@@ -95,5 +95,11 @@ class Thermocouple:
     location: int = 0
 
 
-Template = Bridge | Thermocouple
-TEMPLATES: dict[int, type[Bridge] | type[Thermocouple]] = {cls.NUMBER: cls for cls in (Bridge, Thermocouple)}
+class Template(Protocol):
+    """One filled in: what these two are, and those that `load_templates` makes."""
+
+    NUMBER: ClassVar[int]
+    FIELDS: ClassVar[Fields]
+
+
+TEMPLATES: dict[int, type[Template]] = {cls.NUMBER: cls for cls in (Bridge, Thermocouple)}

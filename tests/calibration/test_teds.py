@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime
 
 import numpy as np
 import pytest
@@ -124,6 +124,10 @@ def test_rubbish_gives_a_sheet_or_a_clear_error(data):
         (Sheet(Basic(31, 1, 1), (Thermocouple("Q"),)), "type = 'Q' is none of B, E"),
         (Sheet(Basic(31, 1, 1), (Thermocouple("K", high=2000.0),)), "high = 2000.0 is not within -273 to 1773"),
         (Sheet(Basic(31, 1, 1), (Thermocouple("K", response=0.0),)), "response = 0.0 is not within"),
+        (Sheet(Basic(31, 1, 1), (Thermocouple("K", response=float("inf")),)), "response = inf is not within"),
+        (Sheet(Basic(31, 1, 1), (Thermocouple("K", low=float("nan")),)), "low = nan is not within"),
+        (Sheet(Basic(31, 1, 1), (Thermocouple("K", low="cold"),)), "low = 'cold' is not within"),
+        (Sheet(Basic(31, 1, 1), (Thermocouple("K", calibrated=datetime(2026, 5, 1)),)), "is no day from 1998-01-01"),
         (Sheet(Basic(31, 1, 1), (replace(DEWETRON.templates[0], high=1e300),)), "no number that has room in 32 bits"),
         (Sheet(Basic(31, 1, 1), (Thermocouple("K", calibrated=date(1990, 1, 1)),)), "no day from 1998-01-01"),
     ],
