@@ -69,6 +69,8 @@ class Calibration:
     """What is to be said of a raw value beyond its range."""
     objection: Callable[[], str] = nothing
     """Why it does not hold for what is connected now; empty: it does. Asked at each reading."""
+    doubt: Callable[[], str] = nothing
+    """Why its values are to be doubted by now; empty: they aren't. Asked at each reading."""
 
     def of(self, raw: SignalR[Any]) -> SignalR[float]:
         """The calibrated signal beside `raw`, which may be bound to a device or not."""
@@ -105,11 +107,10 @@ class CalibratedAt:
             noise = self.raw.noise.of(told.value) if self.raw.noise is not None else 0.0
         value, uncertainty, beyond = self.calibration.apply(float(told.value), noise)
         quality, reason = told.quality, told.reason
-        if beyond and quality is Quality.GOOD:
+        doubt = self.calibration.doubt() or (self.calibration.beyond if beyond else "")
+        if doubt and quality is Quality.GOOD:
             quality = Quality.UNCERTAIN
-        if beyond:
-            reason = reason or self.calibration.beyond
-        return Sample(float(value), quality, reason, float(uncertainty))
+        return Sample(float(value), quality, reason or doubt, float(uncertainty))
 
     async def put(self, device: Any, value: float) -> Never:
         raise AttributeError(f"{self.raw.name} is calibrated afterwards; set the signal itself")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -192,7 +192,29 @@ def _give(device: Any, raw_name: str, calibration: Calibration, look: Callable[[
             journal.note("error" if why else "calibration", device.name, f"{raw_name}: {text}")
         return why
 
-    device.add_signal(replace(calibration, objection=objection).of(getattr(device, raw_name)))
+    doubt = _by_day(calibration, device, raw_name)
+    device.add_signal(replace(calibration, objection=objection, doubt=doubt).of(getattr(device, raw_name)))
+
+
+def _by_day(calibration: Calibration, device: Any, raw_name: str) -> Callable[[], str]:
+    """That a certificate has expired since the lab was opened; told once. An override goes on."""
+    from calibration.certificate import parse
+
+    expires = parse(calibration.text).expires
+    if expires in (None, date.max) or calibration.override:
+        return nothing
+    context = device.context
+    over = int(datetime.combine(expires + timedelta(days=1), time(), UTC).timestamp()) * 10**9  # ns
+    why = ""
+
+    def look() -> str:
+        nonlocal why
+        if not why and context.timebase.now() >= over:
+            why = f"certificate {calibration.file} expired on {expires}, while the lab was open"
+            context.journal.note("error", device.name, f"{raw_name}: {why}; calibrate anew")
+        return why
+
+    return look
 
 
 def _by_serial(calibration: Calibration, device: Any, holders: Holders) -> Callable[[], str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import toy
 
 from calibration.certificate import Certificate, load
 from hal import Lab
+from hal.clock.timebase import Timebase
 from hal.errors import ConfigError, InterlockTripped
 from hal.model.reading import Quality
 from hal.recording.reader import open_run
@@ -224,3 +227,33 @@ async def test_a_certificate_that_soon_expires_is_told_some_days_ahead(tmp_path:
             [f"temperature: certificate chip.toml expires in {days} days; calibrate anew before that"] * told
         )
         assert await lab.signal("heater.temperature_calibrated").get() > 0.0
+
+
+@pytest.mark.usefixtures("in_memory")
+@pytest.mark.parametrize("override", ["", "no other chip until Monday"])
+async def test_a_certificate_that_expires_while_the_lab_is_open_leaves_its_values_in_doubt(
+    tmp_path: Path, override: str
+) -> None:
+    name, last = certified(tmp_path, expires=datetime.now(UTC).date() + timedelta(days=1)), datetime.now(UTC).date()
+    entry = f'calibration.temperature = {{ certificate = "{name}", override = "{override}" }}'
+    async with Lab.open(lab_file(tmp_path, entry)) as lab:
+        calibrated: Any = lab.signal("heater.temperature_calibrated")
+        assert (await calibrated.read()).quality is Quality.GOOD
+        anchor = lab.context.timebase.anchor
+        lab.context.timebase = Timebase(time.perf_counter_ns, replace(anchor, epoch=anchor.epoch + 2 * 86_400 * 10**9))
+        found = [await calibrated.read() for _ in range(3)]
+        assert all(reading.value == pytest.approx(5.0 + 0.98 * 20.0, abs=1.0) for reading in found)
+        told = [event.text for event in lab.context.journal.recent if event.kind == "error"]
+        if override:
+            assert (found[0].quality, told) == (Quality.GOOD, [])
+            return
+        why = f"certificate chip.toml expired on {last + timedelta(days=1)}, while the lab was open"
+        assert {(reading.quality, reading.reason) for reading in found} == {(Quality.UNCERTAIN, why)}
+        assert told == [f"temperature: {why}; calibrate anew"]
+
+
+@pytest.mark.usefixtures("in_memory")
+async def test_a_certificate_for_ever_is_one(tmp_path: Path) -> None:
+    name = certified(tmp_path, expires=date.max)
+    async with Lab.open(lab_file(tmp_path, f'calibration.temperature = "{name}"')) as lab:
+        assert (await lab.signal("heater.temperature_calibrated").read()).quality is Quality.GOOD
