@@ -116,7 +116,7 @@ def certify(axes: Axes, points: list[Point], options: argparse.Namespace) -> tup
     how: dict[str, Any] = {"unit_in": axes.unit, "unit_out": axes.reference_unit, "name": axes.signal}
     if all(p.u_y > 0.0 for p in points):
         how |= {"u_y": [p.u_y for p in points]}
-        if all(p.u_x > 0.0 for p in points):
+        if any(p.u_x > 0.0 for p in points):  # one without scatter, of a signal that is shown in steps, frees no other
             how |= {"u_x": [p.u_x for p in points]}
     try:
         x, y = [p.x for p in points], [p.y for p in points]
@@ -127,6 +127,7 @@ def certify(axes: Axes, points: list[Point], options: argparse.Namespace) -> tup
             "points": len(points), "x": x, "y": y, "u_x": [p.u_x for p in points], "u_y": [p.u_y for p in points],
             "degrees_of_freedom": fitted.diagnostics.dof, "scatter": fitted.scatter,
             "steady_for_s": options.window, "steady_within": options.within,
+            "taken": [datetime.fromtimestamp(p.time // 10**9, UTC) for p in points],
         }  # fmt: skip
         certificate = Certificate(
             kind=kind, device=options.device or axes.signal, serial=options.serial, made=datetime.now(UTC),
@@ -177,7 +178,7 @@ async def _from_devices(options: argparse.Namespace) -> tuple[Axes, list[Point]]
                 typed_uncertainty=options.typed_uncertainty,
             )  # fmt: skip
             axes = Axes(options.signal, how.signal.unit, options.reference, how.reference_unit)
-            file = PointFile(place, axes)
+            file = PointFile(place, axes, options.serial)
             await collect(lab, how, file, _Terminal().ask, print)
     except (KeyboardInterrupt, asyncio.CancelledError, HalError):
         if file is not None and file.points:
@@ -187,18 +188,27 @@ async def _from_devices(options: argparse.Namespace) -> tuple[Axes, list[Point]]
 
 
 async def collect(lab: Any, how: Any, file: PointFile, ask: Any, tell: Any) -> None:
-    """Take the points that the file does not have yet, each kept as soon as it is taken."""
+    """Take the points that the file does not have yet, each kept as soon as it is taken.
+
+    Raises `RecordError` if the file's points are not the first of those asked for.
+    """
     from dataclasses import replace
 
     from ..runtime.take_points import take_points
 
-    if file.points:
-        tell(f"going on with the {len(file.points)} points in {file.path}")
     if how.setpoint is not None:
-        how = replace(how, steps=how.steps[len(file.points) :])
+        file.fit_into(how.steps)
+        how = replace(how, taken=len(file.points))
+    if file.points:
+        first, last = (_moment(point) for point in (file.points[0], file.points[-1]))
+        tell(f"going on with the {len(file.points)} points in {file.path}, taken {first} to {last}")
     async with contextlib.aclosing(take_points(lab, how, ask, tell)) as points:
         async for point in points:
             file.add(point)
+
+
+def _moment(point: Point) -> str:
+    return f"{datetime.fromtimestamp(point.time * 1e-9, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 class _Terminal:

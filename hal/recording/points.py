@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import sqrt
 from pathlib import Path
@@ -55,6 +56,8 @@ class Point:
     u_y: float
     """The reference, in its unit; what all points share is not in u_y."""
     readings: int
+    step: float | None = None
+    """Of the setpoint, in its unit; None: somebody brought everything there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,17 +122,17 @@ def plateaus(run: Recording, signal: str, reference: str, *, window: float, with
 class PointFile:
     """Points on disk, each safe as soon as it is taken; a file that exists is gone on with."""
 
-    def __init__(self, path: Path, axes: Axes) -> None:
-        """Raises `RecordError` if the file is of something else."""
+    def __init__(self, path: Path, axes: Axes, serial: str = "") -> None:
+        """serial: of what is calibrated. Raises `RecordError` if the file is of something else."""
         self.path = path
         self.points: list[Point] = []
         if not path.exists():
-            self._append({"axes": asdict(axes)})
+            self._append({"axes": asdict(axes), "serial": serial})
             return
         try:
             whole, _, torn = path.read_text(encoding="utf-8").rpartition("\n")
             head, *rows = [json.loads(line) for line in whole.splitlines()]
-            known = Axes(**head["axes"])
+            known, whose = Axes(**head["axes"]), str(head.get("serial", ""))
             self.points = [Point(**row) for row in rows]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RecordError(f"{path}: holds no calibration points ({error}); name another file") from None
@@ -138,8 +141,24 @@ class PointFile:
                 f"{path}: has points of {known.signal} [{known.unit}] against {known.reference or 'typed values'} "
                 f"[{known.reference_unit}]; name another file for these"
             )
+        if whose != serial:
+            raise RecordError(
+                f"{path}: has points of the serial number {whose!r}, not {serial!r}; name another file for these "
+                "(--points)"
+            )
         if torn:  # the power went while it was written: that point was not taken, those before it were
             os.truncate(path, len(whole.encode()) + 1)
+
+    def fit_into(self, steps: Sequence[float]) -> None:
+        """Make sure that the points are the first of these steps. Raises `RecordError`."""
+        taken = [point.step for point in self.points]
+        if taken == list(steps[: len(taken)]):
+            return
+        begins = ", ".join("by hand" if step is None else f"{step:g}" for step in taken)
+        raise RecordError(
+            f"{self.path}: has points at {begins}, and those asked for now are {', '.join(f'{s:g}' for s in steps)}; "
+            "ask for the same ones first, further ones after them, or name another file to begin anew (--points)"
+        )
 
     def add(self, point: Point) -> None:
         """Keep a point; on disk when this returns."""

@@ -53,6 +53,8 @@ class Guide:
     """s to wait for that."""
     typed_uncertainty: float
     """Standard uncertainty of a typed value."""
+    taken: int = 0
+    """Steps that were taken before."""
 
 
 def guide(
@@ -95,7 +97,7 @@ async def take_points(lab: Lab, how: Guide, ask: Ask, tell: Tell) -> AsyncGenera
     """
     steps: Sequence[float | None] = how.steps if how.setpoint is not None else (None,) * MOST
     before: Mean | None = None
-    for count, step in enumerate(steps, 1):
+    for count, step in list(enumerate(steps, 1))[how.taken :]:
         if how.setpoint is not None:
             tell(f"point {count} of {len(steps)}: {how.setpoint.path} = {step:g} {how.setpoint.unit}")
             await how.setpoint.set(step)
@@ -113,7 +115,7 @@ async def take_points(lab: Lab, how: Guide, ask: Ask, tell: Tell) -> AsyncGenera
                 return
             y, u_y = typed, how.typed_uncertainty
         readings = min(m.readings for m in (of_signal, of_reference) if m is not None)
-        point = Point(lab.context.timebase.now(), of_signal.value, of_signal.uncertainty, y, u_y, readings)
+        point = Point(lab.context.timebase.now(), of_signal.value, of_signal.uncertainty, y, u_y, readings, step)
         tell(
             f"  {how.signal.path} = {point.x:.6g} +- {point.u_x:.2g} {how.signal.unit}, reference "
             f"{point.y:.6g} +- {point.u_y:.2g} {how.reference_unit}"

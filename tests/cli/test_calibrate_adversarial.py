@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,54 @@ def test_a_points_file_that_was_torn_at_its_first_line_is_told(tmp_path: Path) -
         PointFile(tmp_path / "a.points", AXES)
 
 
+# ---------------------------------------------------------------------- gone on with
+
+
+def begun(place: Path, *steps: float | None, serial: str = "W43") -> PointFile:
+    """A points file with points at these setpoints."""
+    file = PointFile(place, AXES, serial)
+    for step in steps:
+        file.add(Point(START, step or 20.0, 0.1, step or 20.0, 0.1, 9, step))
+    return file
+
+
+def test_another_list_of_setpoints_is_noticed_and_a_longer_one_is_welcome(tmp_path: Path) -> None:
+    file = begun(tmp_path / "a.points", 50.0, 100.0)
+    again = PointFile(tmp_path / "a.points", AXES, "W43")
+    assert again.points == file.points
+    for steps in ([50.0, 100.0], [50.0, 100.0, 150.0]):
+        again.fit_into(steps)
+    for steps, asked in (([50.0, 150.0], "50, 150"), ([100.0, 50.0], "100, 50"), ([50.0], "50")):
+        with pytest.raises(RecordError, match=rf"has points at 50, 100, and those asked for now are {asked}; ask for"):
+            again.fit_into(steps)
+    with pytest.raises(RecordError, match="has points at by hand, and those asked for now are 50"):
+        begun(tmp_path / "b.points", None).fit_into([50.0])
+
+
+def test_points_of_another_chip_are_not_gone_on_with(tmp_path: Path) -> None:
+    begun(tmp_path / "a.points", 50.0)
+    with pytest.raises(RecordError, match=r"the serial number 'W43', not 'W44'; name another file .*--points"):
+        PointFile(tmp_path / "a.points", AXES, "W44")
+
+
+@pytest.mark.usefixtures("in_memory")
+async def test_going_on_says_where_and_since_when_and_nothing_is_set_for_another_list(tmp_path: Path) -> None:
+    said: list[str] = []
+    async with Lab.open(toy.write_lab(tmp_path)) as lab:
+        await lab.signal("heater.ramp_rate").set(50.0)
+        file = begun(tmp_path / "a.points", 20.0, 25.0)
+        with pytest.raises(RecordError, match="those asked for now are 20, 30"):
+            await collect(lab, by_hand(lab, setpoint="heater.setpoint", steps=[20.0, 30.0]), file, Typist(), silent)
+        assert await lab.signal("heater.setpoint").get() == 20.0
+        await collect(
+            lab, by_hand(lab, setpoint="heater.setpoint", steps=[20.0, 25.0, 30.0]), file, Typist("30.1"), said.append
+        )
+    assert said[0].startswith("going on with the 2 points in ")
+    assert said[0].endswith("taken 2026-05-28 20:26 UTC to 2026-05-28 20:26 UTC")
+    assert said[1] == "point 3 of 3: heater.setpoint = 30 degC"
+    assert [point.step for point in file.points] == [20.0, 25.0, 30.0]
+
+
 # ---------------------------------------------------------------------- arguments and points
 
 
@@ -185,6 +234,14 @@ def certificate_of(points: list[Point], *words: str) -> Any:
 
 def point(x: float, y: float, u: float = 0.1) -> Point:
     return Point(0, x, u, y, u, 10)
+
+
+def test_a_point_that_did_not_scatter_does_not_free_the_others_of_their_errors() -> None:
+    """A signal that is shown in steps often gives the same reading throughout a window."""
+    points = [point(0.0, 0.0, 0.01), point(50.0, 50.0, 0.01), point(100.0, 100.0, 0.01)]
+    points = [replace(p, u_x=u) for p, u in zip(points, (1.0, 0.0, 1.0), strict=True)]
+    _, fitted = certificate_of(points)
+    assert float(fitted.curve.own(0.0)) > 0.3
 
 
 def test_two_points_make_a_line_that_says_that_nothing_checks_it() -> None:
