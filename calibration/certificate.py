@@ -13,7 +13,7 @@ import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from .errors import CertificateError
 
 SCHEMA = 1
 """Version of the layout; a reader refuses what is newer."""
+AHEAD = timedelta(days=1)
+"""By so much another computer's clock may be ahead of this one's; more, and none of both can tell what has expired."""
 SEAL = "seal"
 """Name of the table that holds the hash; no part of what is hashed."""
 
@@ -76,7 +78,8 @@ class Certificate:
 
         serial: what the device says of itself must contain the certificate's serial as a word of its own; None: not
         asked.
-        on: the day of use; today if None.
+        on: the day of use; today if None. A run may be older than the certificate that calibrates it anew; what is
+        done today may not.
         """
         if self.kind != kind:
             raise CertificateError(f"it is a certificate of kind {self.kind!r}; {kind!r} is needed here")
@@ -85,7 +88,11 @@ class Certificate:
                 f"it was made for {self.device} with the serial number {self.serial!r}, and the device says it is "
                 f"{serial!r}; calibrate this one"
             )
-        day = on or datetime.now(UTC).date()
+        now = datetime.now(UTC)
+        if on is None and self.made > now + AHEAD:
+            raise CertificateError(f"it was made on {self.made:%Y-%m-%d}, and this computer thinks that today is "
+                                   f"{now:%Y-%m-%d}; set its clock")  # fmt: skip
+        day = on or now.date()
         if self.expires is not None and day > self.expires:
             raise CertificateError(f"it expired on {self.expires}; calibrate anew")
 

@@ -198,6 +198,11 @@ class _Given:
             return default
         return self.certificate.number(name)
 
+    def whole(self, name: str, default: float | None = None) -> int:
+        if not (found := self.number(name, default)).is_integer():
+            raise CertificateError(f"its {name} is {found:g}, which is no whole number")
+        return int(found)
+
     def text(self, name: str, default: str | None = None) -> str:
         self.asked += (name,)
         found = self.certificate.result.get(name, default)
@@ -297,8 +302,14 @@ def _deviating(given: _Given, reference: Curve) -> Curve:
     terms = given.numbers("deviation", ())
     if not terms:
         return reference
+    valid, (low, high) = given.range(), reference.valid
+    if not low <= valid[0] < valid[1] <= high:
+        raise CertificateError(
+            f"its valid range is {valid[0]:g} to {valid[1]:g}, and a {reference.name} is one from {low:g} to {high:g} "
+            f"{reference.unit_in} only"
+        )
     return Deviating(reference, Polynomial(
-        terms, valid=given.range(), unit_in=reference.unit_in, unit_out=reference.unit_out, name=reference.name,
+        terms, valid=valid, unit_in=reference.unit_in, unit_out=reference.unit_out, name=reference.name,
         covariance=given.matrix(),
     ))  # fmt: skip
 
@@ -334,7 +345,7 @@ def _points(given: _Given) -> dict[str, Any]:
 
 
 def _thermocouple(given: _Given) -> Curve:
-    tolerance: Any = int(given.number("class", 0.0)) or None
+    tolerance: Any = given.whole("class", 0.0) or None
     return _deviating(given, Thermocouple(given.text("type"), tolerance=tolerance))
 
 
@@ -347,7 +358,7 @@ def _platinum(given: _Given) -> Curve:
 def _sprt(given: _Given) -> Curve:
     aluminium = given.number("aluminium", 0.0) or None
     return Sprt(
-        int(given.number("subrange")), given.number("water"), given.numbers("coefficients", ()), aluminium=aluminium,
+        given.whole("subrange"), given.number("water"), given.numbers("coefficients", ()), aluminium=aluminium,
         covariance=given.matrix(),
     )  # fmt: skip
 

@@ -228,11 +228,15 @@ def _objection(run: Recording, certificate: Certificate, raw: str) -> str:
     serials = told or {_holder_serial(run)}
     try:
         certificate.check(kind=certificate.kind, on=day_of(run))
-        if not is_of(certificate, identity, serials):
-            certificate.check(kind=certificate.kind, serial=" | ".join(filter(None, (identity, *sorted(serials)))))
     except CertificateError as error:
         return str(error)
-    return ""
+    if is_of(certificate, identity, serials):
+        return ""
+    said = " and ".join(repr(text) for text in (identity, *sorted(serials)) if text) or "nothing"
+    return (
+        f"it was made for {certificate.device} with the serial number {certificate.serial!r}, and in this run the "
+        f"device says {said}; name the certificate of that one"
+    )
 
 
 def _holder_serial(run: Recording) -> str:

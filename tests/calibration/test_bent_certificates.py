@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,32 @@ def test_what_is_no_text_is_told(tmp_path: Path) -> None:
         load(tmp_path / "c.toml")
     with pytest.raises(CertificateError, match="can't be read"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "message"),
+    [
+        ("thermocouple", {"valid": [0.0, 2000.0]}, "its valid range is 0 to 2000, and a type K, class 1 is one from"),
+        ("thermocouple", {"valid": [600.0, 0.0]}, "its valid range is 600 to 0"),
+        ("thermocouple", {"class": 1.5}, "its class is 1.5, which is no whole number"),
+        ("sprt", {"subrange": 7.9}, "its subrange is 7.9, which is no whole number"),
+    ],
+)
+def test_a_range_beyond_the_sensors_own_or_half_a_class_is_refused(
+    kind: str, change: dict[str, Any], message: str
+) -> None:
+    name, result = GOOD[kind]
+    with pytest.raises(CertificateError, match=message):
+        curve_of(certificate(name, result | change))
+
+
+def test_a_certificate_of_the_day_after_tomorrow_tells_of_a_wrong_clock() -> None:
+    now = datetime.now(UTC)
+    early = certificate(*GOOD["polynomial"], made=now + timedelta(days=3))
+    with pytest.raises(CertificateError, match=f"this computer thinks that today is {now.year}.*; set its clock"):
+        early.check(kind=early.kind)
+    early.check(kind=early.kind, on=date(2026, 1, 1))  # an old run is calibrated anew
+    certificate(*GOOD["polynomial"], made=now + timedelta(hours=6)).check(kind=early.kind)
 
 
 def resealed(old: str, new: str) -> str:
