@@ -67,6 +67,16 @@ def test_the_pages_signature_is_one(how_to: dict[str, Any], tmp_path: Path) -> N
     assert parse(how_to["signed"](how_to["certificate"], tmp_path)).hash == how_to["certificate"].hash
 
 
+def test_the_template_on_the_page_can_be_used(how_to: dict[str, Any], tmp_path: Path) -> None:
+    page = (DOCS / "how-to/calibrate.md").read_text(encoding="utf-8")
+    (tmp_path / "ours.toml").write_text(next(code for kind, code in BLOCK.findall(page) if "[[template]]" in code))
+    (cls,) = how_to["load_templates"](tmp_path / "ours.toml").values()
+    points = ({"x": 1, "y": 0.5},)
+    sheet = how_to["Sheet"](how_to["sheet"].basic, (cls(low=0.0, curve="its own", r0=100.0, points=points),))
+    found = how_to["with_ours"](how_to["to_pages"](how_to["pack"](sheet)), tmp_path / "ours.toml")
+    assert found[:3] == (0.0, "its own", points)
+
+
 class Board:
     """Reads and writes a data sheet."""
 
