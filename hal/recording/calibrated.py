@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import RecordError, UnitError
 from ..units import factors
+from ..units import unit as known_unit
 from .layout import QUALITIES, Aligned
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from .reader import Recording
 
 Float64 = NDArray[np.float64]
+ELECTRICAL = ("voltage", "current", "resistance")
+"""What sensors give, and nobody wants to know of a temperature or a pressure."""
 
 
 def is_of(certificate: Certificate, identity: str, serials: Iterable[str]) -> bool:
@@ -36,7 +39,8 @@ def is_of(certificate: Certificate, identity: str, serials: Iterable[str]) -> bo
 def curve_for(certificate: Certificate, unit: str, on: date | None = None) -> tuple[Curve, float, float]:
     """A certificate's curve for readings in `unit`, and the factor and offset that bring them into its own unit.
 
-    on: the day of use, for its drift; today if None. Raises `CertificateError`.
+    on: the day of use, for its drift; today if None. Raises `CertificateError`, also where it could be turned round,
+    but would make a voltage of a temperature: it is one for the sensor behind the instrument.
     """
     from calibration.certified import FROM_QUANTITY, curve_of
     from calibration.errors import CertificateError
@@ -50,6 +54,8 @@ def curve_for(certificate: Certificate, unit: str, on: date | None = None) -> tu
             raise CertificateError(str(error)) from None
         with suppress(UnitError):
             scale, offset = factors(unit, own)
+            if known_unit(other).dimension in ELECTRICAL and known_unit(unit).dimension not in ELECTRICAL:
+                continue
             return curve_of(certificate, own, on=on), scale, offset
     way = (plain.unit_out, plain.unit_in) if certificate.kind in FROM_QUANTITY else (plain.unit_in, plain.unit_out)
     raise CertificateError(

@@ -81,28 +81,38 @@ async def apply(config: LabConfig, devices: dict[str, Instrument]) -> None:
     or, where no holder speaks, of the one that the lab file names. That is looked at again at every reading.
     A holder's own certificate is applied where the lab file has none for that signal.
     """
-    problems: list[str] = []
-    named = config.file.holder.serial if config.file.holder is not None else ""
-    holders = Holders(devices.values(), named)
+    if problems := objections(config, devices):
+        told = (f"devices.{name}.{text}" for name, texts in problems.items() for text in texts)
+        raise ConfigError(f"{config.path}: " + "; ".join(told))
+    holders = Holders(devices.values(), _named(config))
     for name, signals in config.calibrations.items():
         device = devices[name]
         for raw_name, calibration in signals.items():
-            problem = holders.foreign(calibration, device)
-            if problem and not calibration.override:
-                problems.append(f"devices.{name}.calibration.{raw_name}: {calibration.file}: {problem}{_ADVICE}")
-                continue
             if calibration.override:
-                why = problem or _overdue(calibration) or "it is right, and needs no override"
+                why = (
+                    holders.foreign(calibration, device)
+                    or _overdue(calibration)
+                    or "it is right, and needs no override"
+                )
                 device.context.journal.note(
                     "calibration", name, f"{raw_name}: certificate {calibration.file} is used by override: "
                     f"{calibration.override} ({why})", override=calibration.override,
                 )  # fmt: skip
             _give(device, raw_name, calibration, _by_serial(calibration, device, holders))
-    if problems:
-        raise ConfigError(f"{config.path}: " + "; ".join(problems))
     for name, device in devices.items():
         if isinstance(device, Plugged) and device.data_sheet is not None and device.data_sheet.certificate:
             _take_from_holder(config, device, device.data_sheet, set(config.calibrations.get(name, {})))
+
+
+def objections(config: LabConfig, devices: Mapping[str, Instrument]) -> dict[str, list[str]]:
+    """By device: the certificates of the lab file that are not of what is connected, but for those overridden."""
+    holders = Holders(devices.values(), _named(config))
+    found: dict[str, list[str]] = {}
+    for name, signals in config.calibrations.items():
+        for raw_name, calibration in signals.items():
+            if not calibration.override and (why := holders.foreign(calibration, devices[name])):
+                found.setdefault(name, []).append(f"calibration.{raw_name}: {calibration.file}: {why}{_ADVICE}")
+    return found
 
 
 class Holders:
@@ -137,6 +147,10 @@ class Holders:
 # ---------------------------------------------------------------------------- private
 
 _ADVICE = ' (or say why it is to be used: { certificate = "...", override = "reason" })'
+
+
+def _named(config: LabConfig) -> str:
+    return config.file.holder.serial if config.file.holder is not None else ""
 
 
 def _measured(signal: SignalR[Any]) -> None:

@@ -97,6 +97,8 @@ async def test_an_interlock_can_watch_a_calibrated_signal(tmp_path: Path) -> Non
         ({"result": LINE | {"coefficients": [0.0, 1.0, -0.01], "covariance": [[0.0] * 3] * 3}}, "turns back at 50"),
         ({"kind": "curve.platinum", "result": {"unit_in": "degC", "unit_out": "Ohm"}},
          "takes Ohm to degC, and the signal is in degC"),
+        ({"result": LINE | {"unit_in": "V"}}, "takes V to degC, and the signal is in degC; name the certificate of"),
+        ({"result": LINE | {"unit_out": "mV"}}, "takes degC to mV, and the signal is in degC"),
         ({"kind": "delay.camera", "result": {"delay_s": 1.0}}, "which is no curve"),
         ({"result": LINE | {"unit_in": "mV/V"}}, "unknown unit 'mV/V'"),
     ],
