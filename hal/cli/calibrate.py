@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 DEGREES = (1, 2, 3)
 """Polynomials that are tried if none is asked for."""
+DOUBT = 0.01
+"""Where points that lie so far from the curve are less likely than this, their scatter tells how well it is known."""
 ENOUGH = 5
 """Points from which on AICc can tell a parabola from a line; fewer get a line."""
 
@@ -86,6 +88,11 @@ def work(options: argparse.Namespace) -> int:
         axes, points = _from_run(options)
     certificate, fitted = certify(axes, points, options)
     print(f"\n{fitted}\n\n{_table(fitted, axes)}\n")
+    if fitted.scatter == "observed" and fitted.arguments["u_y"] is not None:
+        print(
+            f"the points lie {fitted.scale:.3g} times further from the curve than their own uncertainties allow; the "
+            "certificate's is that of their scatter\n"
+        )
     from calibration.errors import CertificateError
 
     try:
@@ -120,7 +127,14 @@ def certify(axes: Axes, points: list[Point], options: argparse.Namespace) -> tup
             how |= {"u_x": [p.u_x for p in points]}
     try:
         x, y = [p.x for p in points], [p.y for p in points]
-        fitted = select(x, y, forms, **how).best if len(forms) > 1 else fit(x, y, form=forms[0], **how)
+
+        def fitting() -> Fit:
+            return select(x, y, forms, **how).best if len(forms) > 1 else fit(x, y, form=forms[0], **how)
+
+        fitted = fitting()
+        if fitted.diagnostics.p_value < DOUBT:  # something was forgotten in the points' own uncertainties
+            how["scatter"] = "observed"
+            fitted = fitting()
         kind, result = result_of(fitted.curve, uncertainty=options.reference_uncertainty)
         before = load(options.replaces) if options.replaces else None
         evidence = {
@@ -178,7 +192,8 @@ async def _from_devices(options: argparse.Namespace) -> tuple[Axes, list[Point]]
                 typed_uncertainty=options.typed_uncertainty,
             )  # fmt: skip
             axes = Axes(options.signal, how.signal.unit, options.reference, how.reference_unit)
-            file = PointFile(place, axes, options.serial)
+            kept = PointFile(place, axes, options.serial)
+            how, file = gone_on(how, kept), kept
             await collect(lab, how, file, _Terminal().ask, print)
     except (KeyboardInterrupt, asyncio.CancelledError, HalError):
         if file is not None and file.points:
@@ -187,22 +202,24 @@ async def _from_devices(options: argparse.Namespace) -> tuple[Axes, list[Point]]
     return axes, file.points
 
 
-async def collect(lab: Any, how: Any, file: PointFile, ask: Any, tell: Any) -> None:
-    """Take the points that the file does not have yet, each kept as soon as it is taken.
-
-    Raises `RecordError` if the file's points are not the first of those asked for.
-    """
+def gone_on(how: Any, file: PointFile) -> Any:
+    """How to go on from the file's points. Raises `RecordError` if they are not the first of those asked for."""
     from dataclasses import replace
 
+    if how.setpoint is None:
+        return how
+    file.fit_into(how.steps)
+    return replace(how, taken=len(file.points))
+
+
+async def collect(lab: Any, how: Any, file: PointFile, ask: Any, tell: Any) -> None:
+    """Take the points that the file does not have yet, each kept as soon as it is taken."""
     from ..runtime.take_points import take_points
 
-    if how.setpoint is not None:
-        file.fit_into(how.steps)
-        how = replace(how, taken=len(file.points))
     if file.points:
         first, last = (_moment(point) for point in (file.points[0], file.points[-1]))
         tell(f"going on with the {len(file.points)} points in {file.path}, taken {first} to {last}")
-    async with contextlib.aclosing(take_points(lab, how, ask, tell)) as points:
+    async with contextlib.aclosing(take_points(lab, gone_on(how, file), ask, tell)) as points:
         async for point in points:
             file.add(point)
 

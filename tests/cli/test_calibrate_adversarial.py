@@ -244,6 +244,19 @@ def test_a_point_that_did_not_scatter_does_not_free_the_others_of_their_errors()
     assert float(fitted.curve.own(0.0)) > 0.3
 
 
+def test_points_that_lie_too_far_off_widen_the_certificate_and_say_so() -> None:
+    y = [0.0, 25.3, 49.8, 75.2, 99.7]
+    good = [point(x, x, 0.01) for x in (0.0, 25.0, 50.0, 75.0, 100.0)]
+    far = [replace(p, y=value) for p, value in zip(good, y, strict=True)]
+    certificate, fitted = certificate_of(far, "--degree", "1")
+    assert (certificate.evidence["scatter"], fitted.scatter) == ("observed", "observed")
+    assert certificate.result["degrees_of_freedom"] == 3.0
+    low, high = fitted.band(50.0)
+    assert low + 0.3 < 50.0 < high - 0.3
+    certificate, fitted = certificate_of([replace(p, y=p.y + 0.01) for p in good], "--degree", "1")
+    assert (certificate.evidence["scatter"], "degrees_of_freedom" in certificate.result) == ("given", False)
+
+
 def test_two_points_make_a_line_that_says_that_nothing_checks_it() -> None:
     certificate, fitted = certificate_of([point(0.0, 1.0), point(100.0, 99.0)])
     assert len(certificate.result["coefficients"]) == 2
