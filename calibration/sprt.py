@@ -264,7 +264,7 @@ class Sprt(Tabled):
     def find(self, y: Float64, low: float, high: float, steep: bool) -> tuple[Float64, Float64 | None, bool]:
         """As `Lookup.find`: there is no table of its own."""
         x, within = self.solve(y), not y.size or bool(low <= y.min() and y.max() <= high)
-        return x, np.abs(1.0 / self.slopes(x)) if steep else None, within
+        return x, np.asarray(np.abs(1.0 / self.slopes(x))) if steep else None, within
 
     def values(self, x: ArrayLike) -> Float64:
         """Resistance in ohm at x in degC."""

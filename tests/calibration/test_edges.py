@@ -61,6 +61,9 @@ def test_one_value_with_many_uncertainties_gives_many_estimates(curve: Curve) ->
     for found in (curve(x, [0.1, 0.2, 0.4]), curve.inverse(curve.values(x), [0.1, 0.2, 0.4])):
         assert found.value.shape == found.uncertainty.shape == found.uncertain.shape == (3,)
         assert found.uncertainty[2] == pytest.approx(4.0 * found.uncertainty[0], rel=1e-3)
+    one = curve.inverse(float(curve.values(x)), 0.4)
+    assert one.value.shape == one.uncertainty.shape == ()
+    assert float(one.uncertainty) == pytest.approx(found.uncertainty[2])
 
 
 def test_just_below_a_point_a_table_has_that_points_value_and_not_the_last_ones() -> None:
