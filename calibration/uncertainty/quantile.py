@@ -124,11 +124,12 @@ def chi_square_tail(chi_square: ArrayLike, dof: ArrayLike) -> Float64:
     x, a = np.broadcast_arrays(0.5 * doubles(chi_square), 0.5 * doubles(dof))
     if np.any(x < 0.0) or np.any(a <= 0.0):
         raise CalibrationError("chi-square can't be negative, and its degrees of freedom must be greater than 0")
+    terms = TERMS + int(10.0 * np.sqrt(a.max(initial=0.0)))  # near x = a so many count
     safe = np.maximum(x, TINY)
     front = np.exp(a * np.log(safe) - safe - _gammaln(a))
     term = 1.0 / a
     total = term.copy()
-    for n in range(1, 10 * TERMS):
+    for n in range(1, terms):
         term = term * x / (a + n)
         total = total + term
         if np.all((term <= ENOUGH * total) | (x >= a + 1.0)):
@@ -136,7 +137,7 @@ def chi_square_tail(chi_square: ArrayLike, dof: ArrayLike) -> Float64:
     b = x + 1.0 - a
     d = 1.0 / _away(b)
     c, fraction = np.full(x.shape, 1.0 / TINY), d.copy()
-    for n in range(1, 10 * TERMS):
+    for n in range(1, terms):
         part, b = -n * (n - a), b + 2.0
         d = 1.0 / _away(b + part * d)
         c = _away(b + part / c)

@@ -17,7 +17,7 @@ from calibration.pump import correction
 from calibration.rtd import Platinum
 from calibration.sprt import Sprt
 from calibration.thermocouple import Thermocouple
-from calibration.uncertainty import Component, Quantity, covariance, propagate, readings
+from calibration.uncertainty import Component, Quantity, chi_square_tail, covariance, propagate, readings
 
 SQUARE = Polynomial([0.0, 0.0, 2.0], valid=(0.0, 10.0), unit_in="sccm", unit_out="Pa")
 CURVES: list[Curve] = [SQUARE, Thermocouple("K"), Platinum(), Sprt(8, 25.5, (1e-4, 1e-5)),
@@ -153,3 +153,9 @@ def test_results_that_do_not_agree_on_a_correlation_have_no_covariance(correlati
     for pair in ((r, z), (z, r)):
         with pytest.raises(CalibrationError, match=why):
             covariance(*pair)
+
+
+@pytest.mark.parametrize("dof", [1e3, 1e5, 1e7])
+def test_chi_square_of_very_many_readings_is_right_too(dof: float) -> None:
+    """Its median, after E. B. Wilson and M. M. Hilferty, Proc. Natl. Acad. Sci. 17 (1931) 684."""
+    assert float(chi_square_tail(dof * (1.0 - 2.0 / (9.0 * dof)) ** 3, dof)) == pytest.approx(0.5, abs=1e-5)
