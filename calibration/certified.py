@@ -21,6 +21,7 @@ from .certificate import Certificate
 from .curve import Curve, Estimate, Float64, Outside, effective
 from .errors import CalibrationError, CertificateError, NotMonotone
 from .functions import Chebyshev, Inverse, Logarithmic, Polynomial, Rational, Spline, Table
+from .functions.base import polished
 from .gauge import Pirani
 from .heater import Heater
 from .load import CapacitiveGap
@@ -93,6 +94,9 @@ class Deviating(Curve):
 
     def own(self, x: ArrayLike) -> Float64:
         return np.hypot(self.reference.own(x), self.deviation.own(x))
+
+    def solve(self, y: Float64) -> Float64:
+        return polished(self, np.clip(self.reference.solve(y), *self.valid), y)
 
 
 def curve_of(certificate: Certificate, unit_in: str | None = None, *, on: date | None = None) -> Curve:

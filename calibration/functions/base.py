@@ -8,7 +8,7 @@ from math import inf
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..curve import Curve, Float64, doubles
+from ..curve import Bools, Curve, Float64, doubles
 from ..errors import CalibrationError, NotMonotone
 
 NODES = 65
@@ -58,7 +58,7 @@ class Parametric(Curve):
         return self.degrees
 
     def solve(self, y: Float64) -> Float64:
-        """Newton's steps from a coarse table of the curve; what they miss is left to the slower, sure way."""
+        """Newton's steps from a coarse table of the curve."""
         y = doubles(y)
         low, high = self.invertible
         wide = low > 0.0 and high > WIDE * low
@@ -67,17 +67,22 @@ class Parametric(Curve):
         table = self.values(nodes)
         if table[0] > table[-1]:
             nodes, table = nodes[::-1], table[::-1]
-        x = np.asarray(np.interp(y, table, nodes))
-        late = np.ones(y.shape, bool)
-        for _ in range(NEWTON):
-            miss = self.values(x) - y
-            with np.errstate(divide="ignore", invalid="ignore"):  # there already, where the curve may well be level
-                new = np.clip(x - np.where(miss == 0.0, 0.0, miss / self.slopes(x)), low, high)
-            late = np.abs(new - x) > 4.0 * np.spacing(np.abs(new)) + 1e-15 * (high - low)
-            x = np.asarray(new)
-            if not late.any():
-                return x
-        return np.where(late, super().solve(np.where(late, y, table[0])), x)
+        return polished(self, np.asarray(np.interp(y, table, nodes)), y)
+
+
+def polished(curve: Curve, x: Float64, y: Float64) -> Float64:
+    """Newton's steps from x, which is about right, to f(x) = y; what they miss is left to the slower, sure way."""
+    low, high = curve.invertible
+    late: Bools = np.ones(y.shape, bool)
+    for _ in range(NEWTON):
+        miss = curve.values(x) - y
+        with np.errstate(divide="ignore", invalid="ignore"):  # there already, where the curve may well be level
+            new = np.clip(x - np.where(miss == 0.0, 0.0, miss / curve.slopes(x)), low, high)
+        late = np.abs(new - x) > 4.0 * np.spacing(np.abs(new)) + 1e-15 * (high - low)
+        x = np.asarray(new)
+        if not late.any():
+            return x
+    return np.where(late, Curve.solve(curve, np.where(late, y, curve.values(low))), x)
 
 
 def numbers(name: str, what: str, values: ArrayLike, at_least: int = 1) -> Float64:

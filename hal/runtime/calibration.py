@@ -174,6 +174,7 @@ def _make_sure_of_signature(text: str, trusted: Mapping[str, str]) -> None:
 def _calibration(certificate: Certificate, text: str, file: str, override: str, signal: SignalR[Any]) -> Calibration:
     """Raises `CertificateError`: its curve can't be used, or not for this signal."""
     curve, scale, offset = curve_for(certificate, signal.unit)
+    curve(0.5 * sum(curve.valid))  # makes what tables it needs, which takes a while, before anything runs
 
     def applied(value: Any, uncertainty: Any) -> Applied:
         raw = scale * np.asarray(value, np.float64) + offset
