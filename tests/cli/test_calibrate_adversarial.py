@@ -20,7 +20,7 @@ from hal.cli import build, main
 from hal.cli.calibrate import certify, collect
 from hal.errors import ConfigError, HalError, NoReply, RecordError
 from hal.recording import ClockAnchor, DevicePlan, NexusWriter, RunPlan, SignalPlan
-from hal.recording.points import Axes, Point, PointFile
+from hal.recording.points import Axes, Point, PointFile, mean_of
 from hal.runtime.take_points import guide
 
 AXES = Axes("heater.temperature", "degC", "", "degC")
@@ -255,6 +255,16 @@ def test_points_that_lie_too_far_off_widen_the_certificate_and_say_so() -> None:
     assert low + 0.3 < 50.0 < high - 0.3
     certificate, fitted = certificate_of([replace(p, y=p.y + 0.01) for p in good], "--degree", "1")
     assert (certificate.evidence["scatter"], "degrees_of_freedom" in certificate.result) == ("given", False)
+
+
+@pytest.mark.parametrize("times", [1, 5])
+def test_readings_of_one_measurement_are_not_taken_for_many(times: int) -> None:
+    """An instrument that measures twice a second and is asked ten times tells every value five times."""
+    random, nothing = np.random.default_rng(0), np.full(200, np.nan)
+    means = [mean_of(np.repeat(random.normal(0.0, 1.0, 200 // times), times), nothing) for _ in range(400)]
+    steady = [mean for mean in means if mean.steady]
+    true = np.std([mean.value for mean in steady])
+    assert 0.9 * true < np.median([mean.uncertainty for mean in steady]) < 1.4 * true
 
 
 def test_two_points_make_a_line_that_says_that_nothing_checks_it() -> None:
