@@ -102,6 +102,7 @@ def work_check(options: argparse.Namespace) -> int:
 
 async def _check(config: Any, *, as_json: bool) -> int:
     from ..model.context import Context
+    from ..runtime.calibration import objections
     from ..runtime.wiring import give_frame_clock, wire
 
     context = Context()
@@ -130,6 +131,10 @@ async def _check(config: Any, *, as_json: bool) -> int:
             except HalError as error:
                 row["ok"] = False
                 row.setdefault("error", str(error))
+        for name, texts in objections(config, wires.devices).items():
+            row = next(row for row in rows if row["device"] == name)
+            if row["ok"]:  # of one that is not there nothing can be said
+                row |= {"ok": False, "error": "; ".join(texts)}
     finally:
         if wires.emulation is not None:
             await wires.emulation.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import time
 from dataclasses import replace
@@ -14,6 +15,7 @@ import toy
 
 from calibration.certificate import Certificate, load
 from hal import Lab
+from hal.cli.look import work_check
 from hal.clock.timebase import Timebase
 from hal.errors import ConfigError, InterlockTripped
 from hal.model.reading import Quality
@@ -259,3 +261,11 @@ async def test_a_certificate_for_ever_is_one(tmp_path: Path) -> None:
     name = certified(tmp_path, expires=date.max)
     async with Lab.open(lab_file(tmp_path, f'calibration.temperature = "{name}"')) as lab:
         assert (await lab.signal("heater.temperature_calibrated").read()).quality is Quality.GOOD
+
+
+@pytest.mark.usefixtures("in_memory")
+def test_checking_a_lab_tells_of_somebody_elses_certificate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = certified(tmp_path, serial="W43-B7")
+    lab = lab_file(tmp_path, f'calibration.temperature = "{name}"')
+    assert work_check(argparse.Namespace(lab=lab, offline=False, json=False)) == 1
+    assert "made for chip W43 with the serial number 'W43-B7'" in capsys.readouterr().out
