@@ -59,8 +59,10 @@ PV_AGAIN = 289  # D
 BAND, INTEGRAL, DERIVATIVE = 6, 8, 9  # M: of the loop, display units and s
 DEVIATION = 39  # M, D: temperature less setpoint
 
-# Of the 3216 only.
 MODE = 199  # M: 0 operating, 1 standby (outputs off), 2 being configured; D differs: 2 standby
+CONFIGURATION = 2
+
+# Of the 3216 only.
 LOCAL = 276  # M, D: 0 own setpoints, 1 the remote one in 26
 RATE_UNIT = 531  # D: 0 per minute, 1 per hour, 2 per second
 SECONDS = (60.0, 3600.0, 1.0)

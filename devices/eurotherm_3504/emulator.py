@@ -10,12 +10,17 @@ from typing import ClassVar, Literal
 
 from devices.physics import BODY_FULL_POWER, FULL_POWER, World
 from hal.instrument.registers import RegisterMap
+from hal.protocols.bisynch import BisynchFraming
+from hal.protocols.framing import Framing
 from hal.protocols.modbus import HEADER, ModbusFraming
 
 from . import codec
+from .bisynch import Comms
 from .codec import Parameter
 from .registers import EXTERNAL, KEPT, KEPT_3216, OFFSET, OUTPUT_HIGH, OUTPUT_LOW, SENSOR_TYPE, Kept, Registers
 
+PROTOCOLS = ("modbus", "bisynch")
+RESTART = 5.0  # s out of reach on the way back from configuration (HA026230, 5.7)
 NOISE = 0.5  # K, one sigma of what is reported: a thermocouple a few turns from a lens coil
 LOOP_NOISE = 0.03  # K: the loop acts on a smoothed input, else it would shake the specimen with its own noise
 
@@ -39,7 +44,10 @@ LOADS = {
 
 
 class Eurotherm3504Emulator:
-    """A controller that wakes up in automatic mode with its setpoint at 25 degC. `heats`: "chip" or "body"."""
+    """A controller that wakes up in automatic mode with its setpoint at 25 degC.
+
+    Settings: `heats`, "chip" or "body"; `protocol`, "modbus" or "bisynch" (EI-Bisynch), as its configuration has it.
+    """
 
     parameters: ClassVar[Sequence[Parameter]] = codec.PARAMETERS
     kept: ClassVar[Sequence[Kept]] = KEPT
@@ -56,11 +64,14 @@ class Eurotherm3504Emulator:
         heats: Literal["chip", "body"] = "chip",
         identifier: int = 0x3504,
         reply_delay: float = 0.02,
+        protocol: Literal["modbus", "bisynch"] = "modbus",
     ) -> None:
         self.world = world
         self.reply_delay = reply_delay
         if heats not in LOADS:
             raise ValueError(f'heats = {heats!r}: write "chip" or "body"')
+        if protocol not in PROTOCOLS:
+            raise ValueError(f"protocol = {protocol!r}: write one of {', '.join(PROTOCOLS)}")
         load, self._on_body = LOADS[heats], heats == "body"
         self._full_power, self.band, self.integral = load.full_power, load.band, load.integral
         if temperature is not None and self._on_body:
@@ -78,16 +89,28 @@ class Eurotherm3504Emulator:
         """Writes of SP1, SP2 and target setpoint, of which the memory survives 100,000."""
         self._random = random.Random(seed)
         self._integral = 0.0  # % of output
-        self._elapsed = 0.0
+        self._elapsed = self._restarting = 0.0
         self.pv = self._measured()
         self.working_setpoint = self.target
         registers = Registers(self)
         self._map = RegisterMap(1 if unit is None else int(unit), registers=registers, input_registers=registers)
+        self._bisynch = Comms(self, registers) if protocol == "bisynch" else None
 
-    def framing(self, scheme: str) -> ModbusFraming:
-        return ModbusFraming(scheme, "server")
+    def framing(self, scheme: str) -> Framing:
+        return ModbusFraming(scheme, "server") if self._bisynch is None else BisynchFraming()
 
     def respond(self, message: bytes) -> bytes | None:
+        if self._restarting:
+            return None
+        configured = self._mode == codec.CONFIGURATION
+        try:
+            if self._bisynch is not None:
+                return self._bisynch.respond(message, 0 if configured else self._map.unit)
+            return self._modbus(message)
+        finally:
+            self._restarting = RESTART if configured and self._mode != codec.CONFIGURATION else 0.0
+
+    def _modbus(self, message: bytes) -> bytes | None:
         unit, pdu = message[HEADER - 1], message[HEADER:]
         if unit == self._map.unit and pdu == b"\x07":  # fast read of status (HA026230, 3.17)
             return message[: HEADER - 3] + b"\0\x03" + bytes([unit, 7, self.status & 0xFF])
@@ -97,6 +120,7 @@ class Eurotherm3504Emulator:
 
     def advance(self, dt: float) -> None:
         self._elapsed += dt
+        self._restarting = max(0.0, self._restarting - dt)
         while self._elapsed >= self.cycle - 1e-9:
             self._elapsed -= self.cycle
             self._cycle()
@@ -129,8 +153,13 @@ class Eurotherm3504Emulator:
         return codec.SECONDS[0]
 
     @property
+    def _mode(self) -> float:
+        return self.settings[codec.MODE]
+
+    @property
     def _standby(self) -> bool:
-        return False
+        """Whether its outputs are off, whatever the loop says (HA026230, 5.4 and 5.7)."""
+        return self._mode != 0
 
     def _measured(self, noise: float = NOISE) -> float:
         if self.settings.get(SENSOR_TYPE) == EXTERNAL[0]:
@@ -180,12 +209,12 @@ class Eurotherm3216Emulator(Eurotherm3504Emulator):
     def __init__(
         self, world: World, *, unit: int | str | None = None, channel: int | str | None = None, seed: int = 3216,
         temperature: float | None = None, heats: Literal["chip", "body"] = "chip", identifier: int = 0x3216,
-        reply_delay: float = 0.02,
+        reply_delay: float = 0.02, protocol: Literal["modbus", "bisynch"] = "modbus",
     ) -> None:  # fmt: skip
         self.mode, self.local, self.rate_unit = 0, 0, 0
         super().__init__(
             world, unit=unit, channel=channel, seed=seed, temperature=temperature, heats=heats,
-            identifier=identifier, reply_delay=reply_delay,
+            identifier=identifier, reply_delay=reply_delay, protocol=protocol,
         )  # fmt: skip
 
     @property
@@ -204,5 +233,5 @@ class Eurotherm3216Emulator(Eurotherm3504Emulator):
         return codec.SECONDS[self.rate_unit]
 
     @property
-    def _standby(self) -> bool:
-        return self.mode != 0
+    def _mode(self) -> float:
+        return self.mode

@@ -115,6 +115,25 @@ class Registers:
             self._check(parameter, value)
             self._set(parameter, value)
 
+    def knows(self, number: int) -> bool:
+        """Whether there is a parameter of this number."""
+        return number in self._known
+
+    def value(self, number: int) -> float:
+        """A parameter's value in full."""
+        return self._value(self._known[number])
+
+    def shown(self, number: int) -> str:
+        """A parameter's value as the display has it."""
+        parameter = self._known[number]
+        return f"{self._value(parameter):z.{parameter.decimals}f}"
+
+    def put(self, number: int, value: float) -> None:
+        """Set a parameter. Raises `Illegal`."""
+        parameter = self._known[number]
+        self._check(parameter, value)
+        self._set(parameter, value)
+
     def _numbers(self, start: int, count: int) -> list[int]:
         """Of the parameters of a block in the IEEE area; its last one may be a single word."""
         if start % 2:
