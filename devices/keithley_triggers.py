@@ -59,6 +59,8 @@ class TriggerModel:
         """Everything that ``*OPC`` waits for is done."""
         self._owed = False
         self.fault: Callable[[ScpiError], None] = lambda error: None
+        self.changed: Callable[[], None] = lambda: None
+        """Called when blocks are set: what was prepared to go on in their stead does not."""
         self._blocks: dict[int, tuple[str, Any, Any]] = {}
         self._timers: dict[str, Any] = {}
         self._lines: dict[str, Any] = {}
@@ -265,10 +267,12 @@ class TriggerModel:
 
     def put(self, at: float, kind: str, value: Any, where: Any = None) -> None:
         """Set a block."""
+        self.changed()
         self._blocks[int(at)] = (kind, value, where)
 
     def load(self, name: str, *given: str) -> None:
         """A ready-made model. Raises `ScpiError`."""
+        self.changed()
         match name.upper():
             case "EMPTY":
                 self._blocks = {}

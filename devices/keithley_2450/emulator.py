@@ -9,46 +9,33 @@ not act. Set to the command set ``SCPI2400`` it is a 2400 that calls itself a 24
 from __future__ import annotations
 
 import random
-from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from statistics import fmean, pstdev
+from datetime import timedelta
 from typing import Any
 
 from devices.keithley_2400.emulator import Keithley2400Emulator
+from devices.keithley_buffers import BUFFER, SOURCE, START, Buffers, Row
 from devices.keithley_triggers import Steps, TriggerModel
+from devices.keithley_tsp import TspFront
+from devices.keithley_tsp_tables import Common, Readings
 from devices.physics import World
 from hal.protocols.framing import AnyLines, Framing
 from hal.protocols.scpi import OPC, Boolean, Choice, Entry, Interpreter, Kind, Numeric, ScpiError, Text, setting
+from hal.protocols.tsp import Tsp
 
-from . import codec, stored
+from . import codec, stored, tsp
 
 LATENCY = 0.003  # s
 LINE_FREQUENCY = 50.0  # Hz
 VOLTAGE_NOISE = (2e-5, 1e-5)  # V, of the value: one sigma of a reading at 1 PLC
 CURRENT_NOISE = (1e-10, 3e-5)  # A, of the value
-START = datetime(2025, 6, 15, 15, 6, 40, tzinfo=UTC)
 ON_POWER_UP: dict[str, Any] = {"func": "VOLT", "sense": "CURR", "outp": False}
 FUNCTIONS = {"CURR": "CURRent[:DC]", "VOLT": "VOLTage[:DC]", "RES": "RESistance"}
 UNIT = {"CURR": "A", "VOLT": "V", "RES": "Ohm"}
-ELEMENTS = (
-    "DATE", "FORMatted", "FRACtional", "READing", "RELative", "SEConds", "SOURce", "SOURFORMatted",
-    "SOURSTATus", "SOURUNIT", "STATus", "TIME", "TSTamp", "UNIT",
-)  # fmt: skip
-"""Page 6-6."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One reading in a buffer."""
-
-    source: float
-    reading: float
-    status: int
-    source_unit: str
-    unit: str
-    time: float
+MEASURED = 8
+"""Status of a reading; what its bit says is unverified."""
+LARGEST = 6_875_000
+"""Readings of a buffer."""
 
 
 class Keithley2450Emulator:
@@ -65,18 +52,20 @@ class Keithley2450Emulator:
         self._busy = 0.0
         self._values: dict[str, Any] = {}
         self._defaults: dict[str, Any] = {}
-        self._buffers: dict[str, deque[Row]] = {}
+        self._buffers = Buffers(SOURCE, LARGEST)
         self._sweep: list[float] = []
         self._lists: dict[str, list[float]] = {"VOLT": [], "CURR": []}
         self._older = Keithley2400Emulator(world, seed=seed) if language == "SCPI2400" else None
-        self._triggers = TriggerModel(self._measure, lambda name: self._buffer(name).clear())
+        self._triggers = TriggerModel(self._measure, self._buffers.clear)
         self._triggers.charge, self._triggers.complete = self._charge, self._completed
         self._triggers.fault = lambda error: self._scpi.fault(error)
+        self._triggers.changed = self._sweep.clear
         self._settings = stored.Lists(self._values, self._drive)
         self._scpi = Interpreter(f"{codec.IDENTITY},04412345,1.7.12b", list(self._table()), on_reset=self._reset)
         self._scpi.errors.size = 1000  # p. 6-101
         self._defaults = dict(self._values)
         self._reset()
+        self._tsp = self._programmable() if language == "TSP" else None
 
     # ------------------------------------------------------------------ the instrument's life
 
@@ -90,15 +79,16 @@ class Keithley2450Emulator:
             reply = self._older.respond(message)
             self.reply_delay = self._older.reply_delay
             return reply
-        if self._language != "SCPI":
+        if self._language not in ("SCPI", "TSP"):
             return self._scpi.respond(message) if message.strip().upper() == b"*IDN?" else None
         spent, self._busy = self._busy, 0.0
-        reply = self._scpi.respond(message)
+        reply = self._scpi.respond(message) if self._tsp is None else self._tsp.receive(message)
         self._drive()
         if reply is None:
             self._busy += spent  # charged to whoever next waits for an answer
         else:
             self.reply_delay, self._busy = LATENCY + spent + self._busy, 0.0
+            reply = self._buffers.blocks.insert(reply)
         return reply
 
     def advance(self, dt: float) -> None:
@@ -113,7 +103,18 @@ class Keithley2450Emulator:
     @property
     def errors(self) -> int:
         """Entries of the event log not yet read."""
-        return len(self._scpi.errors)
+        return len(self._scpi.errors if self._tsp is None else self._tsp.errors)
+
+    def _programmable(self) -> Tsp:
+        """Its other language, in front of the same settings."""
+        v, front = self._values, TspFront(self._scpi)
+        Common(
+            front, self._triggers, charge=self._charge, clock=lambda: self._now + self._busy, reset=self._reset,
+            line=LINE_FREQUENCY,
+        )  # fmt: skip
+        readings = Readings(front, self._buffers, source=True)
+        tsp.install(front, readings, lambda: str(v["func"]), lambda: str(v["sense"]), self._reset)
+        return front.tsp
 
     # ------------------------------------------------------------------ physics
 
@@ -158,7 +159,10 @@ class Keithley2450Emulator:
         if v[f"relative on {sense}"] and abs(reading) < codec.OVERFLOW:
             reading -= v[f"relative {sense}"]
         time = max(self._now + self._busy, self._triggers.time)
-        self._buffer(buffer).append(Row(source, reading, status, UNIT[function], unit, time))
+        self._buffers.append(buffer, Row(
+            reading, codec.UNITS[unit], time, MEASURED,
+            source=source, source_unit=codec.UNITS[UNIT[function]], source_status=status,
+        ))  # fmt: skip
         cycles = v[f"nplc {sense}"] * (2 if v[f"readback {function}"] else 1)
         repeats = v[f"filter count {sense}"] if v[f"filter {sense}"] and v[f"filter type {sense}"] == "REP" else 1
         delay = 0.0 if v[f"delay auto {function}"] else v[f"delay {function}"]
@@ -182,7 +186,7 @@ class Keithley2450Emulator:
     # ------------------------------------------------------------------ commands
 
     def _table(self) -> Iterator[Entry]:
-        v, buffer = self._values, Text(bare=True)
+        v, element = self._values, self._buffers.element
 
         def keep(header: str, key: str, kind: Kind) -> Entry:
             return setting(header, key, kind, v)
@@ -230,9 +234,7 @@ class Keithley2450Emulator:
             yield keep(f"{root}:AVERage:COUNt", f"filter count {f}", Numeric(1, 100, 10, whole=True))
             yield keep(f"{root}:AVERage:TCONtrol", f"filter type {f}", Choice(("REPeat", "MOVing"), "REP"))
             yield keep(f"{root}:DELay:USER#", f"sense delay {f}", Numeric(0, 1e4, 0, "s"))
-            yield Entry(
-                f":MEASure:{name}", read=lambda *a, f=f: self._read(*a, sense=f), asks=(buffer,), rest=Choice(ELEMENTS)
-            )
+            yield Entry(f":MEASure:{name}", read=lambda *a, f=f: self._read(*a, sense=f), asks=(BUFFER,), rest=element)
         yield Entry("[:SENSe[1]]:AZERo:ONCE", write=lambda: None)
         yield keep("[:SENSe[1]]:COUNt", "count", Numeric(1, 300000, 1, whole=True))
         yield Entry(
@@ -240,20 +242,20 @@ class Keithley2450Emulator:
             (Choice(tuple(FUNCTIONS.values()), quoted=True),),
         )  # fmt: skip
         for verb in (":READ", ":MEASure"):
-            yield Entry(verb, read=self._read, asks=(buffer,), rest=Choice(ELEMENTS))
-        yield Entry(":FETCh", read=self._fetch, asks=(buffer,), rest=Choice(ELEMENTS))
+            yield Entry(verb, read=self._read, asks=(BUFFER,), rest=element)
+        yield Entry(":FETCh", read=self._buffers.latest, asks=(BUFFER,), rest=element)
         yield keep(":OUTPut[1][:STATe]", "outp", Boolean())
         yield keep(":OUTPut[1]:SMODe", "off state", Choice(OFF_STATES, "NORM"))
-        yield from self._trace(buffer)
+        yield from self._buffers.table()
+        yield Entry(
+            ":TRACe:TRIGger", lambda name="defbuffer1": self._charge(self._measure(name)), takes=(BUFFER,), optional=1
+        )
         yield from stored.table(v, tuple(FUNCTIONS.items()), self._acquire)
         yield from self._settings.table(self._triggers)
-        yield Entry(":TRIGger:LOAD", self._load, takes=(Text(),), rest=Text(bare=True))
         yield Entry(":INITiate[:IMMediate]", write=self._initiate)
         yield Entry(":ABORt", write=self._abort)
         yield from self._triggers.table()
         yield keep(":ROUTe:TERMinals", "terminals", Choice(("FRONt", "REAR"), "FRON"))
-        yield keep(":FORMat[:DATA]", "format", Choice(("ASCii", "REAL", "SREal"), "ASC"))
-        yield keep(":FORMat:ASCii:PRECision", "precision", Numeric(0, 16, 0, whole=True))
         yield Entry(":SYSTem:LFRequency", read=lambda: f"{LINE_FREQUENCY:g}")
         yield Entry(
             ":SYSTem:BEEPer[:IMMediate]", write=lambda f, t: None, takes=(Numeric(20, 8000), Numeric(0.001, 100))
@@ -298,38 +300,10 @@ class Keithley2450Emulator:
         )
         yield Entry(f":SOURce[1]:LIST:{name}:POINts", read=lambda: str(len(self._lists[f])))
 
-    def _trace(self, buffer: Text) -> Iterator[Entry]:
-        index, size = Numeric(1, 1e7, whole=True), Numeric(10, 6875000, whole=True)
-        optional = {"takes": (buffer,), "optional": 1}
-        yield Entry(
-            ":TRACe:MAKE", lambda name, points, *_: self._make(name, int(points)),
-            takes=(buffer, size, Choice(("STANdard", "COMPact", "FULL", "WRITable"))), optional=1,
-        )  # fmt: skip
-        yield Entry(":TRACe:DELete", lambda name: self._buffers.pop(name, None), takes=(buffer,))
-        yield Entry(":TRACe:CLEar", lambda name="defbuffer1": self._buffer(name).clear(), **optional)  # type: ignore[arg-type]
-        yield Entry(":TRACe:TRIGger", lambda name="defbuffer1": self._charge(self._measure(name)), **optional)  # type: ignore[arg-type]
-        yield Entry(
-            ":TRACe:ACTual:STARt", read=lambda name="defbuffer1": str(min(1, len(self._buffer(name)))), asks=(buffer,)
-        )
-        yield Entry(":TRACe:ACTual:END", read=lambda name="defbuffer1": str(len(self._buffer(name))), asks=(buffer,))
-        yield Entry(":TRACe:STATistics:PK2Pk", asks=(buffer,), read=self._spread)
-        yield Entry(":TRACe:STATistics:CLEar", lambda *_: None, **optional)  # type: ignore[arg-type]
-        yield Entry(
-            ":TRACe:POINts", lambda points, name="defbuffer1": self._make(name, int(points)),
-            lambda name="defbuffer1": str(self._buffer(name).maxlen), (size, buffer), (buffer,), 1,
-        )  # fmt: skip
-        yield Entry(":TRACe:ACTual", read=lambda name="defbuffer1": str(len(self._buffer(name))), asks=(buffer,))
-        yield Entry(":TRACe:DATA", read=self._data, asks=(index, index, buffer), rest=Choice(ELEMENTS), asks_at_least=2)
-        for name, of in (("AVERage", fmean), ("MAXimum", max), ("MINimum", min), ("STDDev", pstdev)):
-            yield Entry(
-                f":TRACe:STATistics:{name}", asks=(buffer,),
-                read=lambda which="defbuffer1", of=of: codec.number(of([r.reading for r in self._filled(which)])),
-            )  # fmt: skip
-
     def _reset(self) -> None:
         self._values.update(self._defaults | ON_POWER_UP)
-        self._buffers = {name: deque(maxlen=100_000) for name in ("defbuffer1", "defbuffer2")}
-        self._sweep = []
+        self._buffers.reset()
+        self._sweep.clear()
         self._triggers.reset()
         self._settings.reset()
         self._drive()
@@ -351,60 +325,18 @@ class Keithley2450Emulator:
     def _tripped(self, f: str) -> str:
         return "1" if f == self._values["func"] and self._operating_point()[2] else "0"
 
-    def _spread(self, name: str = "defbuffer1") -> str:
-        readings = [row.reading for row in self._filled(name)]
-        return codec.number(max(readings) - min(readings))
-
     def _acquire(self, f: str) -> float:
         """A relative offset, measured (``:RELative:ACQuire``)."""
         self._values |= {"sense": f, f"relative on {f}": False}
         self._charge(self._measure())
-        return self._buffer("defbuffer1").pop().reading
-
-    def _load(self, name: str, *given: str) -> None:
-        self._sweep = []
-        self._triggers.load(name, *given)
+        return self._buffers.of("defbuffer1").pop().reading
 
     def _read(self, name: str = "defbuffer1", *elements: str, sense: str = "") -> str:
         if sense:
             self._values["sense"] = sense
         for _ in range(round(self._values["count"])):
             self._charge(self._measure(name))
-        return self._fetch(name, *elements)
-
-    def _fetch(self, name: str = "defbuffer1", *elements: str) -> str:
-        return self._shown(self._filled(name)[-1], elements)
-
-    def _data(self, first: float, last: float, name: str = "defbuffer1", *elements: str) -> str:
-        rows = list(self._filled(name))[int(first) - 1 : int(last)]
-        if not rows or last > len(self._buffer(name)):
-            raise ScpiError(-222)
-        return ",".join(self._shown(row, elements) for row in rows)
-
-    def _shown(self, row: Row, elements: tuple[str, ...]) -> str:
-        when = START + timedelta(seconds=row.time)
-        table = {
-            "DATE": f"{when:%m/%d/%Y}", "FORM": f"{row.reading:.6g} {row.unit}", "FRAC": f"{row.time % 1:.9f}",
-            "READ": codec.number(row.reading), "REL": f"{row.time:.9f}", "SEC": f"{int(when.timestamp())}",
-            "SOUR": codec.number(row.source), "SOURFORM": f"{row.source:.6g} {row.source_unit}",
-            "SOURSTAT": str(row.status), "SOURUNIT": codec.UNITS[row.source_unit], "STAT": "8",
-            "TIME": f"{when:%H:%M:%S}", "TST": f"{when:%m/%d/%Y %H:%M:%S}.{row.time % 1 * 1e9:09.0f}",
-            "UNIT": codec.UNITS[row.unit],
-        }  # fmt: skip
-        return ",".join(table[element] for element in elements or ("READ",))
-
-    def _make(self, name: str, size: int) -> None:
-        self._buffers[name] = deque(maxlen=size)
-
-    def _buffer(self, name: str) -> deque[Row]:
-        if name not in self._buffers:
-            raise ScpiError(-224)
-        return self._buffers[name]
-
-    def _filled(self, name: str) -> deque[Row]:
-        if not self._buffer(name):
-            raise ScpiError(-230)
-        return self._buffers[name]
+        return self._buffers.latest(name, *elements)
 
     def _set_sweep(
         self, f: str, levels: list[float], delay: float = -1, count: float = 1, ranging: str = "AUTO",
@@ -412,7 +344,7 @@ class Keithley2450Emulator:
     ) -> None:  # fmt: skip
         if not levels:
             raise ScpiError(-221)
-        self._sweep = (levels + levels[-2::-1] if dual else levels) * max(1, int(count))
+        self._sweep[:] = (levels + levels[-2::-1] if dual else levels) * max(1, int(count))
         self._values |= {"func": f, "sweep buffer": buffer, "sweep delay": max(0.0, delay)}
 
     def _initiate(self) -> None:
@@ -425,9 +357,9 @@ class Keithley2450Emulator:
 
     def _sweeping(self) -> Steps:
         v = self._values
-        self._buffer(v["sweep buffer"]).clear()
+        self._buffers.clear(v["sweep buffer"])
         v["outp"] = True
-        for level in self._sweep:
+        for level in list(self._sweep):
             v[f"level {v['func']}"] = level
             self._drive()
             yield v["sweep delay"]
@@ -437,7 +369,8 @@ class Keithley2450Emulator:
 
     def _abort(self) -> None:
         self._triggers.abort()
-        self._sweep, self._busy = [], 0.0
+        self._sweep.clear()
+        self._busy = 0.0
 
     def _error(self) -> str:
         error = self._scpi.errors.pop()

@@ -154,13 +154,6 @@ def table(
     yield keep(":SYSTem:POSetup", "power-on", Choice(("RST", "SAV0", "SAV1", "SAV2", "SAV3", "SAV4"), "RST"))
     yield keep(":SYSTem:GPIB:ADDRess", "gpib", Numeric(0, 30, 18, whole=True))
     yield Entry(":SYSTem:COMMunication:LAN:CONFigure", read=lambda: '"AUTO,192.168.0.10,255.255.255.0,192.168.0.1"')
-    yield keep(":FORMat:BORDer", "order", Choice(("NORMal", "SWAPped"), "SWAP"))
-    fill = keep(":TRACe:FILL:MODE", "fill", Choice(("CONTinuous", "ONCE"), "CONT"))
-    yield Entry(
-        fill.header, lambda mode, *_: values.update(fill=mode), lambda *_: str(values["fill"]),
-        (*fill.takes, Text(bare=True)), (Text(bare=True),), 1,
-    )  # fmt: skip
-    yield keep(":TRACe:LOG:STATe", "log", Boolean(True))
 
 
 def _of_function(f: str, name: str, keep: Callable[[str, str, Kind], Entry]) -> Iterator[Entry]:

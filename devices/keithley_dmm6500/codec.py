@@ -62,6 +62,8 @@ OVER_RANGE = 1.2
 """A range reaches this much beyond its name (data sheet; unverified)."""
 OVERFLOW = 9.9e37
 """A reading this large is over range (as of the 2450)."""
+LARGEST = 7_000_000
+"""Readings of a standard buffer (data sheet)."""
 NPLC = (0.0005, 12.0)
 """Power line cycles of one measurement; 15 at 60 Hz (D)."""
 
@@ -103,11 +105,6 @@ def parse_reading(reply: bytes) -> Measurement:
     """Take the answer to `READ` apart. Raises ValueError."""
     function, _, value = reply.decode("ascii").partition(";")
     return Measurement(parse_function(function), _sample(float(value)))
-
-
-def number(value: float) -> str:
-    """A reading as the instrument prints it: ``1.234567E-03``."""
-    return f"{value:.6E}"
 
 
 def _sample(value: float) -> Sample[float]:

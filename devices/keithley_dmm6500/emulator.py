@@ -13,13 +13,16 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
+from devices.keithley_buffers import BUFFER, START, Buffers, Row
 from devices.keithley_triggers import TriggerModel
+from devices.keithley_tsp import TspFront
+from devices.keithley_tsp_tables import Common, Readings
 from devices.physics import World
 from hal.protocols.framing import AnyLines, Framing
 from hal.protocols.scpi import OPC, Choice, Entry, Interpreter, Numeric, ScpiError, Text, setting
+from hal.protocols.tsp import Tsp
 
-from . import codec
-from .buffers import BUFFER, ELEMENT, START, Buffers, Row
+from . import codec, tsp
 from .codec import DIGITIZERS, FUNCTIONS
 from .scanner import Channels, Scanner
 from .settings import ALL, Settings
@@ -52,7 +55,7 @@ class KeithleyDmm6500Emulator:
         self._terminals = "REAR" if terminals == "rear" else "FRON"
         self._now = self._busy = 0.0
         self._values: dict[str, Any] = {}
-        self._buffers = Buffers()
+        self._buffers = Buffers(("CHANnel",), codec.LARGEST)
         self._scanner = Scanner(self._measure, self._buffers.clear, card)
         self._settings = Settings(self._scanner, line_frequency, self._signal)
         self._triggers = TriggerModel(self._measure, self._buffers.clear)
@@ -62,6 +65,7 @@ class KeithleyDmm6500Emulator:
         self._scpi.errors.size = 1000
         self._defaults = dict(self._values)
         self._reset()
+        self._tsp = self._programmable() if language == "TSP" else None
 
     # ------------------------------------------------------------------ the instrument's life
 
@@ -71,9 +75,9 @@ class KeithleyDmm6500Emulator:
     def respond(self, message: bytes) -> bytes | None:
         if message[:5].upper() == b"*LANG":
             return self._language.encode("ascii") if message.strip().endswith(b"?") else None
-        if self._language != "SCPI":
+        if self._language not in ("SCPI", "TSP"):
             return self._scpi.respond(message) if message.strip().upper() == b"*IDN?" else None
-        reply = self._scpi.respond(message)
+        reply = self._scpi.respond(message) if self._tsp is None else self._tsp.receive(message)
         if reply is None:
             return None
         self.reply_delay, self._busy = LATENCY + self._busy, 0.0
@@ -87,7 +91,18 @@ class KeithleyDmm6500Emulator:
     @property
     def errors(self) -> int:
         """Entries of the event log not yet read."""
-        return len(self._scpi.errors)
+        return len(self._scpi.errors if self._tsp is None else self._tsp.errors)
+
+    def _programmable(self) -> Tsp:
+        """Its other language, in front of the same settings."""
+        front = TspFront(self._scpi)
+        Common(
+            front, self._triggers, charge=self._charge, clock=lambda: self._now + self._busy, reset=self._reset,
+            line=self._line,
+        )  # fmt: skip
+        readings = Readings(front, self._buffers, source=False)
+        tsp.install(front, readings, lambda: self._settings.active, self._reset)
+        return front.tsp
 
     # ------------------------------------------------------------------ measuring
 
@@ -102,7 +117,7 @@ class KeithleyDmm6500Emulator:
         if abs(value) < codec.OVERFLOW:
             value = self._calculated(f, value)
         time = max(self._now + self._busy, self._triggers.time)
-        self._buffers.append(buffer, Row(value, self._unit(f), time, self._scanner.closed))
+        self._buffers.append(buffer, Row(value, self._unit(f), time, channel=self._scanner.closed))
         return self._duration(f) * (repeats if s[f"{f} filter type"] == "REP" else 1)
 
     def _signal(self, f: str) -> float:
@@ -193,15 +208,15 @@ class KeithleyDmm6500Emulator:
                 takes=(Channels(),), optional=1,
             )  # fmt: skip
             yield Entry(
-                f":MEASure:{function.header}", asks=(BUFFER,), rest=ELEMENT,
+                f":MEASure:{function.header}", asks=(BUFFER,), rest=self._buffers.element,
                 read=lambda name="defbuffer1", *elements, f=f: self._read(name, *elements, function=f),
             )  # fmt: skip
         yield from self._settings.table()
         for verb in (":READ", ":MEASure"):
-            yield Entry(verb, read=self._read, asks=(BUFFER,), rest=ELEMENT)
+            yield Entry(verb, read=self._read, asks=(BUFFER,), rest=self._buffers.element)
         for verb in (":READ:DIGitize", ":MEASure:DIGitize"):
-            yield Entry(verb, read=self._digitize, asks=(BUFFER,), rest=ELEMENT)
-        yield Entry(":FETCh", read=self._fetch, asks=(BUFFER,), rest=ELEMENT)
+            yield Entry(verb, read=self._digitize, asks=(BUFFER,), rest=self._buffers.element)
+        yield Entry(":FETCh", read=self._buffers.latest, asks=(BUFFER,), rest=self._buffers.element)
         for header in (":TRACe:TRIGger", ":TRACe:TRIGger:DIGitize"):
             yield Entry(
                 header, lambda name="defbuffer1": self._charge(self._measure(name)), takes=(BUFFER,), optional=1
@@ -277,15 +292,12 @@ class KeithleyDmm6500Emulator:
             took = self._measure(name)
             self._charge(took)
         self._charge(max(0, count - kept) * took)  # those that the buffer does not keep
-        return self._fetch(name, *elements)
+        return self._buffers.latest(name, *elements)
 
     def _digitize(self, name: str = "defbuffer1", *elements: str) -> str:
         if self._settings.active["digitizer"] == "NONE":
             raise ScpiError(-221)
         return self._read(name, *elements)
-
-    def _fetch(self, name: str = "defbuffer1", *elements: str) -> str:
-        return self._buffers.show([self._buffers.filled(name)[-1]], elements)
 
     def _charge(self, seconds: float) -> None:
         self._busy += seconds

@@ -80,7 +80,7 @@ class Settings:
         yield from self._of_digitizers("[:SENSe[1]]:DIGitize")
 
     def _of_digitizers(self, root: str) -> Iterator[Entry]:
-        yield self._kept(f"{root}:COUNt", "digitize count", Numeric(1, 5.5e7, 1, whole=True))
+        yield self._kept(f"{root}:COUNt", "digitize count", Numeric(1, 5.5e7, 1e4, whole=True))
         for f, name in (("DIG:VOLT", "VOLTage"), ("DIG:CURR", "CURRent")):
             yield self._kept(f"{root}:{name}:SRATe", f"{f} rate", Numeric(1000, 1e6, 1e6, whole=True))
             yield self._kept(f"{root}:{name}:APERture", f"{f} aperture", Text("AUTO", bare=True))
@@ -131,11 +131,11 @@ class Settings:
             root = f"{sense}:{FUNCTIONS[f].header}"
             yield kept(f"{root}:UNIT", f"{f} unit", Choice(("VOLT", "DB", "DBM"), "VOLT"))
             yield kept(f"{root}:DB:REFerence", f"{f} db", Numeric(1e-7, 1000, 1, "V", "{:.6g}"))
-            yield kept(f"{root}:DBM:REFerence", f"{f} dbm", Numeric(1, 9999, 50, form="{:.6g}"))
+            yield kept(f"{root}:DBM:REFerence", f"{f} dbm", Numeric(1, 9999, 75, form="{:.6g}"))
         for f in ("VOLT", "VOLT:RAT"):
             root = f"{sense}:{FUNCTIONS[f].header}:INPutimpedance"
             yield kept(root, f"{f} impedance", Choice(("AUTO", "MOHM10"), "MOHM10"))
-        yield kept(f"{sense}:VOLTage[:DC]:RATio:RELative:METHod", "method", Choice(("PARTs", "RESult"), "RES"))
+        yield kept(f"{sense}:VOLTage[:DC]:RATio:RELative:METHod", "method", Choice(("PARTs", "RESult"), "PART"))
         for f in ("FREQ", "PER"):
             root = f"{sense}:{FUNCTIONS[f].header}"
             yield kept(f"{root}:APERture", f"{f} aperture", Numeric(2e-3, 273e-3, 200e-3, "s", "{:.6g}"))
@@ -155,7 +155,7 @@ class Settings:
         yield kept(f"{root}:TRANsducer", "transducer", transducers)
         yield kept(f"{root}:TCouple:TYPE", "thermocouple", Choice(tuple("BEJKNRST"), "K"))
         yield kept(f"{root}:TCouple:RJUNction:SIMulated", "junction", Numeric(0, 65, 23, form="{:.6g}"))
-        yield kept(f"{root}:ODETector", "TEMP open detector", Boolean())
+        yield kept(f"{root}:ODETector", "TEMP open detector", Boolean(True))
         rtd = Choice(("PT100", "PT385", "PT3916", "D100", "F100", "USER"), "PT100")
         for wires in ("TWO", "THRee", "FOUR"):
             yield kept(f"{root}:RTD:{wires}", f"rtd {wires}", rtd)

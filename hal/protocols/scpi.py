@@ -412,6 +412,11 @@ class Interpreter:
                 replies.append(reply)
         return ";".join(replies).encode("ascii") if replies else None
 
+    def perform(self, text: str) -> str | None:
+        """Run one message unit from the root and return its reply. Raises `ScpiError`; no error is entered."""
+        unit = parse_unit(text)
+        return self._run(_resolved(unit.header, "")[0], unit)
+
     def fault(self, error: ScpiError) -> None:
         """Enter an error: into the queue and the event status register."""
         self.errors.push(error)

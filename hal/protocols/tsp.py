@@ -106,9 +106,16 @@ class Format:
 class Tsp:
     """What a line sent to the instrument does and what is said to it."""
 
-    def __init__(self, model: str, serial: str, revision: str, *, limit: int = 200_000) -> None:
-        """`limit`: steps that one line may take before it is taken to never end."""
+    def __init__(
+        self, model: str, serial: str, revision: str, *, limit: int = 200_000, identity: str = "",
+        beyond: float | None = None,
+    ) -> None:  # fmt: skip
+        """`limit`: steps that one line may take before it is taken to never end; `identity`: the answer to ``*IDN?``;
+        `beyond`: what ``printbuffer`` shows where a buffer has no reading, nothing if None.
+        """
         self.model, self.serial, self.revision = model, serial, revision
+        self._identity = identity or f"Keithley Instruments Inc., Model {model}, {serial}, {revision}"
+        self._beyond = beyond
         self.machine = Machine(limit=limit, on_steps=lambda steps: self.spend(steps * STATEMENT))
         self.format = Format()
         self.errors: deque[tuple[int, str, int]] = deque()
@@ -217,7 +224,7 @@ class Tsp:
         name, _, argument = command.partition(" ")
         match name:
             case "*idn?":
-                self.say(f"Keithley Instruments Inc., Model {self.model}, {self.serial}, {self.revision}".encode())
+                self.say(self._identity.encode())
             case "*rst":
                 self.reset()
             case "*cls":
@@ -375,9 +382,13 @@ class Tsp:
         self.settle()
         sizes = [tonumber(self.machine.index(t, "n")) or float(t.length()) for t in tables]
         values = []
-        for n in range(max(1, int(start)), int(min([end, *sizes])) + 1):
+        last_one = min([end, *sizes]) if self._beyond is None else min(end, LONGEST_LINE)
+        for n in range(max(1, int(start)), int(last_one) + 1):
             self.machine.step()
             values += [self.machine.index(table, float(n)) for table in tables]
+        if None in values:
+            self.fault(TspError(-222))
+            values = [self._beyond if value is None else value for value in values]
         self.say(self.format.numbers(values))
 
     def _delay(self, seconds: Any = None, *_: Any) -> None:

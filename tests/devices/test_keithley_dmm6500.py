@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from devices.keithley_buffers import number
 from devices.keithley_dmm6500 import codec
 from devices.keithley_dmm6500.driver import KeithleyDmm6500, Options
 from devices.keithley_dmm6500.emulator import KeithleyDmm6500Emulator
@@ -82,7 +83,7 @@ def test_what_is_no_reading_is_refused(reply: bytes) -> None:
 
 @given(st.sampled_from(sorted(codec.FUNCTIONS)), st.floats(-1e9, 1e9))
 def test_a_reading_goes_round(function: str, value: float) -> None:
-    reply = f"{codec.FUNCTIONS[function].shown};{codec.number(value)}"
+    reply = f"{codec.FUNCTIONS[function].shown};{number(value)}"
     found = codec.parse_reading(reply.encode())
     assert found.function == function
     assert found.value.value == pytest.approx(value, rel=1e-6, abs=1e-99)
