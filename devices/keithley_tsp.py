@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hal.protocols.lua import Native, Table, silent, tonumber
+from hal.protocols.lua_values import Native, Table, silent, tonumber
 from hal.protocols.scpi import NAN, Interpreter, ScpiError
 from hal.protocols.tsp import TEXTS, Tsp, TspError
 
@@ -53,7 +53,7 @@ class TspFront:
     def __init__(self, scpi: Interpreter) -> None:
         _, model, serial, revision = scpi.identity.split(",")
         self._scpi = scpi
-        self.tsp = Tsp(model.split()[-1], serial, revision, identity=scpi.identity, beyond=NAN)
+        self.tsp = Tsp(model.split()[-1], serial, revision, identity=scpi.identity, beyond=NAN, extended=True)
         self.tsp.format.asciiprecision = 0  # as many digits as there are
         self.buffers: dict[Table, str] = {}
         """Names of the reading buffers by the values that stand for them."""
@@ -126,9 +126,10 @@ class TspFront:
 
         return call
 
-    def read(self, root: str, setting: Setting, function: str) -> Any:
-        """An attribute's value. Raises `TspError`."""
-        text = self.perform(f"{_header(setting, function)}?")
+    def read(self, root: str, setting: Setting, function: str, where: str = "") -> Any:
+        """An attribute's value, of the first of these channels if any are given. Raises `TspError`."""
+        text = self.perform(f"{_header(setting, function)}? {where}".rstrip())
+        text = text.split(",")[0] if where else text
         name = next((name for name, word in (setting.names or {}).items() if word == text.strip('"')), None)
         return _value(text) if name is None else self.constant(f"{root}.{name}")
 
@@ -210,6 +211,12 @@ class TspFront:
             return Table(dict(members))
         setters: dict[Any, Any] = {n: put for n, (_, put) in members.items()}
         return self.tsp.attributes("list", setters=setters, at=lambda n: members[n][0]() if n in members else None)
+
+
+def kept(value: Any) -> tuple[Callable[[], Any], Callable[[Any], None]]:
+    """Getter and setter of something that is only remembered, for `TspFront.grown`."""
+    box = [value]
+    return lambda: box[0], lambda new: box.__setitem__(0, new)
 
 
 def expanded(settings: Mapping[str, Setting], numbers: Sequence[int]) -> Iterator[tuple[str, Setting]]:

@@ -1,7 +1,7 @@
 """What a 2450 and a DMM6500 have in TSP besides their functions: buffers, trigger model, event log, status, clock.
 
-Source and what is unverified: as of `devices.keithley_tsp`. Left out: files, LAN, TSP-Link, digital lines; the
-display takes everything and shows nothing.
+Source and what is unverified: as of `devices.keithley_tsp`. Left out: files, LAN, TSP-Link; lines are only remembered;
+the display takes everything and shows nothing.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 
 from devices.keithley_buffers import START, Buffers, Row, timestamp, with_unit
 from devices.keithley_triggers import LONGEST, TriggerModel
-from devices.keithley_tsp import EVENTS, Setting, TspFront, expanded
-from hal.protocols.lua import Exhausted, Native, Table, silent, tonumber, tostring
+from devices.keithley_tsp import EVENTS, Setting, TspFront, expanded, kept
+from hal.protocols.lua_values import Exhausted, Native, Table, silent, tonumber, tostring
 from hal.protocols.scpi import ScpiError
 from hal.protocols.tsp import Bounds, Register, TspError
 
@@ -34,8 +34,17 @@ TRIGGERS = dict(expanded({
     "timer[{n}].delay": Setting(":TRIG:TIM{n}:DEL"), "timer[{n}].count": Setting(":TRIG:TIM{n}:COUN"),
     "timer[{n}].start.stimulus": Setting(":TRIG:TIM{n}:STAR:STIM", EVENTS),
 }, range(1, 5)))  # fmt: skip
-LINES = {"digin": 6, "digout": 6, "tsplinkin": 3, "tsplinkout": 3, "lanin": 8, "lanout": 8, "extin": 0, "extout": 0}
+LINES = {
+    "digin": 6, "digout": 6, "tsplinkin": 3, "tsplinkout": 3, "lanin": 8, "lanout": 8, "blender": 2, "extin": 0,
+    "extout": 0,
+}  # fmt: skip
 """By which others could trigger it, and how many of them; nobody is there."""
+LINE_MODES = (
+    "DIGITAL_IN", "DIGITAL_OUT", "DIGITAL_OPEN_DRAIN", "TRIGGER_IN", "TRIGGER_OUT", "TRIGGER_OPEN_DRAIN",
+    "SYNCHRONOUS_MASTER", "SYNCHRONOUS_ACCEPTOR",
+)  # fmt: skip
+BYTE = {"MSB": 1, "SSB": 2, "EAV": 4, "QSB": 8, "MAV": 16, "ESB": 32, "MSS": 64, "OSB": 128}
+STANDARD = {"OPC": 1, "QYE": 4, "DDE": 8, "EXE": 16, "CME": 32, "URQ": 64, "PON": 128}
 OF_TRIGGERS = (
     "ON", "OFF", "COUNT_AUTO", "COUNT_INFINITE", "COUNT_STOP", "CLEAR_ENTER", "CLEAR_NEVER", "EDGE_FALLING",
     "EDGE_RISING", "EDGE_EITHER", "LOGIC_NEGATIVE", "LOGIC_POSITIVE",
@@ -104,10 +113,8 @@ class Readings:
 
     def _handle(self, name: str) -> Table:
         front = self._front
-        kept: dict[str, Any] = {
-            "fillmode": front.constant(f"buffer.FILL_{'CONTINUOUS' if name.startswith('def') else 'ONCE'}"),
-            "logstate": front.constant(f"buffer.{'ON' if name.startswith('def') else 'OFF'}"),
-        }
+        fill = kept(front.constant(f"buffer.FILL_{'CONTINUOUS' if name.startswith('def') else 'ONCE'}"))
+        log = kept(front.constant(f"buffer.{'ON' if name.startswith('def') else 'OFF'}"))
 
         def column(of: Callable[[Row, Row], Any]) -> Table:
             def at(n: float) -> Any:
@@ -125,8 +132,9 @@ class Readings:
             getters={
                 "n": lambda: len(self._rows(name)), "capacity": lambda: self._rows(name).maxlen,
                 "startindex": lambda: min(1, len(self._rows(name))), "endindex": lambda: len(self._rows(name)),
-            } | {title: partial(kept.__getitem__, title) for title in kept},
-            setters={"capacity": resize} | {title: partial(kept.__setitem__, title) for title in kept},
+                "fillmode": fill[0], "logstate": log[0],
+            },
+            setters={"capacity": resize, "fillmode": fill[1], "logstate": log[1]},
             objects=columns | {"clear": silent(lambda *_: self._rows(name).clear())},
             at=lambda n: front.tsp.machine.index(columns["readings"], n),
         )  # fmt: skip
@@ -174,7 +182,8 @@ class Common:
         tsp.trigger, tsp.aborted = triggers.trigger, triggers.abort
         triggers.fault = lambda error: tsp.fault(TspError(error.code, error.text))
         functions = {
-            "reset": silent(lambda *_: reset()), "available": lambda *_: True, "createconfigscript": nothing,
+            "reset": silent(lambda *_: reset()), "gettime": self._seconds, "available": lambda *_: True,
+            "createconfigscript": nothing,
         }  # fmt: skip
         localnode = self._node(line)
         front.add({
@@ -182,9 +191,14 @@ class Common:
             "dataqueue": self._queue(), "eventlog": self._events(), "status": self._status(),
             "trigger": self._trigger(), "display": self._polite("display"),
             "beeper": Table({"beep": tsp.native("beep", nothing)}), "gpib": Table({"address": 18.0}),
+            "digio": self._digital(),
+            "fs": front.grown({
+                "is_dir": lambda *_: False, "is_file": lambda *_: False, "cwd": lambda *_: "/usb1/",
+                **dict.fromkeys(("chdir", "mkdir", "readdir", "rmdir"), self._no_drive),
+            }),
             "file": front.grown({"usbdriveexists": lambda *_: 0, "open": self._no_drive, "mkdir": self._no_drive}),
             "os": front.grown({
-                "time": lambda *_: float(int(START.timestamp() + clock())), "clock": lambda *_: clock(),
+                "time": lambda *_: float(int(self._seconds())), "clock": lambda *_: clock(),
                 "date": lambda *_: f"{START + timedelta(seconds=clock()):%c}",
             }),
         } | {name: tsp.native(name, call) for name, call in functions.items()})  # fmt: skip
@@ -194,6 +208,10 @@ class Common:
         raise TspError(2205, "File not found")  # nothing is in its USB port; code unverified
 
     # ------------------------------------------------------------------ time
+
+    def _seconds(self, *_: Any) -> float:
+        """What its clock says, s since 1970."""
+        return START.timestamp() + self._clock()
 
     def _settle(self) -> None:
         self._charge(self._triggers.finish())
@@ -213,7 +231,6 @@ class Common:
 
     def _node(self, line: float) -> Table:
         front, tsp = self._front, self._front.tsp
-        kept: dict[str, Any] = {"access": front.constant("localnode.ACCESS_FULL"), "prompts4882": 1.0}
 
         def switch(name: str) -> tuple[Callable[[], Any], Callable[[Any], None]]:
             def put(value: Any) -> None:
@@ -222,17 +239,13 @@ class Common:
 
             return lambda: getattr(tsp, name), put
 
-        def now(*_: Any) -> float:
-            return START.timestamp() + self._clock()
-
         levels = ("ENABLE", "DISABLE", *(f"ACCESS_{name}" for name in ("FULL", "EXCLUSIVE", "PROTECTED", "LOCKOUT")))
         return front.grown({
             "model": (lambda: tsp.model, None), "serialno": (lambda: tsp.serial, None),
             "version": (lambda: tsp.revision, None), "linefreq": (lambda: line, None), "prompts": switch("prompts"),
-            "showevents": switch("showerrors"), "gettime": now,
+            "showevents": switch("showerrors"), "gettime": self._seconds,
             "settime": lambda *_: f"{START + timedelta(seconds=self._clock()):%a %b %d %H:%M:%S %Y}",
-        } | {
-            name: (partial(kept.__getitem__, name), partial(kept.__setitem__, name)) for name in kept
+            "access": kept(front.constant("localnode.ACCESS_FULL")), "prompts4882": kept(1.0),
         } | front.constants("localnode", levels))  # fmt: skip
 
     def _queue(self) -> Table:
@@ -247,6 +260,18 @@ class Common:
         return self._front.grown({
             "CAPACITY": 128.0, "count": (lambda: len(queue), None), "clear": silent(lambda *_: queue.clear()),
             "add": add, "next": lambda *_: queue.popleft() if queue else None,
+        })  # fmt: skip
+
+    def _digital(self) -> Table:
+        """Six lines with nothing on them, which remember what they are told."""
+        front, written = self._front, [63.0]
+        names = ("STATE_LOW", "STATE_HIGH", *(f"MODE_{name}" for name in LINE_MODES))
+        line = {"mode": front.constant("digio.MODE_DIGITAL_IN"), "state": front.constant("digio.STATE_HIGH")}
+        reset = front.tsp.native("reset", silent(lambda *_: None))
+        return front.grown({
+            "readport": lambda *_: written[0],
+            "writeport": silent(lambda value=None, *_: written.__setitem__(0, Bounds(0, 63).checked(value))),
+            "line": Table.of([Table(line | {"reset": reset}) for _ in range(6)]), **front.constants("digio", names),
         })  # fmt: skip
 
     def _events(self) -> Table:
@@ -286,7 +311,8 @@ class Common:
                 register.enable = 0
 
         items: dict[str, Any] = {
-            "condition": (tsp.status_byte, None), "clear": silent(clear), "preset": silent(preset),
+            "condition": (tsp.status_byte, None), "clear": silent(clear), "preset": silent(preset), **BYTE,
+            **{f"standard.{name}": bit for name, bit in STANDARD.items()},
             "request_enable": (lambda: tsp.request_enable, lambda value: put(tsp, "request_enable", value)),
         }  # fmt: skip
         for name, register in registers.items():
@@ -306,6 +332,8 @@ class Common:
             header = BLOCKS.get(front.short(kind).removeprefix("BLOCK_"))
             if header is None:
                 raise TspError(-104)
+            if header == "NOT":  # which notification, as a number
+                given = tuple(float(front.short(event)[-1:] or 0) for event in given)
             front.perform(f":TRIG:BLOC:{header} {front.words((n, *given))}")
 
         def state(*_: Any) -> Any:
@@ -317,7 +345,15 @@ class Common:
             self._charge(max(0.0, tonumber(seconds) or 0.0))
             return False
 
-        return front.branch("trigger", TRIGGERS, extras={
+        nothing, off = Native("nothing", silent(lambda *_: None)), front.constant("trigger.OFF")
+        timers: dict[str, Any] = {}
+        for n in range(1, 5):
+            timers |= {
+                f"timer[{n}].clear": nothing, f"timer[{n}].reset": nothing, f"timer[{n}].wait": wait,
+                f"timer[{n}].enable": kept(off), f"timer[{n}].start.generate": kept(off),
+                f"timer[{n}].start.overrun": False,
+            }  # fmt: skip
+        return front.branch("trigger", TRIGGERS, extras=timers | {
             "model.load": silent(load), "model.setblock": silent(set_block), "model.state": state,
             "model.initiate": front.function(":INIT"), "model.abort": front.function(":ABOR"),
             "model.getblocklist": lambda *_: front.perform(":TRIG:BLOC:LIST?"), "clear": silent(lambda *_: None),
@@ -339,13 +375,18 @@ class Common:
         return Table.of([line() for _ in range(number)]) if number else line()
 
     def _polite(self, root: str) -> Table:
-        """What takes everything: its constants are made as they are named, its functions do nothing."""
-        nothing = Native("nothing", silent(lambda *_: None))
+        """What takes everything: constants made as they are named; the rest does nothing, and what is in it as well.
+
+        Nobody is at the display, so that whoever asks there gets no answer (nil).
+        """
 
         def index(_table: Any, key: Any, *_: Any) -> Any:
             name = tostring(key)
-            return self._front.constant(f"{root}.{name}") if name.isupper() else nothing if name.islower() else None
+            return self._front.constant(f"{root}.{name}") if name.isupper() else table
 
         table = Table()
-        table.meta = Table({"__index": Native("index", index)})
+        table.meta = Table({
+            "__index": Native("index", index), "__newindex": Native("newindex", silent(lambda *_: None)),
+            "__call": Native("call", silent(lambda *_: None)),
+        })  # fmt: skip
         return table

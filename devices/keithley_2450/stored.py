@@ -55,7 +55,8 @@ class Lists:
         for name, step in (("NEXT", 1), ("PREVious", -1)):
             yield Entry(
                 f"{root}:CONFig:{name}",
-                lambda n, which, step=step: triggers.put(n, "do", lambda: self._move(which, step)), takes=(block, NAME),
+                lambda n, *lists, step=step: triggers.put(n, "do", lambda: self._move(lists, step)),
+                takes=(block, NAME), rest=NAME,
             )  # fmt: skip
         yield Entry(
             f"{root}:CONFig:RECall",
@@ -98,10 +99,11 @@ class Lists:
         """In a trigger model only the name says which kind it is."""
         self._recall(self._kind(name), name, index)
 
-    def _move(self, name: str, step: int) -> None:
-        kind = self._kind(name)
-        size = max(1, len(self._list(kind, name)))
-        self._recall(kind, name, (self._at.get((kind, name), 0) - 1 + step) % size + 1)
+    def _move(self, names: Sequence[str], step: int) -> None:
+        for name in names:
+            kind = self._kind(name)
+            size = max(1, len(self._list(kind, name)))
+            self._recall(kind, name, (self._at.get((kind, name), 0) - 1 + step) % size + 1)
 
     def _kind(self, name: str) -> str:
         found = next((kind for kind, known in self._lists if known == name), "")

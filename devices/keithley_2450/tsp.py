@@ -1,7 +1,7 @@
 """A Keithley 2450 in TSP: which attribute of ``smu`` is which header of its SCPI table.
 
-Source: as of devices/keithley_tsp.py (commands_2450.json). Left out: ``sweeplist``, configuration lists
-``query`` and ``storefunc``, the safety interlock.
+Source: as of devices/keithley_tsp.py (commands_2450.json). Left out: ``query`` and ``storefunc`` of configuration
+lists, the safety interlock.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from devices.keithley_tsp import ON_OFF, Setting, TspFront, attribute_names, expanded
 from devices.keithley_tsp_tables import Readings
-from hal.protocols.lua import Table, silent
+from hal.protocols.lua_values import Table, silent, tonumber
 
 SOURCED = {"FUNC_DC_VOLTAGE": "VOLT", "FUNC_DC_CURRENT": "CURR"}
 MEASURED = SOURCED | {"FUNC_RESISTANCE": "RES"}
@@ -81,12 +81,10 @@ MEASURE = {
         {"FAIL_NONE": "NONE", "FAIL_HIGH": "HIGH", "FAIL_LOW": "LOW", "FAIL_BOTH": "BOTH"}, "MEAS_LIMIT_FAIL_Y",
         writable=False,
     ),
-}, (1, 2)))  # fmt: skip
-TOP = {"terminals": TERMINALS}
-LINE_MODES = (
-    "DIGITAL_IN", "DIGITAL_OUT", "DIGITAL_OPEN_DRAIN", "TRIGGER_IN", "TRIGGER_OUT", "TRIGGER_OPEN_DRAIN",
-    "SYNCHRONOUS_MASTER", "SYNCHRONOUS_ACCEPTOR",
+}, (1, 2))) | dict(
+    expanded({"userdelay[{n}]": Setting(":SENS:{f}:DEL:USER{n}", None, "MEAS_USER_DELAY_Y")}, range(1, 6))
 )  # fmt: skip
+TOP = {"terminals": TERMINALS}
 LIMIT = Setting(":SOUR:{f}:{x}LIM", None, "SRC_LIMIT_LEVEL")
 """Of whichever is sourced; as an attribute each has its own."""
 MORE = ("INFINITE", "DELAY_AUTO", "RANGE_AUTO", "RANGE_BEST", "RANGE_FIXED", "OFF", "ON", *MEASURED)
@@ -119,10 +117,23 @@ def install(
 
         return silent(call)
 
+    def sweep_list(name: Any = None, index: Any = 1.0, wait: Any = 0.0, *more: Any) -> None:
+        """Each level of a configuration list from `index` on; of `more`, only the buffer has an effect."""
+        named, buffer = front.words((name,)), front.words(more[2:3]) or '"defbuffer1"'
+        points = int(front.perform(f":SOUR:CONF:LIST:SIZE? {named}")) - int(tonumber(index) or 1) + 1
+        front.perform(':TRIG:LOAD "Empty"')
+        for n, block in enumerate((
+            f"BUFF:CLE {{}},{buffer}", f"CONF:REC {{}},{named},{front.words((index,))}", "SOUR:STAT {},1",
+            f"DEL:CONS {{}},{front.words((wait,))}", f"MEAS {{}},{buffer}", f"CONF:NEXT {{}},{named}",
+            f"BRAN:COUN {{}},{points},4", "SOUR:STAT {},0",
+        ), 1):  # fmt: skip
+            front.perform(f":TRIG:BLOC:{block.format(n)}")
+
     source = front.branch("smu", SOURCE, sourced, extras={
         "ilimit.tripped": (lambda: tripped(":SOUR:VOLT:ILIM:TRIP?", "VOLT"), None),
         "vlimit.tripped": (lambda: tripped(":SOUR:CURR:VLIM:TRIP?", "CURR"), None),
         "sweeplinear": sweep("LIN"), "sweeplinearstep": sweep("LIN:STEP"), "sweeplog": sweep("LOG"),
+        "sweeplist": silent(sweep_list),
         **front.attribute_functions("smu", (*SOURCE.values(), LIMIT), SOURCED), **_lists(front, ":SOUR:CONF:LIST"),
     })  # fmt: skip
     measure = front.branch("smu", MEASURE, measured, extras={
@@ -136,13 +147,7 @@ def install(
     front.add({"smu": front.branch("smu", TOP, extras={
         "source": source, "measure": measure, "reset": silent(lambda *_: reset()),
         "interlock": Table({"tripped": front.constant("smu.OFF"), "enable": front.constant("smu.OFF")}),
-    } | front.constants("smu", sorted(names))), "digio": front.grown({
-        "readport": front.function(":DIG:READ?"), "writeport": front.function(":DIG:WRIT"),
-        "line": Table.of([
-            Table({"mode": front.constant("digio.MODE_DIGITAL_IN"), "state": front.constant("digio.STATE_HIGH"),
-                   "reset": front.tsp.native("reset", silent(lambda *_: None))}) for _ in range(6)
-        ]),
-    } | front.constants("digio", ("STATE_LOW", "STATE_HIGH", *(f"MODE_{name}" for name in LINE_MODES))))})  # fmt: skip
+    } | front.constants("smu", sorted(names)))})  # fmt: skip
 
 
 def _lists(front: TspFront, root: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from hal.protocols.lua import Table, silent, tonumber
+from hal.protocols.lua_values import Table, silent, tonumber
 from hal.protocols.tsp import Bounds, Tsp, TspError
 
 DEDICATED = 140_000

@@ -19,7 +19,7 @@ from typing import Any
 
 from devices.physics import World
 from hal.protocols.framing import AnyLines, Framing
-from hal.protocols.lua import Exhausted, Native, Table, silent, tonumber, tostring
+from hal.protocols.lua_values import Exhausted, Native, Table, silent, tonumber, tostring
 from hal.protocols.tsp import Bounds, Tsp, TspError
 
 from . import codec, factory

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from hal.protocols.lua import Table, silent, tonumber
+from hal.protocols.lua_values import Table, silent, tonumber
 from hal.protocols.tsp import Bounds, Tsp
 
 from .triggers import Detector, Events

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from hal.protocols.lua import Table, silent
+from hal.protocols.lua_values import Table, silent
 from hal.protocols.tsp import Bounds, Register, Tsp
 
 SMUA, SMUB = 1 << 1, 1 << 2

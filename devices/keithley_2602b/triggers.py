@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator
 from itertools import count
 from typing import Any
 
-from hal.protocols.lua import Table, silent, tonumber
+from hal.protocols.lua_values import Table, silent, tonumber
 from hal.protocols.tsp import Bounds, Tsp
 
 BLENDERS, INPUTS, TIMERS, GENERATORS = 6, 4, 8, 2

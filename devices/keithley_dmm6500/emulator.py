@@ -20,7 +20,7 @@ from devices.keithley_tsp_tables import Common, Readings
 from devices.physics import World
 from hal.protocols.framing import AnyLines, Framing
 from hal.protocols.scpi import OPC, Choice, Entry, Interpreter, Numeric, ScpiError, Text, setting
-from hal.protocols.tsp import Tsp
+from hal.protocols.tsp import Tsp, TspError
 
 from . import codec, tsp
 from .codec import DIGITIZERS, FUNCTIONS
@@ -101,8 +101,15 @@ class KeithleyDmm6500Emulator:
             line=self._line,
         )  # fmt: skip
         readings = Readings(front, self._buffers, source=False)
-        tsp.install(front, readings, lambda: self._settings.active, self._reset)
+        tsp.install(front, readings, self._settings_of, self._reset)
         return front.tsp
+
+    def _settings_of(self, channels: str) -> dict[str, Any]:
+        """Those of the first of ``(@1,3)``, or the ones in use."""
+        try:
+            return self._settings.chosen(Channels().parse(channels) if channels else ())[0]
+        except ScpiError as error:
+            raise TspError(error.code, error.text) from None
 
     # ------------------------------------------------------------------ measuring
 

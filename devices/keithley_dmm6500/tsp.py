@@ -11,7 +11,7 @@ from typing import Any
 
 from devices.keithley_tsp import ON_OFF, Setting, TspFront, attribute_names
 from devices.keithley_tsp_tables import Readings
-from hal.protocols.lua import Table, silent, tostring
+from hal.protocols.lua_values import Table, silent, tonumber, tostring
 from hal.protocols.tsp import TspError
 
 from .scanner import CHANNELS
@@ -74,7 +74,8 @@ MEASURE = {path: Setting(s.header, s.names, f"MEAS_{s.attribute}") for path, s i
     "threshold.range": Setting(":SENS:{f}:THR:RANG", None, "MEAS_THRESHOLD_RANGE"),
     "threshold.autorange": Setting(":SENS:{f}:THR:RANG:AUTO", ON_OFF, "MEAS_THRESHOLD_RANGE_AUTO"),
     "offsetcompensation.enable": Setting(
-        ":SENS:{f}:OCOM", {f"OCOMP_{word}": word for word in ("OFF", "ON", "AUTO")}, "MEAS_OFFCOMP_ENABLE"
+        ":SENS:{f}:OCOM", {f"OCOMP_{word}": word for word in ("OFF", "ON", "AUTO")} | {"OFF": "OFF", "ON": "ON"},
+        "MEAS_OFFCOMP_ENABLE",
     ),
     "opendetector": Setting(":SENS:{f}:ODET", ON_OFF, "MEAS_OPEN_DETECTOR"),
     "bias.level": Setting(":SENS:DIOD:BIAS:LEV", None, "MEAS_BIAS_LEVEL"),
@@ -97,25 +98,26 @@ DIGITIZE = {
 }
 TOP = {"terminals": Setting(":ROUT:TERM", {"TERMINALS_FRONT": "FRON", "TERMINALS_REAR": "REAR"}, writable=False)}
 SCAN = {"scancount": Setting(":ROUT:SCAN:COUN:SCAN"), "scaninterval": Setting(":ROUT:SCAN:INT")}
-MORE = ("OFF", "ON", "FUNC_NONE", "ATTR_MEAS_FUNCTION", *FUNCTIONS, *DIGITIZERS)
+MORE = ("OFF", "ON", "FUNC_NONE", "ATTR_MEAS_FUNCTION", "ATTR_DIGI_FUNCTION", *FUNCTIONS, *DIGITIZERS)
 
 
 def install(
-    front: TspFront, readings: Readings, active: Callable[[], dict[str, Any]], reset: Callable[[], None]
+    front: TspFront, readings: Readings, active: Callable[[str], dict[str, Any]], reset: Callable[[], None]
 ) -> None:
-    """Give the instrument its ``dmm``, ``channel`` and ``scan``; `active`: the settings in use."""
+    """Give the instrument its ``dmm``, ``channel`` and ``scan``; `active`: the settings of the first of a list of
+    channels, of those in use if it is empty."""
 
     def measured() -> str:
-        return str(active()["func"])
+        return str(active("")["func"])
 
     def digitized() -> str:
-        found = str(active()["digitizer"])
+        found = str(active("")["digitizer"])
         return "VOLT" if found == "NONE" else found
 
     def chooser(header: str, functions: dict[str, str], key: str) -> tuple[Callable[[], Table], Callable[[Any], None]]:
         def get() -> Table:
-            other = key == "func" and active()["digitizer"] != "NONE"
-            names = (name for name, word in functions.items() if word == active()[key] and not other)
+            other = key == "func" and active("")["digitizer"] != "NONE"
+            names = (name for name, word in functions.items() if word == active("")[key] and not other)
             return front.constant(f"dmm.{next(names, 'FUNC_NONE')}")
 
         def put(value: Any) -> None:
@@ -151,7 +153,7 @@ def install(
         "dmm": front.branch("dmm", TOP, extras={
             "measure": measure, "digitize": digitize, "reset": silent(lambda *_: reset()),
         } | front.constants("dmm", sorted(names))),
-        "channel": _channels(front),
+        "channel": _channels(front, active),
         "scan": front.branch("scan", SCAN, extras={
             "create": _of_channels(front, ":ROUT:SCAN"), "add": _of_channels(front, ":ROUT:SCAN:ADD"),
             "list": lambda *_: front.perform(":ROUT:SCAN?"),
@@ -162,25 +164,58 @@ def install(
     })  # fmt: skip
 
 
-def _channels(front: TspFront) -> Table:
-    by_name = {f"ATTR_{setting.attribute}": setting for setting in MEASURE.values()}
+def _channels(front: TspFront, active: Callable[[str], dict[str, Any]]) -> Table:
+    """Channels and what they measure; `active`: the settings of the first of a list of them."""
+    by_name = {f"ATTR_{setting.attribute}": setting for setting in (*MEASURE.values(), *DIGITIZE.values())}
+    choosers = {
+        "ATTR_MEAS_FUNCTION": (":SENS:FUNC", FUNCTIONS), "ATTR_DIGI_FUNCTION": (":SENS:DIG:FUNC", DIGITIZERS),
+    }  # fmt: skip
+
+    def function_of(where: str, attribute: str) -> str:
+        """What the first of some channels measures, or digitizes."""
+        if attribute.startswith("ATTR_DIGI"):
+            return "VOLT" if active(where)["digitizer"] == "NONE" else str(active(where)["digitizer"])
+        return str(active(where)["func"])
 
     def set_up(channels: Any = None, *pairs: Any) -> None:
-        """Attributes of channels: the function first, then what it has."""
-        where, function = _listed(channels), ""
+        where = _listed(channels)
         for attribute, value in zip(pairs[::2], pairs[1::2], strict=False):
             name = front.short(attribute)
-            if name == "ATTR_MEAS_FUNCTION":
-                function = FUNCTIONS.get(front.short(value), "")
-                front.perform(f':SENS:FUNC "{function}",{where}')
-            elif name in by_name and function:
-                front.write(by_name[name], function, value, where)
+            if name in choosers:
+                header, words = choosers[name]
+                front.perform(f'{header} "{words.get(front.short(value), "")}",{where}')
+            elif name in by_name:
+                front.write(by_name[name], function_of(where, name), value, where)
             else:
                 raise TspError(-104)
 
+    def get(channels: Any = None, attribute: Any = None, *_: Any) -> Any:
+        """A single channel's attribute; of several the first (how those are shown: unverified)."""
+        where, name = _listed(channels), front.short(attribute)
+        if name in choosers:
+            words, found = choosers[name][1], function_of(where, name)
+            return front.constant(f"dmm.{next((title for title, word in words.items() if word == found), 'FUNC_NONE')}")
+        if name not in by_name:
+            raise TspError(-104)
+        return front.read("dmm", by_name[name], function_of(where, name), where)
+
+    def kept(header: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        """Getter and setter of what a channel has besides its function."""
+
+        def get_kept(channels: Any = None, *_: Any) -> Any:
+            text = front.perform(f"{header}? {_listed(channels)}").split(",")[0]
+            return text.strip('"') if tonumber(text) is None else tonumber(text)
+
+        def put(channels: Any = None, value: Any = None, *_: Any) -> None:
+            front.perform(f"{header} {front.words((value,))},{_listed(channels)}")
+
+        return get_kept, silent(put)
+
+    (label, set_label), (wait, set_wait) = kept(":ROUT:LAB"), kept(":ROUT:DEL")
     return front.grown({
-        "setdmm": silent(set_up), "open": _of_channels(front, ":ROUT:OPEN"), "close": _of_channels(front, ":ROUT:CLOS"),
-        "getclose": lambda *_: front.perform(":ROUT:CLOS?").strip("(@)") or None,
+        "setdmm": silent(set_up), "getdmm": get, "open": _of_channels(front, ":ROUT:OPEN"),
+        "close": _of_channels(front, ":ROUT:CLOS"), "getlabel": label, "setlabel": set_label, "getdelay": wait,
+        "setdelay": set_wait, "getclose": lambda *_: front.perform(":ROUT:CLOS?").strip("(@)") or None,
     })  # fmt: skip
 
 

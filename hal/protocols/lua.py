@@ -6,151 +6,34 @@ of a loop is a step: steps are counted, reported to `on_steps` (they take an ins
 limited, so that ``while true do end`` ends in `Exhausted` and not in a hung emulator. Python's
 stack bounds recursion, `LONGEST` the length of strings.
 
-Values are Python's: None, bool, float, str (one character per byte), `Table`, `Closure`, `Native`.
-
 Left out: coroutines, userdata, ``require`` and files. Source: Lua 5.0 Reference Manual, 2.2 to 2.8.
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import count
+from collections.abc import Callable
 from typing import Any, Final
 
-from . import lua_syntax as syntax
+from . import lua_tree as syntax
+from .lua_syntax import parse
+from .lua_values import (
+    BULK,
+    LONGEST,
+    Closure,
+    Exhausted,
+    LuaError,
+    Native,
+    Scope,
+    Table,
+    tonumber,
+    tostring,
+    truth,
+    type_of,
+)  # fmt: skip
 
-LONGEST = 1 << 20
-"""Characters in a string; more is "not enough memory"."""
-BULK = 10
-"""Long texts cost steps too, one for 2 to the power of this many characters: memory is bounded by them."""
 REPORT = 64
 """Steps after which `on_steps` is told."""
-
-_numbers = count(0x0041F0A8, 0x48)
-
-
-class LuaError(Exception):
-    """A run-time error: what was raised, and in which line."""
-
-    def __init__(self, value: Any, line: int = 0) -> None:
-        super().__init__(value)
-        self.value, self.line = value, line
-
-    @property
-    def text(self) -> str:
-        return self.value if isinstance(self.value, str) else tostring(self.value)
-
-
-class Exhausted(Exception):
-    """A script took more steps than it is given; no script can catch this."""
-
-
-class Table:
-    """A Lua table. Values that are nil are kept until nobody can be in the middle of a traversal."""
-
-    __slots__ = ("_border", "_order", "_place", "address", "items", "meta")
-
-    def __init__(self, items: dict[Any, Any] | None = None) -> None:
-        self.items: dict[Any, Any] = items if items is not None else {}
-        self.meta: Table | None = None
-        self.address = next(_numbers)
-        self._order: list[Any] = []
-        self._place: dict[Any, int] = {}
-        self._border = 0
-
-    def get(self, key: Any) -> Any:
-        """The value itself, without metatables."""
-        return self.items.get((bool, key) if type(key) is bool else key)
-
-    def set(self, key: Any, value: Any) -> None:
-        """Set the value itself, without metatables. Raises `LuaError`."""
-        if key is None or key != key:
-            raise LuaError("table index is nil" if key is None else "table index is NaN")
-        key = (bool, key) if type(key) is bool else key
-        if value is not None or key in self.items:
-            self.items[key] = value
-
-    def next(self, key: Any) -> tuple[Any, Any] | None:
-        """The pair after `key`, the first after None; None at the end. Raises `LuaError`."""
-        if key is None or len(self._order) != len(self.items):
-            self._order = list(self.items)
-            self._place = {k: n for n, k in enumerate(self._order)}
-        kept = (bool, key) if type(key) is bool else key
-        if key is not None and kept not in self._place:
-            raise LuaError("unknown key to `next'")
-        for n in range(0 if key is None else self._place[kept] + 1, len(self._order)):
-            k = self._order[n]
-            if self.items[k] is not None:
-                return (k[1] if type(k) is tuple else k), self.items[k]
-        return None
-
-    def length(self) -> int:
-        """How many values stand at 1, 2, 3 ... without a gap (``table.getn``)."""
-        n = self.items.get("n")
-        if type(n) is float:
-            return int(n)
-        while self.items.get(float(self._border + 1)) is not None:
-            self._border += 1
-        while self._border and self.items.get(float(self._border)) is None:
-            self._border -= 1
-        return self._border
-
-    def array(self) -> list[Any]:
-        """The values at 1, 2, 3 ..."""
-        return [self.get(float(n)) for n in range(1, self.length() + 1)]
-
-    @classmethod
-    def of(cls, values: Sequence[Any]) -> Table:
-        """A table of these values at 1, 2, 3 ..."""
-        return cls({float(n): value for n, value in enumerate(values, 1) if value is not None})
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Native:
-    """A function of the instrument. A tuple it returns are several values (or none), all else is one."""
-
-    name: str
-    call: Callable[..., Any]
-
-
-def silent(call: Callable[..., None]) -> Callable[..., tuple[()]]:
-    """`call` as a function for scripts that returns nothing, not even nil."""
-
-    def run(*arguments: Any) -> tuple[()]:
-        call(*arguments)
-        return ()
-
-    return run
-
-
-class Scope:
-    """Local variables of a block."""
-
-    __slots__ = ("names", "outer")
-
-    def __init__(self, outer: Scope | None) -> None:
-        self.names: dict[str, Any] = {}
-        self.outer = outer
-
-    def holding(self, name: str) -> dict[str, Any] | None:
-        """The variables among which `name` is, None if it is global."""
-        scope: Scope | None = self
-        while scope is not None:
-            if name in scope.names:
-                return scope.names
-            scope = scope.outer
-        return None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Closure:
-    """A function of a script with the variables it sees."""
-
-    made: syntax.Function
-    scope: Scope | None
 
 
 class _Break:
@@ -162,60 +45,16 @@ _Flow = _Break | list[Any] | None
 """How a block ended: broken off, by returning values, or at its end."""
 
 
-def type_of(value: Any) -> str:
-    """What ``type()`` says."""
-    match value:
-        case None:
-            return "nil"
-        case bool():
-            return "boolean"
-        case float():
-            return "number"
-        case str():
-            return "string"
-        case Table():
-            return "table"
-    return "function"
-
-
-def tostring(value: Any) -> str:
-    """What ``tostring()`` says of a value without a metatable."""
-    match value:
-        case None:
-            return "nil"
-        case bool():
-            return "true" if value else "false"
-        case float():
-            return format(value, ".14g")
-        case str():
-            return value
-        case Table():
-            return f"table: {value.address:08x}"
-    return f"function: {id(value) & 0xFFFFFFFF:08x}"
-
-
-_NUMERAL = re.compile(r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\s*", re.A)
-
-
-def tonumber(value: Any) -> float | None:
-    """The number a value is or spells, else None."""
-    if type(value) is float:
-        return value
-    if isinstance(value, str) and _NUMERAL.fullmatch(value):
-        return float(value)
-    return None
-
-
-def truth(value: Any) -> bool:
-    """All but nil and false is true."""
-    return value is not None and value is not False
-
-
 class Machine:
     """Global variables and what runs among them."""
 
-    def __init__(self, *, limit: int = 300_000, on_steps: Callable[[int], None] = lambda steps: None) -> None:
-        """`limit`: steps that one `run` may take. `on_steps` is told of steps taken since it was last told."""
+    def __init__(
+        self, *, limit: int = 300_000, on_steps: Callable[[int], None] = lambda steps: None, extended: bool = False
+    ) -> None:
+        """`limit`: steps that one `run` may take. `on_steps` is told of steps taken since it was last told;
+        `extended`: operations on bits, as newer instruments know them.
+        """
+        self._extended = extended
         self.globals = Table()
         self.limit, self.on_steps = limit, on_steps
         self.steps = 0
@@ -252,7 +91,7 @@ class Machine:
 
     def load(self, text: str) -> Closure:
         """Make a function of a chunk. Raises `LuaSyntaxError`."""
-        return Closure(syntax.Function(1, [], True, syntax.parse(text)), None)
+        return Closure(syntax.Function(1, [], True, parse(text, self._extended)), None)
 
     def run(self, chunk: Closure) -> list[Any]:
         """Run a chunk from the beginning with a fresh count of steps. Raises `LuaError`, `Exhausted`."""
@@ -611,7 +450,9 @@ class Machine:
 
 
 _ORDER = ("<", "<=", ">", ">=")
-_EVENT = {"+": "__add", "-": "__sub", "*": "__mul", "/": "__div", "^": "__pow"}
+_EVENT = {"+": "__add", "-": "__sub", "*": "__mul", "/": "__div", "^": "__pow"} | dict.fromkeys(
+    ("&", "|", "^^", "<<", ">>"), "__bits"
+)
 
 
 def arithmetic(operator: str, a: float, b: float) -> float:
@@ -626,13 +467,34 @@ def arithmetic(operator: str, a: float, b: float) -> float:
                 return a * b
             case "/":
                 return a / b
-        return math.pow(a, b)
+            case "^":
+                return math.pow(a, b)
+        return _bits(operator, int(a) & _ALL, int(b) & _ALL)
     except ZeroDivisionError:
         return math.nan if a == 0 or a != a else math.copysign(math.inf, a) * math.copysign(1.0, b)
     except OverflowError:
+        if operator in _EVENT and _EVENT[operator] == "__bits":
+            return math.nan  # infinity has no bits
         return -math.inf if a < 0 and b % 2 == 1 else math.inf
     except ValueError:
         return math.inf if a == 0 else math.nan  # 0 to a negative power; a root of a negative number
+
+
+_ALL = 0xFFFFFFFF
+
+
+def _bits(operator: str, a: int, b: int) -> float:
+    """An operation on 32 bits (how many an instrument has: unverified)."""
+    match operator:
+        case "&":
+            return float(a & b)
+        case "|":
+            return float(a | b)
+        case "^^":
+            return float(a ^ b)
+        case "<<":
+            return float(a << min(b, 32) & _ALL)
+    return float(a >> min(b, 32))
 
 
 def _first(values: list[Any]) -> Any:

@@ -14,22 +14,9 @@ from functools import cmp_to_key
 from typing import Any
 
 from . import lua_patterns as patterns
-from .lua import (
-    BULK,
-    LONGEST,
-    Closure,
-    LuaError,
-    Machine,
-    Native,
-    Table,
-    arithmetic,
-    silent,
-    tonumber,
-    tostring,
-    truth,
-    type_of,
-)
-from .lua_syntax import LuaSyntaxError
+from .lua import Machine, arithmetic
+from .lua_values import BULK, LONGEST, Closure, LuaError, Native, Table, silent, tonumber, tostring, truth, type_of
+from .lua_words import LuaSyntaxError
 
 VERSION = "Lua 5.0.2"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from .lua import LuaError
+from .lua_values import LuaError
 
 SPECIALS = "^$*+?.([%-"
 """Characters that make a text more than itself."""

@@ -2,7 +2,8 @@
 
 The language is Lua 5.0, which Keithley's Test Script Processor is built on: no ``#``, no ``%``, no
 ``...`` as an expression, a vararg function finds its arguments in the table `arg`. Messages of
-errors are worded as that version words them, since instruments hand them on.
+errors are worded as that version words them, since instruments hand them on. Newer instruments know a
+few operations on bits as well.
 
 Source: Lua 5.0 Reference Manual (R. Ierusalimschy, L. H. de Figueiredo, W. Celes, 2003), chapter 2
 and the grammar at its end; wording of errors as instruments were seen to report them.
@@ -10,192 +11,41 @@ and the grammar at its end; wording of errors as instruments were seen to report
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
+
+from .lua_tree import (
+    Assign,
+    Binary,
+    Break,
+    Call,
+    Constant,
+    Count,
+    Do,
+    Function,
+    If,
+    Index,
+    Iterate,
+    Local,
+    LocalFunction,
+    Method,
+    Name,
+    Node,
+    Repeat,
+    Return,
+    Single,
+    TableOf,
+    Unary,
+    While,
+)
+from .lua_words import LuaSyntaxError, Token, tokens
 
 LEVELS = 60
 """Blocks and expressions that may be nested in each other; Lua itself allows 200."""
 
-KEYWORDS = frozenset(
-    [
-        "and",
-        "break",
-        "do",
-        "else",
-        "elseif",
-        "end",
-        "false",
-        "for",
-        "function",
-        "if",
-        "in",
-        "local",
-        "nil",
-        "not",
-        "or",
-        "repeat",
-        "return",
-        "then",
-        "true",
-        "until",
-        "while",
-    ]
-)
 
-
-class LuaSyntaxError(Exception):
-    """Text that is no Lua, and in which line."""
-
-    def __init__(self, text: str, line: int) -> None:
-        super().__init__(text)
-        self.text, self.line = text, line
-
-
-# ---------------------------------------------------------------------- the tree
-
-
-@dataclass(slots=True, eq=False)
-class Node:
-    """A piece of a program; `line` is where it stands."""
-
-    line: int
-
-
-@dataclass(slots=True, eq=False)
-class Constant(Node):
-    value: bool | float | str | None
-
-
-@dataclass(slots=True, eq=False)
-class Name(Node):
-    name: str
-
-
-@dataclass(slots=True, eq=False)
-class Index(Node):
-    table: Node
-    key: Node
-
-
-@dataclass(slots=True, eq=False)
-class Call(Node):
-    function: Node
-    arguments: list[Node]
-
-
-@dataclass(slots=True, eq=False)
-class Method(Node):
-    table: Node
-    name: str
-    arguments: list[Node]
-
-
-@dataclass(slots=True, eq=False)
-class Function(Node):
-    parameters: list[str]
-    varargs: bool
-    body: list[Node]
-
-
-@dataclass(slots=True, eq=False)
-class Binary(Node):
-    operator: str
-    left: Node
-    right: Node
-
-
-@dataclass(slots=True, eq=False)
-class Unary(Node):
-    operator: str
-    operand: Node
-
-
-@dataclass(slots=True, eq=False)
-class Single(Node):
-    """An expression in parentheses: of several values the first."""
-
-    inner: Node
-
-
-@dataclass(slots=True, eq=False)
-class TableOf(Node):
-    items: list[tuple[Node | None, Node]]
-
-
-@dataclass(slots=True, eq=False)
-class Local(Node):
-    names: list[str]
-    values: list[Node]
-
-
-@dataclass(slots=True, eq=False)
-class LocalFunction(Node):
-    name: str
-    function: Function
-
-
-@dataclass(slots=True, eq=False)
-class Assign(Node):
-    targets: list[Node]
-    values: list[Node]
-
-
-@dataclass(slots=True, eq=False)
-class Do(Node):
-    body: list[Node]
-
-
-@dataclass(slots=True, eq=False)
-class While(Node):
-    condition: Node
-    body: list[Node]
-
-
-@dataclass(slots=True, eq=False)
-class Repeat(Node):
-    body: list[Node]
-    condition: Node
-
-
-@dataclass(slots=True, eq=False)
-class If(Node):
-    arms: list[tuple[Node, list[Node]]]
-    otherwise: list[Node]
-
-
-@dataclass(slots=True, eq=False)
-class Count(Node):
-    """``for name = start, stop, step do``"""
-
-    name: str
-    start: Node
-    stop: Node
-    step: Node | None
-    body: list[Node]
-
-
-@dataclass(slots=True, eq=False)
-class Iterate(Node):
-    """``for names in values do``"""
-
-    names: list[str]
-    values: list[Node]
-    body: list[Node]
-
-
-@dataclass(slots=True, eq=False)
-class Return(Node):
-    values: list[Node]
-
-
-@dataclass(slots=True, eq=False)
-class Break(Node):
-    pass
-
-
-def parse(text: str) -> list[Node]:
-    """Return the statements of a chunk. Raises `LuaSyntaxError`."""
-    parser = _Parser(_tokens(text))
+def parse(text: str, extended: bool = False) -> list[Node]:
+    """Return the statements of a chunk, `extended` by operations on bits. Raises `LuaSyntaxError`."""
+    parser = _Parser(tokens(text, extended))
     try:
         body = parser.block()
     except RecursionError:
@@ -205,117 +55,27 @@ def parse(text: str) -> list[Node]:
     return body
 
 
-# ---------------------------------------------------------------------- words
-
-
-@dataclass(slots=True)
-class _Token:
-    kind: str
-    """A keyword or symbol as it is, ``<name>``, ``<number>``, ``<string>`` or ``<eof>``."""
-    text: str
-    line: int
-    value: float | str = ""
-
-
-_WORD = re.compile(
-    r"(?P<space>[ \t\r\f\v]+)|(?P<newline>\n)|(?P<comment>--(?!\[\[)[^\n]*)|(?P<long>(?:--)?\[\[)"
-    r"|(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)|(?P<name>[A-Za-z_]\w*)|(?P<quote>[\"'])"
-    r"|(?P<symbol>\.\.\.|\.\.|==|~=|<=|>=|[-+*/^=<>(){}\[\];:,.])",
-    re.A,
-)
-_ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
-_LONG_BRACKET = re.compile(r"\[\[|\]\]")
-
-
-def _tokens(text: str) -> list[_Token]:
-    found: list[_Token] = []
-    at, line = 0, 1
-    while at < len(text):
-        match = _WORD.match(text, at)
-        if match is None:
-            raise LuaSyntaxError(f"unexpected symbol near `{text[at]}'", line)
-        kind, word = str(match.lastgroup), match[0]
-        at = match.end()
-        match kind:
-            case "newline":
-                line += 1
-            case "long":
-                start = line
-                inner, at = _long(text, at, line)
-                line += inner.count("\n")
-                if not word.startswith("--"):
-                    found.append(_Token("<string>", f"[[{inner}]]", start, inner.removeprefix("\n")))
-            case "quote":
-                value, end = _quoted(text, at, word, line)
-                found.append(_Token("<string>", text[at - 1 : end], line, value))
-                line += text.count("\n", at, end)
-                at = end
-            case "number":
-                found.append(_Token("<number>", word, line, float(word)))
-            case "name":
-                found.append(_Token(word if word in KEYWORDS else "<name>", word, line, word))
-            case "symbol":
-                found.append(_Token(word, word, line))
-    found.append(_Token("<eof>", "<eof>", line))
-    return found
-
-
-def _long(text: str, at: int, line: int) -> tuple[str, int]:
-    """The text up to the ``]]`` that belongs to a ``[[`` just before; they may be nested."""
-    depth, here = 1, at
-    while depth:
-        match = _LONG_BRACKET.search(text, here)
-        if match is None:
-            raise LuaSyntaxError("unfinished long string near `<eof>'", line)
-        depth += 1 if match[0] == "[[" else -1
-        here = match.end()
-    return text[at : here - 2], here
-
-
-def _quoted(text: str, at: int, quote: str, line: int) -> tuple[str, int]:
-    out: list[str] = []
-    while True:
-        character = text[at : at + 1]
-        at += 1
-        if character == quote:
-            return "".join(out), at
-        if character in ("", "\n"):
-            raise LuaSyntaxError(f"unfinished string near `{quote}{''.join(out)}'", line)
-        if character != "\\":
-            out.append(character)
-            continue
-        digits = re.compile(r"\d{1,3}", re.A).match(text, at)
-        if digits is not None:
-            if int(digits[0]) > 255:
-                raise LuaSyntaxError(f"escape sequence too large near `{quote}{''.join(out)}'", line)
-            out.append(chr(int(digits[0])))
-            at = digits.end()
-        else:
-            out.append(_ESCAPES.get(text[at : at + 1], text[at : at + 1]))
-            at += 1
-
-
-# ---------------------------------------------------------------------- sentences
-
 _PRIORITY = {
     "or": (1, 1), "and": (2, 2), "<": (3, 3), ">": (3, 3), "<=": (3, 3), ">=": (3, 3), "~=": (3, 3), "==": (3, 3),
     "..": (5, 4), "+": (6, 6), "-": (6, 6), "*": (7, 7), "/": (7, 7), "^": (10, 9),
+    "&": (6, 6), "|": (6, 6), "^^": (6, 6), "<<": (7, 7), ">>": (7, 7),
 }  # fmt: skip
-"""Left and right binding; ``..`` and ``^`` associate to the right."""
+"""Left and right binding; ``..`` and ``^`` associate to the right. Those on bits are extensions, and bind as
+2450-901-01 Rev. B, p. 7-17, says."""
 _UNARY = 8
 _ENDS = ("<eof>", "end", "else", "elseif", "until")
 
 
 @dataclass(slots=True)
 class _Parser:
-    tokens: list[_Token]
+    tokens: list[Token]
     at: int = 0
     level: int = 0
     loops: list[int] = field(default_factory=lambda: [0])
     """How many loops are open in each open function."""
 
     @property
-    def token(self) -> _Token:
+    def token(self) -> Token:
         return self.tokens[self.at]
 
     def wrong(self, text: str) -> LuaSyntaxError:
@@ -324,7 +84,7 @@ class _Parser:
     def expected(self, kind: str) -> LuaSyntaxError:
         return self.wrong(f"{kind} expected" if kind.startswith("<") else f"`{kind}' expected")
 
-    def take(self, kind: str) -> _Token | None:
+    def take(self, kind: str) -> Token | None:
         """The next word if it is of this kind."""
         token = self.tokens[self.at]
         if token.kind != kind:
@@ -332,7 +92,7 @@ class _Parser:
         self.at += 1
         return token
 
-    def need(self, kind: str) -> _Token:
+    def need(self, kind: str) -> Token:
         token = self.take(kind)
         if token is None:
             raise self.expected(kind)

@@ -25,9 +25,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .lua import Closure, Exhausted, LuaError, Machine, Native, Table, silent, tonumber, tostring
+from .lua import Machine
 from .lua_library import install, library
-from .lua_syntax import LuaSyntaxError
+from .lua_values import Closure, Exhausted, LuaError, Native, Table, silent, tonumber, tostring
+from .lua_words import LuaSyntaxError
 from .scpi import event_of
 
 EMPTY = (0, "Queue Is Empty", 0)
@@ -108,15 +109,16 @@ class Tsp:
 
     def __init__(
         self, model: str, serial: str, revision: str, *, limit: int = 200_000, identity: str = "",
-        beyond: float | None = None,
+        beyond: float | None = None, extended: bool = False,
     ) -> None:  # fmt: skip
         """`limit`: steps that one line may take before it is taken to never end; `identity`: the answer to ``*IDN?``;
-        `beyond`: what ``printbuffer`` shows where a buffer has no reading, nothing if None.
+        `beyond`: what ``printbuffer`` shows where a buffer has no reading, nothing if None;
+        `extended`: whether its Lua knows operations on bits.
         """
         self.model, self.serial, self.revision = model, serial, revision
         self._identity = identity or f"Keithley Instruments Inc., Model {model}, {serial}, {revision}"
         self._beyond = beyond
-        self.machine = Machine(limit=limit, on_steps=lambda steps: self.spend(steps * STATEMENT))
+        self.machine = Machine(limit=limit, on_steps=lambda steps: self.spend(steps * STATEMENT), extended=extended)
         self.format = Format()
         self.errors: deque[tuple[int, str, int]] = deque()
         self.standard = Register(latched=POWER_ON)

@@ -269,6 +269,24 @@ def test_a_constant_is_itself_and_prints_as_its_name(make: type[Meter]) -> None:
     ) == f"true\tfalse\t{root}.ON|it is {root}.ON|nil|1"  # fmt: skip
 
 
+def test_operations_on_bits_bind_as_the_manual_says() -> None:
+    """2450-901-01 Rev. B, pp. 7-15 and 7-17: shifts as products, the others as sums; ``!=`` and ``!``."""
+    smu = source()
+    assert say(smu, "print(1 | 6 & 3, 2 + 1 << 3, 5 ^^ 3, 0xFF >> 4, 0b101, 2 ^ 3 | 1)") == "3\t10\t6\t15\t5\t9"
+    assert say(
+        smu, "print(1 != 2, !true, !nil, smu.ON != smu.OFF)", "status.request_enable = status.MSB | status.OSB"
+    ) == ("false\tfalse\ttrue\ttrue".replace("false", "true", 1))
+    assert say(smu, "print(status.request_enable)") == "129"
+    assert refused(smu, "print(1 | smu.ON)") == -286
+
+
+def test_nobody_at_the_display_is_no_answer() -> None:
+    """Keithley's examples ask for numbers there: ``display.input.number``."""
+    smu = source()
+    assert say(smu, 'print(display.input.number("How many?", display.NFORMAT_INTEGER, 1))', "display.x.y.z = 1") == ""
+    assert say(smu, 'n = display.input.number("How many?") print(n or 5)') == "5"
+
+
 @pytest.mark.parametrize("make", [source, meter])
 def test_scripts_wait_measure_and_take_their_time(make: type[Meter]) -> None:
     root = "smu" if make is source else "dmm"

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hal.protocols.lua import Exhausted, LuaError, Machine, Native, Table, silent, tostring
+from hal.protocols.lua import Machine
 from hal.protocols.lua_library import install
-from hal.protocols.lua_syntax import LuaSyntaxError, parse
+from hal.protocols.lua_syntax import parse
+from hal.protocols.lua_values import Exhausted, LuaError, Native, Table, silent, tostring
+from hal.protocols.lua_words import LuaSyntaxError
 from hal.protocols.tsp import STATEMENT, Bounds, Format, Tsp, TspError
 
 
@@ -373,3 +375,10 @@ def test_errors_of_functions_are_queued_and_the_script_goes_on(tsp: Tsp) -> None
 def test_what_is_no_text_is_shown_by_its_kind() -> None:
     assert tostring(Table()).startswith("table: ")
     assert tostring(Native("x", len)).startswith("function: ")
+
+
+@pytest.mark.parametrize("text", ["print(1 | 2)", "print(1 != 2)", "print(0x1F)", "print(!true)"])
+def test_what_newer_instruments_added_to_lua_is_no_lua_elsewhere(text: str) -> None:
+    with pytest.raises(LuaSyntaxError):
+        parse(text)
+    assert parse(text, extended=True)
