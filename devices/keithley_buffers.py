@@ -13,7 +13,8 @@ from datetime import UTC, datetime, timedelta
 from statistics import fmean, pstdev
 from typing import Any
 
-from hal.protocols.scpi import Blocks, Boolean, Choice, Entry, Numeric, ScpiError, Text, setting
+from hal.protocols.scpi import Blocks, Entry, setting
+from hal.protocols.scpi_parameters import Boolean, Choice, Numeric, ScpiError, Text
 
 START = datetime(2025, 6, 15, 15, 6, 40, tzinfo=UTC)
 """What its clock says when it is switched on."""

@@ -12,7 +12,8 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from hal.protocols.scpi import Choice, Entry, Numeric, ScpiError, Text
+from hal.protocols.scpi import Entry
+from hal.protocols.scpi_parameters import Choice, Numeric, ScpiError, Text
 
 STEP = 1e-5  # s that a block takes
 LONGEST = 3600.0  # s that somebody waits for its end

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hal.protocols.lua_values import Native, Table, silent, tonumber
-from hal.protocols.scpi import NAN, Interpreter, ScpiError
+from hal.protocols.scpi import Interpreter
+from hal.protocols.scpi_parameters import NAN, ScpiError
 from hal.protocols.tsp import TEXTS, Tsp, TspError
 
 ON_OFF = {"OFF": "0", "ON": "1"}

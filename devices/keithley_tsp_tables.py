@@ -17,7 +17,7 @@ from devices.keithley_buffers import START, Buffers, Row, timestamp, with_unit
 from devices.keithley_triggers import LONGEST, TriggerModel
 from devices.keithley_tsp import EVENTS, Setting, TspFront, expanded, kept
 from hal.protocols.lua_values import Exhausted, Native, Table, silent, tonumber, tostring
-from hal.protocols.scpi import ScpiError
+from hal.protocols.scpi_parameters import ScpiError
 from hal.protocols.tsp import Bounds, Register, TspError
 
 BLOCKS = {

@@ -15,7 +15,8 @@ from typing import Any
 
 from devices.physics import World
 from hal.protocols.framing import AnyLines, Framing
-from hal.protocols.scpi import Boolean, Choice, Entry, Interpreter, Kind, Numeric, ScpiError, Text, setting
+from hal.protocols.scpi import Entry, Interpreter, setting
+from hal.protocols.scpi_parameters import Boolean, Choice, Kind, Numeric, ScpiError, Text
 
 from . import codec, stored
 from .smu import BUFFER_AVAILABLE, BUFFER_FULL, IDLE, NAMES, RANGES, SWEEPING, TEXTS, Smu

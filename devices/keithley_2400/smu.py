@@ -14,7 +14,8 @@ from statistics import fmean, pstdev
 from typing import Any
 
 from devices.physics import World
-from hal.protocols.scpi import Blocks, ScpiError
+from hal.protocols.scpi import Blocks
+from hal.protocols.scpi_parameters import ScpiError
 
 from . import codec
 

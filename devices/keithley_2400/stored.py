@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from hal.protocols.scpi import NAN, Boolean, Choice, Entry, Kind, Numeric, ScpiError, Text, setting
+from hal.protocols.scpi import Entry, setting
+from hal.protocols.scpi_parameters import NAN, Boolean, Choice, Kind, Numeric, ScpiError, Text
 
 MATH = ('"POWER"', '"OFFCOMPOHM"', '"VOLTCOEF"', '"VARALPHA"')
 LIMITS = (1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12)

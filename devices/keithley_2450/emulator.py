@@ -20,10 +20,12 @@ from devices.keithley_tsp import TspFront
 from devices.keithley_tsp_tables import Common, Readings
 from devices.physics import World
 from hal.protocols.framing import AnyLines, Framing
-from hal.protocols.scpi import OPC, Boolean, Choice, Entry, Interpreter, Kind, Numeric, ScpiError, Text, setting
+from hal.protocols.scpi import OPC, Entry, Interpreter, setting
+from hal.protocols.scpi_parameters import Boolean, Choice, Kind, Numeric, ScpiError, Text
 from hal.protocols.tsp import Tsp
 
 from . import codec, stored, tsp
+from .ranges import Ranges
 
 LATENCY = 0.003  # s
 LINE_FREQUENCY = 50.0  # Hz
@@ -60,6 +62,7 @@ class Keithley2450Emulator:
         self._triggers.charge, self._triggers.complete = self._charge, self._completed
         self._triggers.fault = lambda error: self._scpi.fault(error)
         self._triggers.changed = self._sweep.clear
+        self._ranges = Ranges(self._values, self._present)
         self._settings = stored.Lists(self._values, self._drive)
         self._scpi = Interpreter(f"{codec.IDENTITY},04412345,1.7.12b", list(self._table()), on_reset=self._reset)
         self._scpi.errors.size = 1000  # p. 6-101
@@ -137,6 +140,11 @@ class Keithley2450Emulator:
             voltage = (limit if level > 0 else -limit) if limited else level * resistance
         return voltage, voltage / resistance, limited
 
+    def _present(self, f: str) -> float:
+        """What the contacts show of a function, without noise."""
+        voltage, current, _ = self._operating_point()
+        return {"VOLT": voltage, "CURR": current, "RES": self.world.resistance}[f]
+
     def _charge(self, seconds: float) -> None:
         self._busy += seconds
 
@@ -198,14 +206,14 @@ class Keithley2450Emulator:
             limit = (
                 Numeric(*codec.CURRENT_LIMIT, 1.05e-4, "A") if f == "VOLT" else Numeric(*codec.VOLTAGE_LIMIT, 21.0, "V")
             )
-            yield keep(f"{root}[:LEVel][:IMMediate][:AMPLitude]", f"level {f}", level)
+            yield from self._ranges.of_source(f, name)
             yield Entry(f"{root}:{x}LIMit[:LEVel]:TRIPped", read=lambda f=f: self._tripped(f))
             yield keep(f"{root}:{x}LIMit[:LEVel]", f"limit {f}", limit)
-            yield keep(
-                f"{root}:RANGe", f"source range {f}", Numeric(-bounds, bounds, 0.02 if f == "VOLT" else 1e-8, unit)
-            )
-            yield keep(f"{root}:RANGe:AUTO", f"source autorange {f}", Boolean(True))
-            yield keep(f"{root}:DELay", f"delay {f}", Numeric(0, 1e4, 0, "s"))
+            delay = keep(f"{root}:DELay", f"delay {f}", Numeric(0, 1e4, 0, "s"))
+            yield Entry(  # a delay of one's own ends the automatic one
+                delay.header, lambda seconds, f=f: v.update({f"delay {f}": seconds, f"delay auto {f}": False}),
+                delay.read, delay.takes, delay.asks,
+            )  # fmt: skip
             yield keep(f"{root}:DELay:AUTO", f"delay auto {f}", Boolean(True))
             yield keep(f"{root}:DELay:USER#", f"user delay {f}", Numeric(0, 1e4, 0, "s"))
             yield keep(f"{root}:READ:BACK", f"readback {f}", Boolean(True))
@@ -219,15 +227,8 @@ class Keithley2450Emulator:
         )
         for f, name in FUNCTIONS.items():
             root = f"[:SENSe[1]]:{name}"
-            top = {"VOLT": 210.0, "CURR": 1.05, "RES": 210e6}[f]
             yield keep(f"{root}:NPLCycles", f"nplc {f}", Numeric(0.01, 10, 1))
-            extent = keep(f"{root}:RANGe[:UPPer]", f"range {f}", Numeric(-top, top, top, UNIT[f]))
-            yield Entry(
-                extent.header, lambda value, f=f: v.update({f"range {f}": abs(value), f"autorange {f}": False}),
-                extent.read, extent.takes, extent.asks,
-            )  # fmt: skip
-            v[f"range {f}"] = {"VOLT": 0.02, "CURR": 1e-4, "RES": 2e5}[f]
-            yield keep(f"{root}:RANGe:AUTO", f"autorange {f}", Boolean(True))
+            yield from self._ranges.of_measurement(f, name)
             yield keep(f"{root}:AZERo[:STATe]", f"autozero {f}", Boolean(True))
             yield keep(f"{root}:RSENse", f"four-wire {f}", Boolean())
             yield keep(f"{root}:AVERage[:STATe]", f"filter {f}", Boolean())

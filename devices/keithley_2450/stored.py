@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from devices.keithley_triggers import BLOCKS, TriggerModel
-from hal.protocols.scpi import Boolean, Choice, Entry, Kind, Numeric, ScpiError, Text, setting
+from hal.protocols.scpi import Entry, setting
+from hal.protocols.scpi_parameters import Boolean, Choice, Kind, Numeric, ScpiError, Text
 
 NAME = Text()
 INDEX = Numeric(1, 300_000, whole=True)

@@ -19,7 +19,8 @@ from devices.keithley_tsp import TspFront
 from devices.keithley_tsp_tables import Common, Readings
 from devices.physics import World
 from hal.protocols.framing import AnyLines, Framing
-from hal.protocols.scpi import OPC, Choice, Entry, Interpreter, Numeric, ScpiError, Text, setting
+from hal.protocols.scpi import OPC, Entry, Interpreter, setting
+from hal.protocols.scpi_parameters import Choice, Numeric, ScpiError, Text
 from hal.protocols.tsp import Tsp, TspError
 
 from . import codec, tsp

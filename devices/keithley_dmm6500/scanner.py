@@ -10,7 +10,8 @@ from itertools import chain
 from typing import Any
 
 from devices.keithley_triggers import Steps
-from hal.protocols.scpi import Boolean, Entry, Numeric, ScpiError, Text, setting
+from hal.protocols.scpi import Entry, setting
+from hal.protocols.scpi_parameters import Boolean, Numeric, ScpiError, Text
 
 CHANNELS = 10
 NONE, CARD, PSEUDO = "Empty Slot", "2000,10-Chan Mux,0.0.0a,00000000", "2000,Pseudo 10Ch Mux,0.0.0a,00000000"

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from hal.protocols.scpi import Boolean, Choice, Entry, Kind, Numeric, ScpiError, Text
+from devices.keithley_buffers import SIGNS
+from hal.protocols.scpi import Entry
+from hal.protocols.scpi_parameters import Boolean, Choice, Kind, Numeric, ScpiError, Steps, Text
 
 from . import codec
 from .codec import DIGITIZERS, FUNCTIONS, Function
@@ -29,17 +31,6 @@ class Which:
 
     def show(self, value: Any) -> str:
         return str(value)
-
-
-@dataclass(frozen=True, slots=True)
-class Steps(Numeric):
-    """A number that is one of a few: the next that is not smaller."""
-
-    of: tuple[float, ...] = ()
-
-    def parse(self, text: str) -> float:
-        value = abs(Numeric.parse(self, text))
-        return next((step for step in self.of if value <= step * (1 + 1e-9)), self.of[-1])
 
 
 class Settings:
@@ -117,7 +108,8 @@ class Settings:
             yield kept(f"{root}:AZERo[:STATe]", f"{f} autozero", Boolean(True))
             yield kept(f"{root}:LINE:SYNC", f"{f} line sync", Boolean())
         if function.ranges:
-            ranges = Steps(-2 * function.ranges[-1], 2 * function.ranges[-1], form="{:.6g}", of=function.ranges)
+            top, sign = 2 * function.ranges[-1], SIGNS.get(function.unit, function.unit)
+            ranges = Steps(-top, top, unit=sign, form="{:.6g}", of=function.ranges)
             yield self._ranging(f, f"{root}:RANGe[:UPPer]", ranges)
             yield kept(f"{root}:RANGe:AUTO", f"{f} autorange", Boolean(True))
 

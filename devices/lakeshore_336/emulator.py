@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 from devices.physics import AMBIENT, FULL_POWER, World
 from hal.protocols.framing import AnyLines, Framing
-from hal.protocols.scpi import Entry, Interpreter, Numeric, ScpiError
+from hal.protocols.scpi import Entry, Interpreter
+from hal.protocols.scpi_parameters import Numeric, ScpiError
 from hal.units import convert
 
 from . import codec

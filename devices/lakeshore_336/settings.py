@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from math import floor, log10
 from typing import Any
 
-from hal.protocols.scpi import Choice, Entry, Kind, Numeric, ScpiError, Text
+from hal.protocols.scpi import Entry
+from hal.protocols.scpi_parameters import Choice, Kind, Numeric, ScpiError, Text
 
 INPUTS = ("A", "B", "C", "D")
 CURVES = (1, 59)

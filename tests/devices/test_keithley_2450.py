@@ -333,3 +333,25 @@ async def test_qcodes_drives_the_emulator() -> None:
     assert limited == pytest.approx(0.01, rel=1e-3)
     assert swept == pytest.approx(np.linspace(0, 1, 11) / world.resistance, rel=1e-3, abs=1e-8)
     assert emulator.errors == 0
+
+
+def test_a_range_is_one_of_a_few_and_a_fixed_one_holds_the_level_back() -> None:
+    """Descriptions of ``smu.source.range``, ``smu.source.level`` and ``smu.measure.range`` (commands_2450.json)."""
+    meter = Keithley2450Emulator(World())
+
+    def ask(text: str) -> str:
+        return (meter.respond(text.encode()) or b"").decode()
+
+    assert float(ask(":SOUR:VOLT 3;:SOUR:VOLT:RANG?")) == 20.0  # its own choice
+    assert ask(":SOUR:VOLT 0.05;:SOUR:VOLT:RANG 50e-3;RANG?;RANG:AUTO?") == "2.000000E-01;0"
+    assert ask(":SOUR:VOLT 3;:SOUR:VOLT?;:SYST:ERR:CODE?") == "5.000000E-02;-222"
+    assert ask(":SOUR:VOLT:RANG 0.02;:SYST:ERR:CODE?;:SOUR:VOLT:RANG?") == "-221;2.000000E-01"
+    assert ask(":SENS:CURR:RANG 9 mA;RANG?;RANG:AUTO?;:SENS:CURR:RANG? MAX") == ("1.000000E-02;0;1.050000E+00")
+    assert ask(":SENS:FUNC 'VOLT';:SENS:VOLT:RANG 100;RANG?") == "2.000000E-01"  # that of the source
+
+
+def test_a_delay_of_ones_own_ends_the_automatic_one() -> None:
+    meter = Keithley2450Emulator(World())
+    assert meter.respond(b":SOUR:VOLT:DEL 0.5;DEL:AUTO?") == b"0"
+    meter.respond(b":READ?")
+    assert meter.reply_delay > 0.5

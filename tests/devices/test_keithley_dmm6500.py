@@ -22,7 +22,7 @@ from hal.instrument.bench import Bench
 from hal.instrument.serving import TcpPort
 from hal.model.capabilities import Thermometer, lacking
 from hal.model.reading import Quality
-from hal.protocols.scpi import ScpiError
+from hal.protocols.scpi_parameters import ScpiError
 from hal.testing import Wire, wired
 
 Meter = tuple[KeithleyDmm6500, Wire]

@@ -273,9 +273,10 @@ def test_operations_on_bits_bind_as_the_manual_says() -> None:
     """2450-901-01 Rev. B, pp. 7-15 and 7-17: shifts as products, the others as sums; ``!=`` and ``!``."""
     smu = source()
     assert say(smu, "print(1 | 6 & 3, 2 + 1 << 3, 5 ^^ 3, 0xFF >> 4, 0b101, 2 ^ 3 | 1)") == "3\t10\t6\t15\t5\t9"
-    assert say(
-        smu, "print(1 != 2, !true, !nil, smu.ON != smu.OFF)", "status.request_enable = status.MSB | status.OSB"
-    ) == ("false\tfalse\ttrue\ttrue".replace("false", "true", 1))
+    assert (
+        say(smu, "print(1 != 2, !true, !nil, smu.ON != smu.OFF)", "status.request_enable = status.MSB | status.OSB")
+        == "true\tfalse\ttrue\ttrue"
+    )
     assert say(smu, "print(status.request_enable)") == "129"
     assert refused(smu, "print(1 | smu.ON)") == -286
 

@@ -7,20 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hal.protocols.scpi import (
-    Blocks,
-    Boolean,
-    Choice,
-    Entry,
-    ErrorQueue,
-    Interpreter,
-    Numeric,
-    ScpiError,
-    Text,
-    parse_error,
-    setting,
-    split,
-)
+from hal.protocols.scpi import Blocks, Entry, ErrorQueue, Interpreter, parse_error, setting, split
+from hal.protocols.scpi_parameters import Boolean, Choice, Numeric, ScpiError, Text
 
 
 class Supply:
