@@ -52,7 +52,7 @@ class TspFront:
     """The instrument as it speaks TSP: its Lua, and the way from there to its SCPI table."""
 
     def __init__(self, scpi: Interpreter) -> None:
-        _, model, serial, revision = scpi.identity.split(",")
+        self.vendor, model, serial, revision = scpi.identity.split(",")
         self._scpi = scpi
         self.tsp = Tsp(model.split()[-1], serial, revision, identity=scpi.identity, beyond=NAN, extended=True)
         self.tsp.format.asciiprecision = 0  # as many digits as there are

@@ -241,7 +241,8 @@ class Common:
 
         levels = ("ENABLE", "DISABLE", *(f"ACCESS_{name}" for name in ("FULL", "EXCLUSIVE", "PROTECTED", "LOCKOUT")))
         return front.grown({
-            "model": (lambda: tsp.model, None), "serialno": (lambda: tsp.serial, None),
+            "vendor": (lambda: front.vendor, None), "model": (lambda: tsp.model, None),
+            "serialno": (lambda: tsp.serial, None),
             "version": (lambda: tsp.revision, None), "linefreq": (lambda: line, None), "prompts": switch("prompts"),
             "showevents": switch("showerrors"), "gettime": self._seconds,
             "settime": lambda *_: f"{START + timedelta(seconds=self._clock()):%a %b %d %H:%M:%S %Y}",

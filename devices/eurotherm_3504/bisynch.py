@@ -27,7 +27,7 @@ MNEMONICS = {
     "RR": 35, "Tc": 101, "O1": 141, "O2": 142, "VA": 202, "t5": 215, "t1": 203, "LO": 31, "HO": 30, "OR": 37, "FM": 84,
     "CH": 10, "C2": 20, "BP": 34, "TT": 21, "Ad": 131, "wc": 106, "WC": 106, "ER": 39, "RD": 78, "PC": 23, "FS": 74,
     "SO": 75, "CW": 76, "DW": 87, "V0": 107, "II": 122, "IM": codec.MODE, "sb": 258, "Lb": 263, "AK": 274, "Ra": 275,
-    "Rc": 277, "HD": 278, "DK": 279,
+    "CA": 7, "Q0": 512, "Q1": 516, "QD": 525, "QJ": 531, "Rc": 277, "HD": 278, "DK": 279,
 }  # fmt: skip
 HEXADECIMAL = ("FS", "CW", "DW", "V0", "II", "EE", "FX")
 OK, UNKNOWN, READ_ONLY, GARBLED, BEYOND = 0, 1, 2, 7, 8
