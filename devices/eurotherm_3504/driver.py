@@ -49,8 +49,9 @@ class Eurotherm3504(Instrument):
     timeout = 0.5
     emulator = "devices.eurotherm_3504.emulator:Eurotherm3504Emulator"
     verified = (
-        "register numbers by open drivers; its emulator by eurothermlib and clients on minimalmodbus 2.1.1; "
-        "never on a real 3504: identifier, status, float writes (see codec)"
+        "register numbers by open drivers; its emulator by eurothermlib and clients on minimalmodbus 2.1.1, "
+        "in EI-Bisynch by HA026230 and SweepMe's driver; never on a real 3504: identifier, status, float writes "
+        "(see codec)"
     )
 
     temperature = SignalR(

@@ -32,8 +32,8 @@ class Keithley2450(KeithleySourceMeter):
     look_at = "interlock and ranges"
     emulator = "devices.keithley_2450.emulator:Keithley2450Emulator"
     verified = (
-        "Reference Manual 2450-901-01 Rev. B; its emulator by QCoDeS 0.58, PyMeasure 0.16 and "
-        "Keithley's SCPI examples. Not by an instrument."
+        "Reference Manual 2450-901-01 Rev. B; its emulator by QCoDeS 0.58, PyMeasure 0.16 and Keithley's examples, "
+        "in TSP by Tektronix's tm_devices 3.7.0 and SweepMe's driver. Not by an instrument."
     )
 
     voltage = SignalR(

@@ -67,8 +67,9 @@ class Keithley2602B(ErrorQueue, SourceMeterUnit):
     Options = Options
     emulator = "devices.keithley_2602b.emulator:Keithley2602BEmulator"
     verified = (
-        "Reference Manual 2600BS-901-01 in part; its emulator by keithley2600 2.1, QCoDeS 0.58 and "
-        "PyMeasure 0.16. Not by an instrument. Unverified: noise, what abort does to sweeps."
+        "Reference Manual 2600BS-901-01 in part; its emulator by keithley2600 2.1, QCoDeS 0.58, "
+        "PyMeasure 0.16 and Tektronix's tm_devices 3.7.0. Not by an instrument. Unverified: noise, what abort does "
+        "to sweeps."
     )
 
     voltage = SignalR(

@@ -3,7 +3,8 @@
 The reference manual (DMM6500-901-01) could not be read here. D = open drivers that need exactly this:
 PyMeasure 0.16, whose docstrings restate the manual and whose tests ran on a real one
 (test_keithleyDMM6500_with_device.py); QCoDeS 0.58 and qcodes-contrib-drivers 0.24; fixate. What they leave
-open is as in the 2450's Reference Manual (2450-901-01), the same family's. The instrument must be set to
+open is as in the 2450's Reference Manual (2450-901-01), the same family's, or as the manual's descriptions of the
+TSP commands have it, which Tektronix publishes for its editor (commands_DMM6500.json). The instrument must be set to
 the SCPI command set (``*LANG?`` answers ``SCPI``). Messages end with LF both ways; a raw socket is at
 port 5025.
 """

@@ -68,9 +68,9 @@ class KeithleyDmm6500(ErrorQueue, Instrument):
     meaning = "see MENU > Event Log"
     emulator = "devices.keithley_dmm6500.emulator:KeithleyDmm6500Emulator"
     verified = (
-        "commands of PyMeasure 0.16, tested on a real one, and of QCoDeS 0.58, which its emulator also serves; the "
-        "rest as the 2450's manual has it; no manual of its own, not by an instrument. Unverified: noise, time of "
-        "a measurement."
+        "commands of PyMeasure 0.16, tested on a real one, and of QCoDeS 0.58, which its emulator also serves; in "
+        "TSP Tektronix's descriptions of its commands and its package tm_devices 3.7.0; the rest as the 2450's manual "
+        "has it; not by an instrument. Unverified: noise, time of a measurement."
     )
 
     # Noise at 1 power line cycle: unverified.

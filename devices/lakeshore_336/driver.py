@@ -48,8 +48,8 @@ class LakeShore336(Instrument):
     Options = Options
     emulator = "devices.lakeshore_336.emulator:LakeShore336Emulator"
     verified = (
-        "Commands as the vendor's package lakeshore 1.10 and QCoDeS 0.58 send them, which its emulator also serves. "
-        "Not by an instrument."
+        "Commands as the vendor's package lakeshore 1.10 and QCoDeS 0.58 send them, which its emulator also serves, "
+        "as it does SweepMe's driver for the 33x. Not by an instrument."
     )
 
     temperature = SignalR(

@@ -2,14 +2,16 @@
 
 Inputs are read ten times a second, each reading the mean of that span plus noise. While both heater
 ranges are off it leaves the world's heater alone: another controller may have it. Simplified: autotuning
-takes its time and leaves P, I and D as they are; filters, curves and warm-up supplies only answer.
+takes its time and leaves P, I and D as they are; curves and warm-up supplies only answer.
 """
 
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from statistics import fmean
 
 from devices.physics import AMBIENT, FULL_POWER, World
 from hal.protocols.framing import AnyLines, Framing
@@ -34,6 +36,9 @@ class Input:
     source: str = ""
     """Attribute of the world it measures, degC; none: nothing is connected."""
     kelvin: float = 0.0
+    """The latest reading, by which the loop controls, filter or not (M370, 4.11.2.5)."""
+    seen: deque[float] = field(default_factory=lambda: deque(maxlen=64))
+    """Readings that a filter averages."""
     total: float = 0.0
     count: int = 0
     kind: list[float] = field(default_factory=lambda: [1, 0, 1, 0, codec.KELVIN])
@@ -44,6 +49,21 @@ class Input:
     @property
     def status(self) -> int:
         return 0 if self.source and self.kind[0] else 1
+
+    @property
+    def filtered(self) -> float:
+        """What is told."""
+        return fmean(self.seen) if self.seen else self.kelvin
+
+    def smooth(self, on: float, points: float, window: float) -> None:
+        """Take the latest reading into the running average (M330, ``FILT``); a jump by more than the window, % of what
+        was shown (D has it; of what: unverified), begins it anew."""
+        if not on or abs(self.kelvin - self.filtered) > window / 100 * self.filtered:
+            self.seen.clear()
+        if on:
+            self.seen.append(self.kelvin)
+            while len(self.seen) > points:
+                self.seen.popleft()
 
 
 @dataclass
@@ -127,6 +147,7 @@ class LakeShore336Emulator:
         true = sensor.total / sensor.count if sensor.count else getattr(self.world, sensor.source)
         sensor.total, sensor.count = 0.0, 0
         sensor.kelvin = max(0.0, convert(true, "degC", "K") + self._random.gauss(0, NOISE))
+        sensor.smooth(*self.store.of("FILTER", sensor.name))
         if sensor.status:
             return
         (limit,) = self.store.of("TLIMIT", sensor.name)
@@ -218,7 +239,7 @@ class LakeShore336Emulator:
     def _table(self) -> Iterator[Entry]:
         name, names, any_output, heater = Place(), AnyPlace(), Output(), Output(2)
         readings: dict[str, Callable[[Input], str]] = {
-            "KRDG": lambda s: codec.number(0.0 if s.status else s.kelvin),
+            "KRDG": lambda s: codec.number(0.0 if s.status else s.filtered),
             "CRDG": lambda s: codec.number(self._in(s, codec.CELSIUS)),
             "SRDG": lambda s: codec.number(self._in(s, codec.SENSOR)),
             "RDGST": lambda s: f"{s.status:03d}",
@@ -291,10 +312,10 @@ class LakeShore336Emulator:
         if sensor.status:
             return 0.0
         if units == codec.CELSIUS:
-            return float(convert(sensor.kelvin, "K", "degC"))
+            return float(convert(sensor.filtered, "K", "degC"))
         if units == codec.KELVIN:
-            return sensor.kelvin
-        return max(0.0, 1.2 - 2.3e-3 * sensor.kelvin)
+            return sensor.filtered
+        return max(0.0, 1.2 - 2.3e-3 * sensor.filtered)
 
     def _shown(self, sensor: Input) -> float:
         return self._in(sensor, sensor.kind[4])

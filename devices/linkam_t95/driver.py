@@ -60,7 +60,8 @@ class LinkamT95(Instrument):
     pace = 0.3  # s, as bliss waits
     emulator = "devices.linkam_t95.emulator:LinkamT95Emulator"
     verified = (
-        "by open programs (Lewis, bliss, MX), no manual, never on a real one; unverified: noise, rate of readings"
+        "by open programs (Lewis, bliss, MX), no manual; SweepMe's driver against the emulator; never on a real one; "
+        "unverified: noise, rate of readings"
     )
 
     temperature = SignalR(

@@ -50,8 +50,8 @@ class OxfordMercuryItc(Instrument):
     timeout = 1.0  # unverified
     emulator = "devices.oxford_mercury_itc.emulator:OxfordMercuryItcEmulator"
     verified = (
-        "manual UMC0071, section 8.3; PyMeasure's driver and mercuryitc 0.3 against the emulator; never on a real one. "
-        "Unverified: where a ramp begins, rate of readings"
+        "manual UMC0071, section 8.3; PyMeasure's driver, mercuryitc 0.3 and SweepMe's driver against the emulator; "
+        "never on a real one. Unverified: where a ramp begins, rate of readings"
     )
 
     temperature = SignalR(

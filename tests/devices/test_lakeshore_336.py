@@ -403,3 +403,19 @@ async def test_qcodes_drives_the_emulator() -> None:
     found = await asyncio.to_thread(use)
     await port.close()
     assert found == ("336", pytest.approx(298.15, abs=0.1), "OK", "Invalid Reading", 300.5, 50.0, "high", "128")
+
+
+def test_a_filter_averages_what_is_shown_and_begins_anew_after_a_jump() -> None:
+    controller = LakeShore336Emulator(World())
+    readings: dict[bool, list[float]] = {}
+    for on in (False, True):
+        controller.respond(b"FILTER A,%d,16,5" % on)
+        for _ in range(100):
+            controller.advance(0.1)
+            readings.setdefault(on, []).append(float(controller.respond(b"KRDG? A") or b"nan"))
+    spread = {on: max(values[20:]) - min(values[20:]) for on, values in readings.items()}
+    assert spread[True] < spread[False] / 2
+    controller.world.body += 50.0
+    controller.advance(0.1)
+    controller.advance(0.1)
+    assert float(controller.respond(b"KRDG? A") or b"nan") == pytest.approx(controller.world.body + 273.15, abs=0.1)
