@@ -2,8 +2,8 @@
 
 As in the 2450's Reference Manual, 2450-901-01 Rev. B, pp. 6-137 on, and as fixate's and QCoDeS's drivers and
 Keithley's own examples use it: blocks that measure, clear, delay, count, branch and wait; ready-made models
-"Empty", "SimpleLoop" and "DurationLoop". Events are ``*TRG`` (COMM) only; timers and lines are stored and do
-nothing.
+"Empty", "SimpleLoop" and "DurationLoop". Events are ``*TRG`` (COMM), notifications and timers; lines are stored
+and do nothing.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from devices.keithley_timers import Events
 from hal.protocols.scpi import Entry
-from hal.protocols.scpi_parameters import Choice, Numeric, ScpiError, Text
+from hal.protocols.scpi_parameters import Boolean, Choice, Numeric, ScpiError, Text
 
 STEP = 1e-5  # s that a block takes
 LONGEST = 3600.0  # s that somebody waits for its end
+MOST = 200_000  # steps after which it is taken to have none
 BLOCKS = 63
 STIMULI = Choice(
     (
@@ -63,13 +65,13 @@ class TriggerModel:
         self.changed: Callable[[], None] = lambda: None
         """Called when blocks are set: what was prepared to go on in their stead does not."""
         self._blocks: dict[int, tuple[str, Any, Any]] = {}
-        self._timers: dict[str, Any] = {}
+        self.events = Events()
         self._lines: dict[str, Any] = {}
         self.continuous = "AUTO"
         self._task: Steps | None = None
         self._due = 0.0
         self._at = 0
-        self._waiting = self._event = False
+        self._waiting = False
 
     @property
     def running(self) -> bool:
@@ -85,8 +87,9 @@ class TriggerModel:
         return not self._blocks
 
     def reset(self) -> None:
-        self._task, self._event, self._owed = None, False, False
-        self._blocks, self._timers = {}, {}
+        self._task, self._owed = None, False
+        self._blocks = {}
+        self.events.reset()
         self._lines.clear()
         self.continuous = "AUTO"
 
@@ -94,14 +97,15 @@ class TriggerModel:
         """Begin these steps, or the model. Raises `ScpiError`."""
         if self._task is not None:
             raise ScpiError(-213, "Init ignored")
-        self._task, self._due, self._event = steps or self._model(), self.now, False
+        self._task, self._due = steps or self._model(), self.now
+        self.events.forget()
 
     def abort(self) -> None:
         self._task = None
 
     def trigger(self) -> None:
         """``*TRG``."""
-        self._event = True
+        self.events.emit("COMM", self.time)
 
     def advance(self, dt: float) -> None:
         self.now += dt
@@ -112,8 +116,9 @@ class TriggerModel:
 
     def finish(self) -> float:
         """Go to the end at once; return the seconds it takes (as far as it has an end)."""
-        while self._task is not None and self._due - self.now < LONGEST and self._step():
-            pass
+        for _ in range(MOST):
+            if self._task is None or self._due - self.now >= LONGEST or not self._step():
+                break
         return max(0.0, self._due - self.now)
 
     def _step(self) -> bool:
@@ -166,13 +171,16 @@ class TriggerModel:
                 counts[self._at] %= value
             elif kind == "elapsed":
                 then = where if self._due - begun < value else then
-            elif kind == "always" or (kind == "event" and self._event):
+            elif kind == "always" or (kind == "event" and self.events.take(value, self._due)):
                 then = where
-                self._event = False
+            elif kind == "notify":
+                self.events.emit(f"NOT{int(value)}", self._due)
             elif kind == "wait":
-                while not self._event:
-                    yield None
-                self._event = False
+                if where:  # only what comes from now on
+                    self.events.take(value, self._due)
+                while not self.events.take(value, self._due):
+                    due = self.events.due(value)
+                    yield None if due is None else max(0.0, due - self._due)
             yield STEP
             self._at = then
 
@@ -207,7 +215,10 @@ class TriggerModel:
         yield Entry(
             f"{root}:BRANch:EVENt", lambda n, e, to: self.put(n, "event", e, int(to)), takes=(block, event, block)
         )
-        yield Entry(f"{root}:WAIT", lambda n, e, *_: self.put(n, "wait", e), takes=(block, event), rest=buffer)
+        yield Entry(
+            f"{root}:WAIT", lambda n, e, clear="NEV": self.put(n, "wait", e, clear == "ENT"),
+            takes=(block, event, Choice(("ENTer", "NEVer"))), optional=1,
+        )  # fmt: skip
         yield Entry(f"{root}:LIST", read=self._list)
         yield Entry(f"{root}:BRANch:ONCE", lambda n, to: self.put(n, "count", 2, int(to)), takes=(block, block))
         yield Entry(
@@ -225,16 +236,30 @@ class TriggerModel:
         )  # fmt: skip
         yield from self._wires()
         yield Entry(f"{root}:NOP", lambda n: self.put(n, "nop", 0), takes=(block,))
-        yield Entry(f"{root}:NOTify", lambda n, _id: self.put(n, "nop", 0), takes=(block, Numeric(1, 8, whole=True)))
-        for name, kind, first in (
-            ("DELay", Numeric(8e-6, 1e5, 1e-5, "s", "{:.6g}"), 1e-5),
-            ("COUNt", Numeric(0, 1048575, 1, whole=True), 1.0),
-            ("STARt:STIMulus", event, "NONE"),
+        yield Entry(
+            f"{root}:NOTify", lambda n, which: self.put(n, "notify", which), takes=(block, Numeric(1, 8, whole=True))
+        )
+        for name, field, kind in (
+            ("DELay", "delays", Numeric(8e-6, 1e5, 1e-5, "s", "{:.6g}")),
+            ("COUNt", "count", Numeric(0, 1048575, 1, whole=True)),
+            ("STARt:STIMulus", "stimulus", event),
+            ("STARt:GENerate", "generate", Boolean()),
+            ("STATe", "on", Boolean()),
         ):
             yield Entry(
-                f":TRIGger:TIMer#:{name}", lambda n, x, name=name: self._timers.update({f"{name} {n}": x}),
-                lambda n, name=name, kind=kind, first=first: kind.show(self._timers.get(f"{name} {n}", first)), (kind,),
+                f":TRIGger:TIMer#:{name}", lambda n, x, field=field: self._set_timer(n, field, x),
+                lambda n, field=field, kind=kind: kind.show(self._of_timer(n, field)), (kind,),
             )  # fmt: skip
+
+    def _of_timer(self, n: int, field: str) -> Any:
+        if n not in self.events.timers:
+            raise ScpiError(-114)
+        found = getattr(self.events.timers[n], field)
+        return found[0] if field == "delays" else found
+
+    def _set_timer(self, n: int, field: str, value: Any) -> None:
+        self._of_timer(n, field)
+        setattr(self.events.timers[n], field, [value] if field == "delays" else value)
 
     def _list(self) -> str:
         """The blocks in words, one after the other."""
@@ -301,5 +326,6 @@ class TriggerModel:
     def _state(self) -> str:
         if not self.running:
             return "IDLE;IDLE;0"
-        word = "WAITING" if self._waiting else "RUNNING"
+        for_a_timer = self._blocks.get(self._at, ("",))[0] == "wait"
+        word = "WAITING" if self._waiting or for_a_timer else "RUNNING"
         return f"{word};{word};{self._at}"

@@ -14,8 +14,9 @@ from statistics import fmean, pstdev
 from typing import Any
 
 from devices.keithley_buffers import START, Buffers, Row, timestamp, with_unit
+from devices.keithley_timers import Timer
 from devices.keithley_triggers import LONGEST, TriggerModel
-from devices.keithley_tsp import EVENTS, Setting, TspFront, expanded, kept
+from devices.keithley_tsp import EVENTS, ON_OFF, Setting, TspFront, expanded, kept
 from hal.protocols.lua_values import Exhausted, Native, Table, silent, tonumber, tostring
 from hal.protocols.scpi_parameters import ScpiError
 from hal.protocols.tsp import Bounds, Register, TspError
@@ -33,6 +34,8 @@ STATES = ("EMPTY", "IDLE", "RUNNING", "WAITING", "PAUSED", "ABORTING", "ABORTED"
 TRIGGERS = dict(expanded({
     "timer[{n}].delay": Setting(":TRIG:TIM{n}:DEL"), "timer[{n}].count": Setting(":TRIG:TIM{n}:COUN"),
     "timer[{n}].start.stimulus": Setting(":TRIG:TIM{n}:STAR:STIM", EVENTS),
+    "timer[{n}].start.generate": Setting(":TRIG:TIM{n}:STAR:GEN", ON_OFF),
+    "timer[{n}].enable": Setting(":TRIG:TIM{n}:STAT", ON_OFF),
 }, range(1, 5)))  # fmt: skip
 LINES = {
     "digin": 6, "digout": 6, "tsplinkin": 3, "tsplinkout": 3, "lanin": 8, "lanout": 8, "blender": 2, "extin": 0,
@@ -346,13 +349,12 @@ class Common:
             self._charge(max(0.0, tonumber(seconds) or 0.0))
             return False
 
-        nothing, off = Native("nothing", silent(lambda *_: None)), front.constant("trigger.OFF")
         timers: dict[str, Any] = {}
-        for n in range(1, 5):
+        for n in triggers.events.timers:
             timers |= {
-                f"timer[{n}].clear": nothing, f"timer[{n}].reset": nothing, f"timer[{n}].wait": wait,
-                f"timer[{n}].enable": kept(off), f"timer[{n}].start.generate": kept(off),
-                f"timer[{n}].start.overrun": False,
+                f"timer[{n}].clear": silent(lambda *_: None), f"timer[{n}].wait": wait,
+                f"timer[{n}].reset": silent(partial(self._reset_timer, n)), f"timer[{n}].start.overrun": False,
+                f"timer[{n}].delaylist": (partial(self._delays, n), partial(self._set_delays, n)),
             }  # fmt: skip
         return front.branch("trigger", TRIGGERS, extras=timers | {
             "model.load": silent(load), "model.setblock": silent(set_block), "model.state": state,
@@ -362,6 +364,17 @@ class Common:
         } | front.constants("trigger", (
             *EVENTS, *OF_TRIGGERS, *(f"BLOCK_{name}" for name in BLOCKS), *(f"STATE_{name}" for name in STATES),
         )))  # fmt: skip
+
+    def _reset_timer(self, n: int, *_: Any) -> None:
+        self._triggers.events.timers[n] = Timer()
+
+    def _delays(self, n: int) -> Table:
+        return Table.of(self._triggers.events.timers[n].delays)
+
+    def _set_delays(self, n: int, value: Any) -> None:
+        if not isinstance(value, Table) or not value.array():
+            raise TspError(-104)
+        self._triggers.events.timers[n].delays = [Bounds(8e-6, 1e5).checked(delay) for delay in value.array()]
 
     @staticmethod
     def _lines(number: int, wait: Callable[..., bool]) -> Table:

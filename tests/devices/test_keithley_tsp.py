@@ -157,6 +157,45 @@ def test_a_trigger_model_of_blocks_turns_the_output_on_and_off() -> None:
     assert say(smu, "print(defbuffer1.n, smu.source.output)") == "10\tsmu.OFF"
 
 
+def test_a_timer_paces_a_ramp() -> None:
+    """Keithley's "Controlled_Ramp" for a 2450, shortened: a notification starts the timer that the blocks wait for."""
+    smu = source()
+    say(
+        smu, 'smu.source.configlist.create("R")',
+        'for n = 1, 5 do smu.source.level = n smu.source.configlist.store("R") end', "smu.measure.nplc = 0.01",
+        "trigger.timer[1].reset()", "trigger.timer[1].delay = 0.1", "trigger.timer[1].count = 5",
+        "trigger.timer[1].start.stimulus = trigger.EVENT_NOTIFY1", "trigger.timer[1].enable = 1",
+        'trigger.model.load("Empty")', "trigger.model.setblock(1, trigger.BLOCK_BUFFER_CLEAR)",
+        "trigger.model.setblock(2, trigger.BLOCK_SOURCE_OUTPUT, smu.ON)",
+        "trigger.model.setblock(3, trigger.BLOCK_NOTIFY, trigger.EVENT_NOTIFY1)",
+        "trigger.model.setblock(4, trigger.BLOCK_WAIT, trigger.EVENT_TIMER1)",
+        'trigger.model.setblock(5, trigger.BLOCK_CONFIG_NEXT, "R")',
+        "trigger.model.setblock(6, trigger.BLOCK_MEASURE)",
+        "trigger.model.setblock(7, trigger.BLOCK_BRANCH_COUNTER, 5, 4)",
+        "trigger.model.setblock(8, trigger.BLOCK_SOURCE_OUTPUT, smu.OFF)", "trigger.model.initiate()",
+    )  # fmt: skip
+    smu.respond(b"*TRG")  # not what it waits for
+    smu.advance(0.05)
+    assert say(smu, "print(trigger.model.state())") == "trigger.STATE_WAITING\ttrigger.STATE_WAITING\t4"
+    times = [
+        float(x) for x in say(smu, "waitcomplete()", "printbuffer(1, 5, defbuffer1.relativetimestamps)").split(", ")
+    ]
+    assert times == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4], abs=1e-3)
+    assert say(smu, "print(smu.source.output)") == "smu.OFF"
+
+
+def test_a_trigger_model_without_end_keeps_the_instrument_silent_until_it_is_aborted() -> None:
+    smu = source()
+    say(
+        smu, "trigger.model.setblock(1, trigger.BLOCK_NOP)",
+        "trigger.model.setblock(2, trigger.BLOCK_BRANCH_ALWAYS, 1)", "trigger.model.initiate()",
+    )  # fmt: skip
+    assert smu.respond(b"waitcomplete() print(1)") is None
+    assert smu.respond(b"print(2)") is None
+    smu.respond(b"abort")
+    assert say(smu, "print(3)") == "3"
+
+
 def test_blocks_take_the_place_of_a_sweep_that_was_prepared() -> None:
     smu = source()
     say(smu, 'smu.source.sweeplinear("s", 0, 10, 5)', 'trigger.model.load("SimpleLoop", 2)', "trigger.model.initiate()")
