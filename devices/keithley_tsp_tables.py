@@ -188,7 +188,7 @@ class Common:
             "reset": silent(lambda *_: reset()), "gettime": self._seconds, "available": lambda *_: True,
             "createconfigscript": nothing,
         }  # fmt: skip
-        localnode = self._node(line)
+        localnode = tsp.node(self._node(line))
         front.add({
             "localnode": localnode, "node": Table.of([localnode]), "timer": self._stopwatch(),
             "dataqueue": self._queue(), "eventlog": self._events(), "status": self._status(),

@@ -33,7 +33,7 @@ class Keithley2450(KeithleySourceMeter):
     emulator = "devices.keithley_2450.emulator:Keithley2450Emulator"
     verified = (
         "Reference Manual 2450-901-01 Rev. B; its emulator by QCoDeS 0.58, PyMeasure 0.16 and Keithley's examples, "
-        "in TSP by Tektronix's tm_devices 3.7.0 and SweepMe's driver. Not by an instrument."
+        "in TSP by Tektronix's tm_devices 3.7.0 and the drivers of PyExpLabSys and SweepMe. Not by an instrument."
     )
 
     voltage = SignalR(

@@ -190,7 +190,7 @@ class Keithley2602BEmulator:
         def flag(name: str) -> Any:
             return lambda value: setattr(tsp, name, int(tonumber(value) or 0))
 
-        localnode = tsp.attributes(
+        localnode = tsp.node(tsp.attributes(
             "localnode",
             getters={
                 "model": lambda: tsp.model, "serialno": lambda: tsp.serial, "revision": lambda: tsp.revision,
@@ -200,7 +200,7 @@ class Keithley2602BEmulator:
                 name: lambda value, name=name: node.__setitem__(name, value) for name in node
             },
             objects={"reset": silent(lambda *_: self._reset())},
-        )  # fmt: skip
+        ))  # fmt: skip
         started = [0.0]
         nothing = silent(lambda *_: None)
 

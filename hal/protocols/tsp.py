@@ -306,6 +306,18 @@ class Tsp:
         table.meta.set("luatype", kind)
         return table
 
+    def node(self, table: Table) -> Table:
+        """`table` as a node: what it does not have itself are the global variables (``localnode.smu.source.level``)."""
+        assert table.meta is not None
+        own = table.meta.get("__index")
+
+        def index(of: Any, key: Any, *_: Any) -> Any:
+            found = own.call(of, key)
+            return self.machine.globals.get(key) if found is None else found
+
+        table.meta.set("__index", Native("index", index))
+        return table
+
     def native(self, name: str, value: Any) -> Any:
         """A Python function as a function of the instrument, with its errors queued; values as Lua's."""
         if not callable(value) or isinstance(value, Native):

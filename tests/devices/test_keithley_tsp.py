@@ -248,6 +248,24 @@ def test_events_are_told_in_their_order_counted_and_cleared() -> None:
     assert smu.errors == 0
 
 
+def test_a_node_gives_access_to_what_the_instrument_has() -> None:
+    """PyExpLabSys, keithley_2450: all through ``localnode.`` or ``node[1].``, readings with their timestamps."""
+    smu = source()
+    assert say(
+        smu, "localnode.smu.source.func = localnode.smu.FUNC_DC_VOLTAGE", "localnode.smu.source.level=1.0",
+        "print(localnode.smu.source.level)", "node[1].smu.source.output = smu.ON", "print(mybuf == nil)",
+        "mybuf = buffer.make(100, buffer.STYLE_FULL)", "mybuf.fillmode = buffer.FILL_CONTINUOUS",
+        "localnode.defbuffer1.clear()", "localnode.settime(2026, 11, 26, 10, 54, 0)",
+    ) == "1|true"  # fmt: skip
+    say(smu, "print(localnode.smu.measure.read(mybuf))", "a=mybuf; n = a.endindex")
+    fields = say(smu, "printbuffer(n, n, a, a.sourcevalues, a.timestamps)").split(", ")
+    assert re.fullmatch(r"\d\d/\d\d/\d{4} \d\d:\d\d:\d\d\.\d{9}", fields[2])
+    assert say(smu, "print(localnode.model, localnode.nothing)") == "2450\tnil"
+    assert (
+        say(smu, 'script.delete("x")', "loadscript x", 'print("hello")', "endscript", "x.save()", "x.run()") == "hello"
+    )
+
+
 # ---------------------------------------------------------------------- the multimeter
 
 
