@@ -1,7 +1,8 @@
 """The messages of the MKS 937B: ``@253PR1?;FF`` is answered by ``@253ACK7.602E+2;FF``, or NAK and a code.
 
-Sources: MKS 937B Operation Manual, section 9.1, page 86 (M); the open drivers pymeasure (P) and PyExpLabSys.
-The words that stand for a pressure, and all codes but 152 and 160 (P), are *unverified*.
+Sources: MKS "Series 937B Vacuum System Controller" instruction manual, 100016467 rev. F, August 2020, sections 9.2
+(messages), 9.3 (pressures and the words that stand for one) and 9.10 (codes); the open drivers pymeasure (P) and
+PyExpLabSys.
 """
 
 from __future__ import annotations
@@ -13,20 +14,42 @@ from hal.protocols.framing import Lines
 
 END = b";FF"
 ANYBODY = 254
-"""The address every unit answers to (PyExpLabSys uses it); that it answers with its own is unverified."""
+"""The address every unit answers to, with its own (section 6.6.3)."""
 
 # Pascals in one unit, by the unit's name in capitals (P); the unit itself writes mBAR.
 PASCALS = {"TORR": 101325 / 760, "MBAR": 100.0, "PASCAL": 1.0, "MICRON": 101.325 / 760}
 UNITS = {"TORR": "TORR", "MBAR": "mBAR", "PASCAL": "PASCAL", "MICRON": "MICRON"}
 
-NOT_ION, UNKNOWN, ARGUMENT, RANGE, FORM = 152, 160, 169, 172, 175
+# Codes of refusals (section 9.10).
+WRONG_GAUGE, NO_GAUGE, NOT_ION, NOT_HOT, NOT_COLD, NOT_MANOMETER, NOT_PIRANI, NOT_PIRANI_OR_MANOMETER = range(150, 158)
+UNKNOWN, LOCKED, DIRECTION_FIXED, NO_CHANNEL, ABSOLUTE = 160, 161, 162, 163, 164
+ARGUMENT, RANGE, NO_CONTROL, FORM = 169, 172, 173, 175
+NO_CALIBRATION, NO_COMBINATION, PASCAL_ONLY, GAS_GIVEN, TOO_HIGH = 178, 181, 182, 183, 199
 CODES = {
-    NOT_ION: "there is no ion gauge on that channel",
-    UNKNOWN: "it does not know that command",
-    ARGUMENT: "it does not take that argument",
-    RANGE: "the value is out of range",
-    FORM: "neither a question nor a setting",
+    WRONG_GAUGE: ("WRONG_GAUGE", "another kind of gauge is on that channel"),
+    NO_GAUGE: ("NO_GAUGE", "there is no gauge on that channel"),
+    NOT_ION: ("NOT_IONGAUGE", "there is no ion gauge on that channel"),
+    NOT_HOT: ("NOT_HOTCATHODE", "there is no hot cathode on that channel"),
+    NOT_COLD: ("NOT_COLDCATHODE", "there is no cold cathode on that channel"),
+    NOT_MANOMETER: ("NOT_CAPACITANCE_MANOMETER", "there is no manometer on that channel"),
+    NOT_PIRANI: ("NOT_PIRANI_OR_CTP", "there is no Pirani gauge on that channel"),
+    NOT_PIRANI_OR_MANOMETER: ("NOT_PR_OR_CM", "there is neither a Pirani gauge nor a manometer on that channel"),
+    UNKNOWN: ("UNRECOGNIZED_MSG", "it does not know that command"),
+    LOCKED: ("SET_CMD_LOCK", "setting is disabled at the controller"),
+    DIRECTION_FIXED: ("RLY_DIR_FIX_FOR_ION", "relays of ion gauges close below their set point only"),
+    NO_CHANNEL: ("INVALID_CHANNEL", "it has no such channel"),
+    ABSOLUTE: ("DIFF_CM", "only a differential manometer is zeroed so"),
+    ARGUMENT: ("INVALID_ARGUMENT", "it does not take that argument"),
+    RANGE: ("VALUE_OUT_OF_RANGE", "the value is out of range"),
+    NO_CONTROL: ("INVALID_CTRL_CHAN", "no gauge was chosen to control that one"),
+    FORM: ("CMD_QUERY_BYTE_INVALID", "neither a question nor a setting"),
+    NO_CALIBRATION: ("CAL_DISABLED", "calibrating is disabled at the controller"),
+    NO_COMBINATION: ("COMBINATION_DISABLED", "no gauges are combined"),
+    PASCAL_ONLY: ("INTERNATIONAL_UNIT_ONLY", "it shows pascals only"),
+    GAS_GIVEN: ("GAS_TYPE_DEFINED", "a gas is chosen that has a factor of its own"),
+    TOO_HIGH: ("PRESSURE_TOO_HIGH_FOR_DEGAS", "the pressure is too high for degassing"),
 }
+"""What a refusal says if errors are told as text, and what it means."""
 
 WORDS = {
     "ATM": "at or near atmosphere, beyond the gauge's range",
@@ -37,6 +60,7 @@ WORDS = {
     "WAIT": "the gauge is starting",
     "LOWEMIS": "the gauge's emission is too low; check its filament",
     "MISCONN": "the sensor is not connected; check its cable",
+    "NO_GAUGE": "there is no gauge; check `channel` in the lab file",
     "NOGAUGE": "there is no gauge; check `channel` in the lab file",
 }
 
@@ -103,18 +127,43 @@ class Pressure:
     value: float | None
     below: bool = False
     word: str = ""
+    step: float = 0.0
+    """Of its last digit. A zero at the end of three digits is none: it fills the place (section 2.3.3)."""
+
+
+def is_number(text: str) -> bool:
+    """Whether it is a number that can be set."""
+    return re.fullmatch(r"-?\d{1,6}(\.\d{0,6})?(E[+-]?\d{1,2})?", text, re.IGNORECASE) is not None
+
+
+def meaning(data: str) -> str:
+    """Of a refusal, whether it is told as a code or as text."""
+    for code, (text, said) in CODES.items():
+        if data in (str(code), text):
+            return said
+    return "see the manual"
 
 
 def encode_pressure(value: float) -> str:
-    """``7.602E+2``, with no more digits in the exponent than it needs (M)."""
+    """``7.602E+2``, with no more digits in the exponent than it needs."""
     mantissa, exponent = f"{value:.3E}".split("E")
     return f"{mantissa}E{int(exponent):+d}"
+
+
+def encode_short(value: float) -> str:
+    """``7.60E+02``: of a Pirani or ion gauge, two digits and a zero (section 9.3)."""
+    mantissa, exponent = f"{value:.1E}".split("E")
+    return f"{mantissa}0E{exponent}"
 
 
 def decode_pressure(data: str) -> Pressure:
     """Raises ValueError."""
     if _NUMBER.fullmatch(data):
-        return Pressure(float(data))
+        mantissa, exponent = data.upper().split("E")
+        decimals = len(mantissa.partition(".")[2])
+        if decimals == 2 and mantissa.endswith("0"):
+            decimals = 1
+        return Pressure(float(data), step=10.0 ** (int(exponent) - decimals))
     if found := _LOW.fullmatch(data):
         return Pressure(float(found[1] or 1) * 10.0 ** -int(found[2]), below=True)
     if _WORD.fullmatch(data) and data.upper() not in PASCALS:

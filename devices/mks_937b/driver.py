@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
+from math import hypot, sqrt
 from typing import Any, TypeVar
 
 from hal.capabilities import Gauge
@@ -20,6 +21,7 @@ from . import codec
 from .codec import Reply, Request
 
 T = TypeVar("T")
+NOISE = Noise(relative=0.005)  # unverified
 
 
 class Mks937b(Instrument):
@@ -33,19 +35,19 @@ class Mks937b(Instrument):
     vendor = "MKS"
     provides = (Gauge,)
     wires = ("serial", "tcp")
-    line = SerialSettings(9600)  # 8N1 (manual, section 9.1)
+    line = SerialSettings(9600)  # 8N1 (manual, section 9.2)
     timeout = 0.5
     emulator = "devices.mks_937b.emulator:Mks937bEmulator"
     verified = (
-        "manual section 9.1; the open driver pymeasure 0.16 against the emulator, which also answers what the EPICS "
-        "protocol file of the accelerator Sirius asks. "
-        "Unverified: the words that stand for a pressure, the model's name, noise and rate"
+        "manual rev. F, chapter 9; the open drivers pymeasure 0.16 and PyExpLabSys against the emulator, which also "
+        "answers what devicehub-go and the EPICS protocol file of the accelerator Sirius ask. "
+        "Unverified: noise and rate"
     )
 
     pressure = SignalR(
         float, "Pa", at=Calls("read_pressure"), kind=Kind.HINTED, poll=0.2,
         max_age=0.2,  # unverified
-        noise=Noise(relative=0.005),  # unverified
+        noise=NOISE,
     )  # fmt: skip
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -98,7 +100,8 @@ class Mks937b(Instrument):
             sample = Sample(None, Quality.BAD, codec.WORDS.get(found.word.upper(), f"the controller says {found.word}"))
         else:
             pressure = found.value * codec.PASCALS[self._unit]
-            sample = Sample(pressure)
+            rounding = found.step * codec.PASCALS[self._unit] / sqrt(12)
+            sample = Sample(pressure, uncertainty=hypot(NOISE.of(pressure), rounding))
             if found.below:  # somewhere between nothing and this
                 sample = Sample(pressure, Quality.UNCERTAIN, "below the gauge's range: no more than this", pressure)
         return Answer(sample, exchange.sent, exchange.received)
@@ -121,9 +124,7 @@ class Mks937b(Instrument):
         exchange = await self.ask(Request(self._address, command, number).encode(), matches=self._answers(parse))
         reply = Reply.decode(exchange.reply)
         if reply.refused:
-            code = int(reply.data) if reply.data.isdecimal() else 0
-            meaning = codec.CODES.get(code, "see the manual")
-            raise Refused(self.name, f"{command} was refused (NAK{reply.data}): {meaning}")
+            raise Refused(self.name, f"{command} was refused (NAK{reply.data}): {codec.meaning(reply.data)}")
         return parse(reply.data), exchange
 
 
