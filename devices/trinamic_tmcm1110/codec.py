@@ -13,20 +13,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
-# Commands (section 3.6). Those that make sense only inside a program have no names here.
+# Commands (section 3.6), and those that make sense inside a program only (numbers: Trinamic's TMCL.h, see `program`).
 ROR, ROL, MST, MVP, SAP, GAP, STAP, RSAP = 1, 2, 3, 4, 5, 6, 7, 8
 SGP, GGP, STGP, RSGP, RFS, SIO, GIO = 9, 10, 11, 12, 13, 14, 15
 SCO, GCO, CCO = 30, 31, 32
+CALC, COMP, JC, JA, CSUB, RSUB, EI, DI, WAIT, STOP = range(19, 29)
+CALCX, AAP, AGP, CLE, VECT, RETI, ACO = range(33, 40)
 VERSION, FACTORY, REACHED_EVENT = 136, 137, 138
-PROGRAM = range(128, 136)
-"""Stop, run, step and reset a program, download mode, read memory, status."""
-STOP_PROGRAM, RESET_PROGRAM, PROGRAM_STATUS = 128, 131, 135
+STOP_PROGRAM, RUN_PROGRAM, STEP_PROGRAM, RESET_PROGRAM, LOAD_PROGRAM, END_LOADING, READ_PROGRAM, PROGRAM_STATUS = (
+    PROGRAM
+) = range(128, 136)
+IN_PROGRAM_ONLY = (*range(19, 30), *range(33, 51))
 
 ABS, REL, COORD = 0, 1, 2  # types of MVP
-START, STOP, STATUS = 0, 1, 2  # types of RFS
+START, END, STATUS = 0, 1, 2  # types of RFS
 
 # Status codes (section 3.2.1).
-OK, EVENT = 100, 128
+OK, LOADED, EVENT = 100, 101, 128
+FULL = 9
+"""Of a program's memory (TMCL.h)."""
 BAD_CHECKSUM, BAD_COMMAND, BAD_TYPE, BAD_VALUE, LOCKED, UNAVAILABLE = range(1, 7)
 STATUSES = {
     BAD_CHECKSUM: "the telegram arrived damaged; check the line",
@@ -35,6 +40,7 @@ STATUSES = {
     BAD_VALUE: "the value is out of its range",
     LOCKED: "its EEPROM is locked",
     UNAVAILABLE: "the command is not available now",
+    FULL: "there is no room for it in the memory of programs",
 }
 
 # Axis parameters (section 4).
@@ -51,6 +57,19 @@ USER_BANK, INTERRUPT_BANK, MARK = 2, 3, 255
 FASTEST = 2047  # internal units of speed and acceleration
 CLOCK = 16e6  # Hz, of the motion controller
 FULL_STEPS = 200  # per turn, of a motor of 1.8 deg
+
+
+class Refusal(Exception):
+    """A command that is not carried out, by its status code."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+
+
+def require(fulfilled: bool, status: int) -> None:
+    """Refuse with `status` unless `fulfilled`."""
+    if not fulfilled:
+        raise Refusal(status)
 
 
 # ---------------------------------------------------------------------- units (section 6.1)

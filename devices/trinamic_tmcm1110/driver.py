@@ -150,8 +150,11 @@ class TrinamicTmcm1110(Instrument):
         return self.start("reference search", self._home(), on_cancel=self._stop)
 
     async def make_safe(self) -> None:
-        # A search under way would go on by itself to its next leg.
-        await self._command(codec.RFS, codec.STOP, idempotent=True)
+        # A program in the module, or a search under way, would go on by itself and move it again.
+        await self.command(
+            self._message(codec.STOP_PROGRAM), idempotent=True, matches=self._of(codec.STOP_PROGRAM)
+        )  # what it answers does not matter: there may be none
+        await self._command(codec.RFS, codec.END, idempotent=True)
         await self._command(codec.MST, idempotent=True)
 
     # ------------------------------------------------------------------ what the signals call

@@ -1,8 +1,8 @@
 """An emulated TMCM-1110 on a linear axis with a limit switch at either end and a home switch between them.
 
-Not emulated: programs (there is none in it, and none is taken), stall detection. Unverified: which status answers a
-write to a parameter that can only be read (here: wrong type), and how a motor that is spun with ROR takes a negative
-speed (here: to the left, as PyTrinamic's `rotate` expects).
+Programs in its memory are in `program`, the search for switches is in `search`. Not emulated: stall detection, user
+functions. Unverified: which status answers a write to a parameter that can only be read (here: wrong type), and how a
+motor that is spun with ROR takes a negative speed (here: to the left, as PyTrinamic's `rotate` expects).
 """
 
 from __future__ import annotations
@@ -12,13 +12,17 @@ from typing import Any
 
 from devices.axis import Axis
 
-from . import codec, parameters
-from .codec import Command, Reply
+from . import codec, parameters, program
+from .codec import Command, Refusal, Reply, require
+from .program import Program
+from .search import Search
 
 LEAD = 2000.0  # microsteps from a limit switch to the end of the rail
 COORDINATES = 21
 OUTPUTS, INPUTS = 8, 7
+AUTO_START = 77  # global parameter
 SUPPLY, WARMTH = 240, 31  # GIO 8 and 9 of bank 1: 0.1 V, degC
+STOP_SWITCHES = {27: "left", 28: "right"}  # by interrupt
 TEMPERATURE_INPUTS = {8: SUPPLY, 9: WARMTH}
 
 
@@ -43,6 +47,7 @@ class Tmcm1110Emulator:
             self.eeprom[0, codec.ADDRESS] = int(unit)
         self.now = 0.0
         self._random = random.Random(seed)
+        self.program = Program(self)
         self.power_up()
 
     def power_up(self) -> None:
@@ -55,7 +60,10 @@ class Tmcm1110Emulator:
         self.interrupts = dict.fromkeys(parameters.INTERRUPTS, 0)
         self.coordinates = [0] * COORDINATES
         self.outputs = [0] * OUTPUTS
-        self._search: list[tuple[int, str, int]] = []
+        self.search = Search(self)
+        self.program.reset()
+        if self.globals[AUTO_START] and self.program.commands:
+            self.program.control(Command(0, codec.RUN_PROGRAM))
         self._announce = False
         self._said: list[bytes] = []
         self._booted = self._heard = self.now
@@ -74,9 +82,13 @@ class Tmcm1110Emulator:
         command = Command.decode(message[:-1])
         if command.number == codec.VERSION and command.type == 0:
             return bytes((self.globals[codec.HOST_ADDRESS],)) + self.version.encode("ascii")
+        if self.program.loading and command.number < codec.STOP_PROGRAM:
+            return self._reply(command.number, self.program.load(command), command.value)
+        if command.number == codec.READ_PROGRAM:
+            return self._read_program(command.value)
         try:
-            value = self._do(command)
-        except _Refusal as refusal:
+            value = self.execute(command)
+        except Refusal as refusal:
             return self._reply(command.number, refusal.status)
         if value is None or self.globals[255]:
             return None
@@ -95,22 +107,23 @@ class Tmcm1110Emulator:
     def advance(self, dt: float) -> None:
         self.now += dt
         heartbeat = self.globals[codec.HEARTBEAT] / 1000
-        if heartbeat and self.now - self._heard > heartbeat and (self._search or self.axis.moving):
+        if heartbeat and self.now - self._heard > heartbeat and (self.search or self.axis.moving):
             self._run(0)  # nobody has spoken for too long (section 5, parameter 68)
         units = self.values
         self.axis.acceleration = codec.microsteps_per_second2(
             max(units[codec.MAX_ACCELERATION], 1), units[codec.RAMP_DIVISOR], units[codec.PULSE_DIVISOR]
         )
-        self.axis.speed = self._speed(units[codec.MAX_VELOCITY])
-        if self._search:
+        self.axis.speed = self.speed(units[codec.MAX_VELOCITY])
+        if self.search:
             self.axis.advance(dt)
-            self._look()
+            self.search.look()
         elif self._stopped_by_switch():
             self.axis.velocity = 0.0
             if self.axis.target is None:
                 self.axis.halt()
         else:
             self.axis.advance(dt)
+        self.program.advance(dt)
         if self._announce and self._at_target():
             self._announce = False
             self._said.append(self._reply(codec.REACHED_EVENT, codec.EVENT, 1))
@@ -131,11 +144,12 @@ class Tmcm1110Emulator:
             case _:
                 return abs(self.axis.position - self.home) <= LEAD / 10
 
-    def _speed(self, units: int) -> float:
+    def speed(self, units: int) -> float:
+        """Microsteps/s."""
         return codec.microsteps_per_second(units, self.values[codec.PULSE_DIVISOR])
 
     def _at_target(self) -> bool:
-        return self.axis.target is not None and self.axis.away == 0.0 and not self._search
+        return self.axis.target is not None and self.axis.away == 0.0 and not self.search
 
     def _stopped_by_switch(self) -> bool:
         left = self.switch("left") and not self.values[codec.LEFT_DISABLED] and self._heading() < 0
@@ -144,54 +158,33 @@ class Tmcm1110Emulator:
     def _heading(self) -> float:
         return self.axis.velocity or self.axis.away or self.axis.wanted
 
-    # ------------------------------------------------------------------ the reference search
+    # ------------------------------------------------------------------ what its program asks
 
-    def _begin_search(self) -> None:
-        mode = self.values[codec.SEARCH_MODE]
-        fast, slow = self.values[codec.SEARCH_SPEED], self.values[codec.SWITCH_SPEED]
-        first, second = ("right", "left") if mode & 64 else ("left", "right")
-        sign = 1 if first == "right" else -1
-        find = [(sign, first, fast), (-sign, f"-{first}", slow)]
-        match mode & 0x0F:
-            case 1 | 4:
-                self._search = find
-            case 2 | 3:
-                self._search = [(-sign, second, fast), *find]
-            case 5 | 7:
-                self._search = [(-1, "home", fast), (1, "-home", slow)]
-            case 6 | 8:
-                self._search = [(1, "home", fast), (-1, "-home", slow)]
+    def reached(self, what: int) -> bool:
+        match what:
+            case program.POSITION:
+                return self._at_target()
+            case program.REFERENCE_SWITCH:
+                return self.switch("home")
+            case program.LIMIT_SWITCH:
+                return self.switch("left") or self.switch("right")
+            case program.SEARCH:
+                return not self.search
             case _:
-                raise _Refusal(codec.BAD_VALUE)
-        self._from = self.axis.position
-        self._leg()
+                return False
 
-    def _leg(self) -> None:
-        sign, _, speed = self._search[0]
-        self.axis.run(sign * self._speed(speed))
+    def interrupting(self, number: int) -> bool:
+        return number in STOP_SWITCHES and self.switch(STOP_SWITCHES[number])
 
-    def _look(self) -> None:
-        """Whether the present leg of the search has found what it looks for."""
-        sign, sought, _ = self._search[0]
-        if sought == "home" and self.switch("left" if sign < 0 else "right"):
-            self._search[0] = (-sign, *self._search[0][1:])  # not there: look the other way
-            self._leg()
-            return
-        if self.switch(sought.removeprefix("-")) == sought.startswith("-"):
-            return
-        self._search.pop(0)
-        self.axis.halt()
-        if self._search:
-            if self._search[0][1] in ("left", "right"):
-                self._from = self.axis.position
-            self._leg()
-            return
-        self.values[codec.SWITCH_DISTANCE] = round(abs(self.axis.position - self._from))
-        self.zero = round(self.axis.position)
-        self.axis.go(self.axis.position)
+    def period(self, timer: int) -> float:
+        return self.interrupts[timer] / 1000
 
-    def _end_search(self) -> None:
-        self._search.clear()
+    def _read_program(self, at: int) -> bytes:
+        """A command of the memory in place of a reply's status, command and value."""
+        commands = self.program.commands
+        found = commands[at] if 0 <= at < len(commands) else Command(0, 0)
+        host = self.globals[codec.HOST_ADDRESS]
+        return codec.summed(Command(host, found.number, found.type, found.motor, found.value).encode())
 
     # ------------------------------------------------------------------ commands
 
@@ -199,26 +192,27 @@ class Tmcm1110Emulator:
         host, address = self.globals[codec.HOST_ADDRESS], self.globals[codec.ADDRESS]
         return codec.summed(Reply(host, address, status, number, value).encode())
 
-    def _do(self, command: Command) -> int | None:
+    def execute(self, command: Command) -> int | None:
+        """Carry out a command, from the wire or from the program; raises `Refusal`. None: no reply."""
         match command.number:
             case codec.ROR | codec.ROL | codec.MST:
-                _require(command.motor == 0 and abs(command.value) <= codec.FASTEST, codec.BAD_VALUE)
+                require(command.motor == 0 and abs(command.value) <= codec.FASTEST, codec.BAD_VALUE)
                 sign = {codec.ROR: 1, codec.ROL: -1, codec.MST: 0}[command.number]
                 self._run(sign * command.value)
                 return command.value
             case codec.MVP:
                 return self._move(command)
             case codec.SAP | codec.GAP | codec.STAP | codec.RSAP:
-                _require(command.motor == 0, codec.BAD_VALUE)
+                require(command.motor == 0, codec.BAD_VALUE)
                 return self._axis_parameter(command)
             case codec.SGP | codec.GGP | codec.STGP | codec.RSGP:
                 return self._global_parameter(command)
             case codec.RFS:
-                _require(command.motor == 0, codec.BAD_VALUE)
+                require(command.motor == 0, codec.BAD_VALUE)
                 return self._reference(command.type)
             case codec.SIO:
-                _require(command.motor == 2, codec.BAD_TYPE)
-                _require(command.type < OUTPUTS and command.value in (0, 1), codec.BAD_VALUE)
+                require(command.motor == 2, codec.BAD_TYPE)
+                require(command.type < OUTPUTS and command.value in (0, 1), codec.BAD_VALUE)
                 self.outputs[command.type] = command.value
                 return command.value
             case codec.GIO:
@@ -235,57 +229,57 @@ class Tmcm1110Emulator:
             case codec.REACHED_EVENT:
                 self._announce = True
                 return command.value
-            case codec.STOP_PROGRAM | codec.RESET_PROGRAM | codec.PROGRAM_STATUS:
-                return 0  # there is none: it stands
-            case number if number in codec.PROGRAM or 19 <= number <= 50:
-                raise _Refusal(codec.UNAVAILABLE)
+            case number if number in codec.PROGRAM:
+                return self.program.control(command)
+            case number if number in codec.IN_PROGRAM_ONLY:
+                raise Refusal(codec.UNAVAILABLE)
             case _:
-                raise _Refusal(codec.BAD_COMMAND)
+                raise Refusal(codec.BAD_COMMAND)
 
     def _run(self, velocity: int) -> None:
-        self._end_search()
+        self.search.end()
         self._announce = False
         self.values[codec.TARGET_VELOCITY] = velocity
-        self.axis.run(self._speed(velocity))
+        self.axis.run(self.speed(velocity))
 
     def _move(self, command: Command) -> int:
-        _require(command.motor == 0, codec.BAD_VALUE)
+        require(command.motor == 0, codec.BAD_VALUE)
         match command.type:
             case codec.ABS:
                 target = command.value
             case codec.REL:
                 target = self.counter + command.value
             case codec.COORD:
-                _require(0 <= command.value < COORDINATES, codec.BAD_VALUE)
+                require(0 <= command.value < COORDINATES, codec.BAD_VALUE)
                 target = self.coordinates[command.value]
             case _:
-                raise _Refusal(codec.BAD_TYPE)
-        _require(-parameters.FULL <= target < parameters.FULL, codec.BAD_VALUE)
+                raise Refusal(codec.BAD_TYPE)
+        require(-parameters.FULL <= target < parameters.FULL, codec.BAD_VALUE)
         self._go(target)
         return target
 
     def _go(self, target: int) -> None:
-        self._end_search()
+        self.search.end()
         self.axis.go(float(target + self.zero))
 
     def _axis_parameter(self, command: Command) -> int:
         parameter = parameters.AXIS.get(command.type)
         if parameter is None:
-            raise _Refusal(codec.BAD_TYPE)
+            raise Refusal(codec.BAD_TYPE)
         key = (-1, command.type)
         match command.number:
             case codec.GAP:
                 return self._axis_value(command.type)
             case codec.STAP:
-                _require("E" in parameter.access, codec.BAD_TYPE)
+                require("E" in parameter.access, codec.BAD_TYPE)
                 self.eeprom[key] = self._axis_value(command.type)
                 return 0
             case codec.RSAP:
-                _require("E" in parameter.access, codec.BAD_TYPE)
+                require("E" in parameter.access, codec.BAD_TYPE)
                 self.values[command.type] = self.eeprom.get(key, parameter.factory)
                 return self.values[command.type]
-        _require("W" in parameter.access, codec.BAD_TYPE)
-        _require(parameter.low <= command.value <= parameter.high, codec.BAD_VALUE)
+        require("W" in parameter.access, codec.BAD_TYPE)
+        require(parameter.low <= command.value <= parameter.high, codec.BAD_VALUE)
         match command.type:
             case codec.TARGET:
                 self._go(command.value)
@@ -308,7 +302,7 @@ class Tmcm1110Emulator:
             case codec.VELOCITY:
                 return codec.internal_velocity(self.axis.velocity, self.values[codec.PULSE_DIVISOR])
             case codec.AT_TARGET:
-                return int(self._at_target() or not (self.axis.moving or self._search))
+                return int(self._at_target() or not (self.axis.moving or self.search))
             case codec.HOME_SWITCH:
                 return int(self.switch("home"))
             case codec.RIGHT_SWITCH:
@@ -327,25 +321,27 @@ class Tmcm1110Emulator:
             case codec.INTERRUPT_BANK:
                 parameter, values = parameters.INTERRUPTS.get(command.type), self.interrupts
             case _:
-                raise _Refusal(codec.BAD_TYPE)
+                raise Refusal(codec.BAD_TYPE)
         if parameter is None:
-            raise _Refusal(codec.BAD_TYPE)
+            raise Refusal(codec.BAD_TYPE)
         key = (command.motor, command.type)
         if command.number == codec.GGP:
             if key == (0, 132):
                 return round((self.now - self._booted) * 1000)
+            if command.motor == 0 and command.type in (128, 129, 130):
+                return {128: self.program.state, 129: int(self.program.loading), 130: self.program.at}[command.type]
             if key == (0, 133):
                 return self._random.randrange(parameters.FULL)
             return values[command.type]
         if command.number == codec.SGP:
-            _require("W" in parameter.access, codec.BAD_TYPE)
-            _require(parameter.low <= command.value <= parameter.high, codec.BAD_VALUE)
+            require("W" in parameter.access, codec.BAD_TYPE)
+            require(parameter.low <= command.value <= parameter.high, codec.BAD_VALUE)
             if key == (0, 132):
                 self._booted = self.now - command.value / 1000
             values[command.type] = command.value
             return command.value
         kept = "E" in parameter.access and (command.motor == 0 or command.type < parameters.KEPT_USER)
-        _require(kept, codec.BAD_TYPE)
+        require(kept, codec.BAD_TYPE)
         if command.number == codec.STGP:
             self.eeprom[key] = values[command.type]
         else:
@@ -355,14 +351,14 @@ class Tmcm1110Emulator:
     def _reference(self, kind: int) -> int:
         match kind:
             case codec.START:
-                self._begin_search()
-            case codec.STOP:
-                self._end_search()
+                self.search.begin()
+            case codec.END:
+                self.search.end()
                 self.axis.run(0.0)
             case codec.STATUS:
-                return len(self._search)
+                return len(self.search)
             case _:
-                raise _Refusal(codec.BAD_TYPE)
+                raise Refusal(codec.BAD_TYPE)
         return 0
 
     def _input(self, command: Command) -> int:
@@ -377,25 +373,15 @@ class Tmcm1110Emulator:
             case 2 if number < OUTPUTS:
                 return self.outputs[number]
             case 0 | 1 | 2:
-                raise _Refusal(codec.BAD_VALUE)
+                raise Refusal(codec.BAD_VALUE)
             case _:
-                raise _Refusal(codec.BAD_TYPE)
+                raise Refusal(codec.BAD_TYPE)
 
     def _coordinate(self, command: Command) -> int:
-        _require(command.type < COORDINATES and command.motor == 0, codec.BAD_VALUE)
+        require(command.type < COORDINATES and command.motor == 0, codec.BAD_VALUE)
         match command.number:
             case codec.SCO:
                 self.coordinates[command.type] = command.value
             case codec.CCO:
                 self.coordinates[command.type] = self.counter
         return self.coordinates[command.type]
-
-
-class _Refusal(Exception):
-    def __init__(self, status: int) -> None:
-        self.status = status
-
-
-def _require(fulfilled: bool, status: int) -> None:
-    if not fulfilled:
-        raise _Refusal(status)
