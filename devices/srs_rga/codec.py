@@ -101,21 +101,37 @@ def bringing(command: bytes, count: int) -> bytes:
     return command + BRINGS + b"%d" % count
 
 
+PROMPTS = b" prompts "
+
+
+def prompting(line: bytes, *prompts: bytes) -> bytes:
+    """A line of a login, answered by one of these prompts, as `HostEnd` wants to be told."""
+    return line + PROMPTS + b"|".join(prompts)
+
+
 class HostEnd:
-    """Sends commands; knows of the last one whether text or currents come back."""
+    """Sends commands; knows of the last one whether text, a prompt or currents come back."""
 
     def __init__(self) -> None:
         self._buffer = b""
         self._expected = 0
         """Bytes of currents; 0: text."""
+        self._prompts: list[bytes] = []
 
     def encode(self, message: bytes) -> bytes:
+        message, _, prompts = message.partition(PROMPTS)
+        self._prompts = prompts.split(b"|") if prompts else []
         command, _, count = message.partition(BRINGS)
         self._expected = 4 * int(count or 0)
         return command + b"\r"
 
     def feed(self, data: bytes) -> list[bytes]:
         self._buffer += data
+        if self._prompts:
+            found = [prompt for prompt in self._prompts if prompt in self._buffer]
+            if found:
+                self._buffer = b""
+            return found[:1]
         if self._expected:
             if len(self._buffer) < self._expected:
                 return []

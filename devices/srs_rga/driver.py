@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,7 +19,7 @@ from hal.model.status import Status
 from hal.transport.link import SerialSettings
 from hal.transport.session import Exchange, Probe
 
-from . import codec
+from . import codec, ethernet
 
 HEATS_WITHIN = 15.0  # s, for what is answered after a check of the hardware
 SPARE = 10.0  # s beyond twice the time of a scan
@@ -33,6 +34,10 @@ class Options:
     """mA of the filament when it is on."""
     steps: int = 0
     """Currents per amu of a scan, 10 to 25; 0: one current for each whole mass."""
+    user: str = ""
+    """Of the analyzer's own Ethernet port (818); empty: there is nothing to log in to, as behind a serial server."""
+    password: str = ""
+    """Where its password is: ``env:NAME``."""
 
 
 def _whole(text: str) -> int:
@@ -89,6 +94,10 @@ class SrsRga(Instrument):
             raise ConfigError(f"{self.name}: emission = {self.options.emission:g} mA is outside {low:g} to {high:g} mA")
         if self.options.steps and not codec.STEPS[0] <= self.options.steps <= codec.STEPS[1]:
             raise ConfigError(f"{self.name}: steps = {self.options.steps} is neither 0 nor within 10 to 25 per amu")
+        if bool(self.options.user) != bool(self.options.password):
+            raise ConfigError(f"{self.name}: `user` and `password` belong together")
+        if self.options.password and not self.options.password.startswith("env:"):
+            raise ConfigError(f'{self.name}: its password is for whoever reads this file; write password = "env:NAME"')
         self._masses = 0
         self._has_multiplier = False
 
@@ -101,7 +110,11 @@ class SrsRga(Instrument):
         return Probe(b"ID?", lambda message: b"SRSRGA" in message)
 
     async def identify(self) -> str:
-        said = (await self.ask(b"ID?")).reply.decode("latin-1")
+        if self.options.user:
+            await self._log_in()
+        # After a login more may come than the word that was waited for.
+        known = (lambda message: b"SRSRGA" in message) if self.options.user else None
+        said = (await self.ask(b"ID?", matches=known)).reply.decode("latin-1")
         match = codec.IDENTITY.search(said)
         if match is None or int(match[1]) not in codec.MASSES:
             raise WrongInstrument(self.name, f"expected an SRS RGA, found {said!r}; check `link` in the lab file")
@@ -182,6 +195,18 @@ class SrsRga(Instrument):
         await self._checked(f"HV{value}", codec.MULTIPLIER)
 
     # ------------------------------------------------------------------ private
+
+    async def _log_in(self) -> None:
+        variable = self.options.password.removeprefix("env:")
+        password = os.environ.get(variable)
+        if password is None:
+            raise ConfigError(f"{self.name}: there is no environment variable {variable} with its password; set it")
+        await self.ask(codec.prompting(b" ", ethernet.NAME))
+        user = self.options.user.encode()
+        await self.ask(codec.prompting(user, ethernet.PASSWORD), repeatable=False)
+        welcome = codec.prompting(password.encode(), ethernet.WELCOME, ethernet.NAME)
+        if (await self.ask(welcome, repeatable=False)).reply != ethernet.WELCOME:
+            raise Refused(self.name, f"it does not let {self.options.user!r} in; check `user` and {variable}")
 
     async def _scan(self, first: int, last: int) -> MassSpectrum:
         if not (await self.read_filament()).payload:

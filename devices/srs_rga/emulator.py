@@ -13,9 +13,10 @@ from math import exp
 from typing import Any
 
 from devices.physics import COLUMN_BASE
-from hal.protocols.framing import Lines
+from hal.protocols.framing import Framing, Lines
 
 from . import codec
+from .ethernet import EthernetEnd, Prompt
 
 # Fractions of the strongest peak (70 eV, rounded; NIST Chemistry WebBook).
 FRAGMENTS = {
@@ -51,9 +52,12 @@ class SrsRgaEmulator:
 
     def __init__(
         self, world: Any, *, unit: object = None, channel: object = None, masses: int = 200, multiplier: bool = True,
-        serial: int = 12345, identity: str = "", seed: int = 28, reply_delay: float = 0.01,
+        serial: int = 12345, identity: str = "", user: str = "admin", password: str = "admin",
+        login: bool = False, seed: int = 28, reply_delay: float = 0.01,
     ) -> None:  # fmt: skip
-        """`masses`: 100, 200 or 300. `multiplier`: whether it has the option."""
+        """`masses`: 100, 200 or 300. `multiplier`: whether it has the option. `user`, `password`: of its Ethernet port;
+        `login`: it wants them of everybody, not only of who begins with a blank line."""
+        self._login = user, password, login
         self.world, self.quick, self.reply_delay = world, reply_delay, reply_delay
         self.masses, self.multiplier = masses, multiplier
         self.identity = identity or f"SRSRGA{masses:03d}VER0.24SN{serial:05d}"
@@ -82,10 +86,15 @@ class SrsRgaEmulator:
         said, self._said = self._said, []
         return said
 
-    def framing(self, scheme: str) -> Lines:
+    def framing(self, scheme: str) -> Framing:
+        if scheme == "tcp":
+            user, password, required = self._login
+            return EthernetEnd(user, password, required=required)
         return Lines(b"", b"\r")
 
     def respond(self, message: bytes) -> bytes | None:
+        if isinstance(message, Prompt):
+            return bytes(message)
         self.reply_delay = self.quick
         self._scan, self._said = None, []  # any command ends a scan (6-45)
         text = message.strip(b"\n ").decode("latin-1").upper()

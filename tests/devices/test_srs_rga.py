@@ -18,11 +18,12 @@ from devices.srs_rga.emulator import SrsRgaEmulator
 from hal.errors import ConfigError, InterlockTripped, LimitError, ProtocolError, Refused, WrongInstrument
 from hal.gate import Purpose, acting
 from hal.instrument.bench import Bench
-from hal.instrument.serving import PtyPort
+from hal.instrument.serving import PtyPort, TcpPort
 from hal.model.context import Context
 from hal.testing import wired
 from hal.transport.serial import SerialLink
 from hal.transport.session import Session
+from hal.transport.tcp import TcpLink
 
 
 def talk(rga: SrsRgaEmulator, said: bytes) -> bytes:
@@ -340,7 +341,11 @@ async def test_another_instrument_is_not_taken_for_it():
             pass
 
 
-@pytest.mark.parametrize("wrong", [{"emission": 0.01}, {"emission": 4.0}, {"steps": 9}, {"steps": 26}], ids=str)
+@pytest.mark.parametrize(
+    "wrong",
+    [{"emission": 0.01}, {"emission": 4.0}, {"steps": 9}, {"steps": 26}, {"user": "a"}, {"user": "a", "password": "b"}],
+    ids=str,
+)
 async def test_impossible_options_are_mistakes_in_the_lab_file(wrong):
     with pytest.raises(ConfigError):
         async with wired("srs_rga", options=wrong):
@@ -382,3 +387,63 @@ def stranger(path: str) -> tuple[bytes, bytes, bytes]:
         points = line.read_until(b"\r")
         line.write(b"HS1\r")
         return identity, points, line.read(44)
+
+
+# ---------------------------------------------------------------------- its Ethernet port
+
+
+def said_over_ethernet(rga: SrsRgaEmulator, *lines: bytes) -> list[bytes]:
+    framing = rga.framing("tcp")
+    return [b"".join(rga.respond(message) or b"" for message in framing.feed(line)) for line in lines]
+
+
+def test_its_own_port_asks_who_is_there_as_srs_package_expects(rga):
+    """srsgui 0.5, `TcpipInterface.connect_with_login`: a blank, the name, the password."""
+    blank, name, welcome, identity = said_over_ethernet(rga, b" \r", b"admin\r", b"admin\r", b"ID?\r")
+    assert b"Name:" in blank.split(b"\r")[-1]
+    assert b"Name:" not in name
+    assert b"Welcome" in welcome
+    assert identity.startswith(b"SRSRGA200")
+
+
+def test_a_wrong_password_is_not_welcome(rga):
+    *_, refused, asked = said_over_ethernet(rga, b" \r", b"admin\r", b"guess\r", b"admin\r")
+    assert b"Welcome" not in refused
+    assert refused.endswith(b"Name:")
+    assert asked.endswith(b"Password:")
+
+
+def test_behind_a_serial_server_nobody_logs_in(rga):
+    assert said_over_ethernet(rga, b"ID?\r", b" \r", b"MI?\r")[1:] == [b"", b"1\n\r"]
+
+
+def test_a_port_that_wants_a_login_passes_nothing_on_before():
+    rga = SrsRgaEmulator(World(), login=True)
+    asked, *_ = said_over_ethernet(rga, b"FL1.0\r")
+    assert asked.endswith(b"Name:")
+    assert rga.emission == 0.0
+
+
+@pytest.mark.real_clock
+async def test_the_driver_logs_in_with_the_password_of_the_environment(monkeypatch):
+    world = World()
+    rga = SrsRgaEmulator(world, password="secret", login=True)
+    port = await TcpPort(Bench(world).wire([rga], "tcp")).open()
+    options = {"user": "admin", "password": "env:RGA_OF_THE_TESTS"}
+    link, context = TcpLink("127.0.0.1", port.port), Context()
+    session = Session(link, SrsRga.framing("tcp"), timebase=context.timebase, gate=context.gate)
+    driver = SrsRga(session, "rga", context=context, options=SrsRga.Options(**options))
+    try:
+        with pytest.raises(ConfigError, match="rga: there is no environment variable RGA_OF_THE_TESTS"):
+            await driver.connect()
+        monkeypatch.setenv("RGA_OF_THE_TESTS", "guess")
+        with pytest.raises(Refused, match="rga: it does not let 'admin' in; check `user` and RGA_OF_THE_TESTS"):
+            await driver.connect()
+        monkeypatch.setenv("RGA_OF_THE_TESTS", "secret")
+        await driver.connect()
+        assert driver.identity.startswith("SRS RGA200")
+        assert await driver.filament.get() is False
+    finally:
+        await driver.disconnect()
+        await port.close()
+        await context.close()
