@@ -16,6 +16,7 @@ from ..physics import AMBIENT, Line
 from . import codec
 from .codec import ANALOG, HELD, LOCKED, MASS_FLOW, MASS_OVER, Frame
 from .menu import Menu
+from .setpoint import Setpoint
 
 QUICK = 0.004  # s
 SETTLING = 0.1  # s, unverified
@@ -25,8 +26,6 @@ OVER = 1.28  # of full scale, where readings end (unverified)
 PSIA = 14.70
 HIGHEST_PSIA = 160.0
 VARIABLES = (34, 36, 37, 38, 39)
-SECONDS = {3: 1e-3, 4: 1.0, 5: 60.0, 6: 3600.0, 7: 86400.0}  # SR's units of time (the driver alicat)
-TIMES = {3: "ms", 4: "s", 5: "m", 6: "h", 7: "d"}
 NAMES = {"argon": "Ar", "hydrogen": "H2", "nitrogen": "N2", "helium": "He", "oxygen": "O2"}
 STREAMING = "@"
 """The letter of a unit that streams (P, "Start Streaming")."""
@@ -62,14 +61,7 @@ class AlicatEmulator:
         self.line: Line = world.lines.setdefault(gas, Line())
         name = NAMES.get(gas, gas)
         self.gas = codec.GASES.index(name) if name in codec.GASES else 0
-        self.requested = 0.0
-        self.current = 0.0
-        """The setpoint that is followed, on its way to the one requested."""
-        self.ramp = 0.0
-        """Per second; 0: at once."""
-        self.ramp_time = 4
-        self.ramps = [1, 1, 0, 0]
-        """Whether it ramps up, down, to zero, at power-up (LSRC)."""
+        self.setpoint = Setpoint()
         self.hold = ""
         """``closed``, ``here`` or nothing."""
         self.locked = False
@@ -127,7 +119,7 @@ class AlicatEmulator:
         return said
 
     def advance(self, dt: float) -> None:
-        self._move_setpoint(dt)
+        self.setpoint.advance(dt)
         if not self.meter and self.hold != "here":
             target = self._target() * self.sccm
             self.line.flow += (target - self.line.flow) * (1 - exp(-dt / SETTLING))
@@ -149,22 +141,14 @@ class AlicatEmulator:
         if any(totalizer.batch_done for totalizer in self.menu.totalizers):
             return 0.0
         if not self.of_flow:  # pressure: it opens until the pressure is there, which it never is
-            return self.full_scale if self.current > PSIA else 0.0
-        return self.current
+            return self.full_scale if self.setpoint.current > PSIA else 0.0
+        return self.setpoint.current
 
     @property
     def valve(self) -> float:
         """% of its greatest drive (of a valve that opens at 40 %: unverified)."""
         flow = self.line.flow / self.sccm / self.full_scale
         return 0.0 if self.meter or flow <= 0.0 else min(40.0 + 30.0 * flow, 100.0)
-
-    def _move_setpoint(self, dt: float) -> None:
-        gap = self.requested - self.current
-        stepwise = self.ramps[2] if self.requested == 0.0 else self.ramps[0] if gap > 0 else self.ramps[1]
-        if not (self.ramp and stepwise) or abs(gap) <= self.ramp * dt:
-            self.current = self.requested
-        else:
-            self.current += self.ramp * dt if gap > 0 else -self.ramp * dt
 
     def _measure(self) -> None:
         self._age = 0.0
@@ -190,9 +174,8 @@ class AlicatEmulator:
         if self.measured > OVER * self.full_scale:
             states.insert(0, MASS_OVER)
         pressure, temperature = self.menu.pressure(PSIA), self.menu.temperature(AMBIENT)
-        frame = Frame(
-            pressure, temperature, self.shown, self.shown, self.current, self.menu.gas_name(self.gas), tuple(states)
-        )
+        flow, gas = self.shown, self.menu.gases.name(self.gas)
+        frame = Frame(pressure, temperature, flow, flow, self.setpoint.current, gas, tuple(states))
         fields = frame.encode(self.letter, self.decimals).split(" ")
         if self.meter:
             del fields[5]
@@ -252,7 +235,7 @@ class AlicatEmulator:
                 wanted *= codec.sccm(codec.UNIT_LABELS[int(unit)], self.standard_temperature) / self.sccm
             self._set(wanted)
         d = self.decimals
-        return f"{self.letter} {self.current:+.{d}f} {self.requested:+.{d}f} {self.setpoint_unit()}"
+        return f"{self.letter} {self.setpoint.current:+.{d}f} {self.setpoint.requested:+.{d}f} {self.setpoint_unit()}"
 
     def _set_old(self, value: str) -> str:
         self._set(float(value))
@@ -265,8 +248,8 @@ class AlicatEmulator:
         """What is out of range is brought into it (P, page 12); with an analog source it is not taken (alicatlib)."""
         if self.source != ANALOG:
             low, high = self.menu.range()
-            self.requested = round(min(max(value, low), high), self.decimals)
-            self._move_setpoint(0.0)
+            self.setpoint.requested = round(min(max(value, low), high), self.decimals)
+            self.setpoint.advance(0.0)
 
     def highest(self) -> float:
         """The greatest setpoint."""
@@ -280,7 +263,7 @@ class AlicatEmulator:
         self.full_scale *= factor
         self.measured *= factor
         if self.of_flow:
-            self.requested, self.current, self.ramp = (x * factor for x in (self.requested, self.current, self.ramp))
+            self.setpoint.rescale(factor)
         self.menu.rescale(factor)
 
     def _hold_closed(self) -> str:
@@ -330,16 +313,15 @@ class AlicatEmulator:
 
     def _max_ramp(self, value: str | None, time: str | None) -> str:
         if value is not None and time is not None:
-            self.ramp_time = int(time)
-            self.ramp = float(value) / SECONDS[self.ramp_time]
-        shown = self.ramp * SECONDS[self.ramp_time]
+            self.setpoint.ramp(float(value), int(time))
         code, label = self.setpoint_unit().split(" ")
-        return f"{self.letter} {shown:.{self.decimals}f} {code} {self.ramp_time} {label}/{TIMES[self.ramp_time]}"
+        shown, time_code, time_label = self.setpoint.told()
+        return f"{self.letter} {shown:.{self.decimals}f} {code} {time_code} {label}/{time_label}"
 
     def _ramping(self, flags: str | None) -> str:
         if flags is not None:
-            self.ramps = [int(flag) for flag in flags.split()]
-        return f"{self.letter} {' '.join(map(str, self.ramps))}"
+            self.setpoint.ramps = [int(flag) for flag in flags.split()]
+        return f"{self.letter} {' '.join(map(str, self.setpoint.ramps))}"
 
     def _register(self, number: str, value: str | None = None) -> str:
         register = int(number)
@@ -365,7 +347,7 @@ class AlicatEmulator:
         return "\r".join(f"{self.letter} {row}" for row in rows) + "\r"  # an empty line ends it (D: labmcp-alicat)
 
     def _gas_list(self) -> str:
-        return "\r".join(f"{self.letter} G{number:02d} {name:>8}" for number, name in self.menu.gases())
+        return "\r".join(f"{self.letter} G{number:02d} {name:>8}" for number, name in self.menu.gases)
 
     def _maker(self) -> str:
         lines = ["M00 ALICAT SCIENTIFIC", "M01 www.alicat.com", "M02 Ph   520-290-6060", "M03 info@alicat.com",

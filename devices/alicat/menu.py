@@ -8,20 +8,18 @@ values as delivered, what is refused, and what a mixture's making and FACTORY RE
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from . import codec
 from .codec import REFUSAL
+from .gases import Gases
 from .totalizer import Totalizer
 
 if TYPE_CHECKING:
     from .emulator import AlicatEmulator
 
 NUMBER = r"([+-]?(?:\d+\.?\d*|\.\d+))"
-MIXTURES = range(236, 256)
-PARTS = 5
-"""Gases in a mixture, at most."""
 AVERAGED = (1, 2, 4, 5, 6, 7, 17, 344, 352, 360)
 """Statistics that DCA takes (P, page 18)."""
 ZERO_BAND = 6.38  # % of full scale, the widest (P, page 14)
@@ -47,8 +45,7 @@ class Menu:
 
     def __init__(self, mfc: AlicatEmulator) -> None:
         self._mfc = mfc
-        self.mixtures: dict[int, tuple[str, tuple[tuple[int, float], ...]]] = {}
-        """Name and parts by number: gas and percent."""
+        self.gases = Gases()
         self.users = ["", "", "", ""]
         self.restore()
 
@@ -95,15 +92,8 @@ class Menu:
             totalizer.total *= factor
             totalizer.batch *= factor
 
-    def gases(self) -> Iterator[tuple[int, str]]:
-        yield from enumerate(codec.GASES)
-        yield from sorted((number, name) for number, (name, _) in self.mixtures.items())
-
-    def gas_name(self, number: int) -> str:
-        return dict(self.gases()).get(number, "Mix")
-
     def select_gas(self, number: int) -> bool:
-        if number not in dict(self.gases()):
+        if number not in self.gases:
             return False
         self._mfc.gas = number
         return True
@@ -155,15 +145,15 @@ class Menu:
             case 4 | 5 | 68 | 69:
                 return f"{mfc.shown:+07.{d}f}"
             case 37 | 32 if not mfc.meter:
-                return f"{mfc.current:+07.{d}f}"
+                return f"{mfc.setpoint.current:+07.{d}f}"
             case 133 | 173 if not mfc.meter:
-                return f"{mfc.shown - mfc.current:+07.{d}f}"
+                return f"{mfc.shown - mfc.setpoint.current:+07.{d}f}"
             case 13:
                 return f"{mfc.valve:+07.2f}"
             case 8 | 9 if self.totalizers[0].on:
                 return self.totalizers[0].text()
             case 703:
-                return self.gas_name(mfc.gas)
+                return self.gases.name(mfc.gas)
             case _:
                 return ABSENT
 
@@ -282,7 +272,7 @@ class Menu:
 
     def _restore(self) -> str:
         self.restore()
-        self.mixtures.clear()
+        self.gases = Gases()
         return "FACTORY RESTORE ALL"
 
     # ------------------------------------------------------------------ gases
@@ -291,29 +281,17 @@ class Menu:
         if number is not None and not self.select_gas(int(number)):
             return REFUSAL
         gas = self._mfc.gas
-        name = self.gas_name(gas)
+        name = self.gases.name(gas)
         return f"{gas} {name} {codec.LONG_NAMES.get(name, name)}"
 
     def _mix(self, name: str, number: str, parts: str) -> str:
-        """GM: a number of 0 takes the next that is free, downwards (unverified)."""
-        where = int(number) or next(n for n in reversed(MIXTURES) if n not in self.mixtures or n == MIXTURES[0])
-        fields = parts.split()
-        found = [(int(gas), float(percent)) for percent, gas in zip(fields[::2], fields[1::2], strict=True)]
-        whole = abs(sum(percent for _, percent in found) - 100.0) < 0.005
-        if where not in MIXTURES or not 2 <= len(found) <= PARTS or not whole or len(name) > 6:
-            return REFUSAL
-        if any(gas >= len(codec.GASES) for gas, _ in found):
-            return REFUSAL
-        self.mixtures[where] = name, tuple(found)
-        return self._mixture(str(where))
+        return self.gases.mix(name, int(number), parts)
 
     def _mixture(self, number: str) -> str:
-        if int(number) not in self.mixtures:
-            return REFUSAL
-        return f"{number} " + " ".join(f"{gas}={percent:.2f}" for gas, percent in self.mixtures[int(number)][1])
+        return self.gases.parts(int(number))
 
     def _unmix(self, number: str) -> str:
-        if self.mixtures.pop(int(number), None) is None:
+        if not self.gases.forget(int(number)):
             return REFUSAL
         if self._mfc.gas == int(number):
             self._mfc.gas = 0

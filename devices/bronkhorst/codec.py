@@ -1,11 +1,8 @@
 """ProPar, the language of Bronkhorst's flow controllers: packets and the parameters in them.
 
 Source: Bronkhorst 9.17.027 "RS232 interface with FLOW-BUS protocol", sections 3.3 to 3.10, and the vendor's own
-package bronkhorst-propar 1.3.0: framing, chaining, commands, status codes, and the
-process, parameter and type numbers of its table (there by "DDE" number). A packet is
-``sequence node length data``; in binary mode it travels between ``10 02`` and ``10 03`` with every 0x10 doubled
-(section 3.3.4). In ASCII mode it is ``:``, length, node and data in hexadecimal digits, and CR LF (section 3.3.3): an
-instrument understands either at any time and answers in kind, so that the driver needs the binary mode only.
+package bronkhorst-propar 1.3.0: chaining, commands, status codes, and the process, parameter and type numbers of its
+table (there by "DDE" number). A packet is ``sequence node length data``; how it travels is in `framing`.
 """
 
 from __future__ import annotations
@@ -17,7 +14,6 @@ from typing import Literal
 
 ANY_NODE = 0x80  # the one instrument that owns the RS-232 line, whatever its address
 FULL = 32000  # counts at 100 % (9.17.023, "measure", "setpoint")
-LONGEST = 4 + 255  # bytes of a packet; more is noise
 
 # Commands (bronkhorst-propar, PP_COMMAND_...).
 STATUS, WRITE, WRITE_SILENTLY, READ = 0, 1, 2, 4
@@ -281,77 +277,6 @@ def status_of(data: bytes) -> tuple[int, int] | None:
     return (data[1], data[2] if len(data) > 2 else 0) if len(data) >= 2 and data[0] == STATUS else None
 
 
-# ---------------------------------------------------------------------- framing
-
-
-class Binary:
-    """Packets between ``10 02`` and ``10 03``: what the driver speaks."""
-
-    def __init__(self) -> None:
-        self._buffer = b""
-
-    def encode(self, message: bytes) -> bytes:
-        return b"\x10\x02" + message.replace(b"\x10", b"\x10\x10") + b"\x10\x03"
-
-    def feed(self, data: bytes) -> list[bytes]:
-        self._buffer += data
-        messages: list[bytes] = []
-        while (start := self._buffer.find(b"\x10\x02")) >= 0:
-            message, end = _unstuffed(self._buffer, start + 2)
-            if end < 0:
-                self._buffer = self._buffer[start:]
-                if len(message) > LONGEST:
-                    self._buffer = b""
-                return messages
-            self._buffer = self._buffer[end:]
-            if message:
-                messages.append(message)
-        self._buffer = self._buffer[-1:] if self._buffer.endswith(b"\x10") else b""
-        return messages
-
-    def reset(self) -> None:
-        self._buffer = b""
-
-
-class BinaryOrAscii:
-    """What an instrument understands: either mode, answered in kind. Messages begin with their mode's letter.
-
-    ``e`` and a number is an error message of the ASCII mode, and a line that calls for it.
-    """
-
-    def __init__(self) -> None:
-        self._binary = Binary()
-        self._line: bytearray | None = None
-
-    def encode(self, message: bytes) -> bytes:
-        if message[:1] == b"b":
-            return self._binary.encode(message[1:])
-        if message[:1] == b"e":
-            return f":01{message[1]:02X}\r\n".encode("ascii")
-        # ``:`` length of what follows, node, data; no sequence number.
-        return f":{message[3] + 1:02X}{message[2]:02X}{message[4:].hex().upper()}\r\n".encode("ascii")
-
-    def feed(self, data: bytes) -> list[bytes]:
-        messages: list[bytes] = []
-        for byte in data:
-            if self._line is None and byte == 0x3A and not self._binary._buffer:
-                self._line = bytearray()
-            elif self._line is None:
-                messages += [b"b" + message for message in self._binary.feed(bytes((byte,)))]
-            elif byte in b"\r\n":
-                messages += _from_ascii(bytes(self._line))
-                self._line = None
-            elif byte == 0x3A or len(self._line) > 2 * LONGEST:
-                self._line = bytearray()
-            else:
-                self._line.append(byte)
-        return messages
-
-    def reset(self) -> None:
-        self._binary.reset()
-        self._line = None
-
-
 # ---------------------------------------------------------------------- private
 
 
@@ -400,33 +325,3 @@ def _walk(data: bytes) -> list[tuple[int, int, bytes, int]]:
     if not out or chained:
         raise ValueError("the chain has no end")
     return out
-
-
-def _unstuffed(data: bytes, at: int) -> tuple[bytes, int]:
-    """The packet that begins at `at` and where its wrapping ends (-1: not yet; empty packet: broken, begin again)."""
-    message = bytearray()
-    while at < len(data):
-        if data[at] != 0x10:
-            message.append(data[at])
-            at += 1
-            continue
-        if at + 1 >= len(data):
-            break
-        if data[at + 1] == 0x10:
-            message.append(0x10)
-            at += 2
-        elif data[at + 1] == 0x03:
-            return bytes(message), at + 2
-        else:  # a packet that was cut off: the next one begins here
-            return b"", at
-    return bytes(message), -1
-
-
-def _from_ascii(line: bytes) -> list[bytes]:
-    try:
-        raw = bytes.fromhex(line.decode("ascii"))
-    except ValueError:
-        return [b"e" + bytes((BAD_MESSAGE,))]
-    if len(raw) < 3 or raw[0] != len(raw) - 1:
-        return [b"e" + bytes((BAD_LENGTH,))]
-    return [b"a\0" + bytes((raw[1], len(raw) - 2)) + raw[2:]]

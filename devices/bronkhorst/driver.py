@@ -18,6 +18,7 @@ from hal.transport.link import SerialSettings
 
 from . import codec
 from .codec import Packet, Parameter
+from .framing import Binary
 
 REFRESH = 0.05  # s; the instrument renews its measurement at least this often (unverified: 9.17.023 gives none)
 SCATTER = 1e-3  # of full scale, one sigma (EL-FLOW Select data sheet: repeatability < 0.2 % of reading; unverified)
@@ -90,8 +91,8 @@ class Bronkhorst(Instrument):
         self._sccm = 0.0  # in one unit of capacity
 
     @classmethod
-    def framing(cls, scheme: str) -> codec.Binary:
-        return codec.Binary()
+    def framing(cls, scheme: str) -> Binary:
+        return Binary()
 
     async def identify(self) -> str:
         kind, serial = (await self._fetch(codec.DEVICE_TYPE, codec.SERIAL)).payload

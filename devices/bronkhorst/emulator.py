@@ -7,7 +7,7 @@ from math import exp
 from typing import Any
 
 from ..physics import Line
-from . import codec, parameters
+from . import codec, framing, parameters
 from .codec import Packet
 from .parameters import KEPT, Kept
 
@@ -65,8 +65,8 @@ class BronkhorstEmulator:
         """sccm, as of the latest measurement."""
         self._measure()
 
-    def framing(self, scheme: str) -> codec.BinaryOrAscii:
-        return codec.BinaryOrAscii()
+    def framing(self, scheme: str) -> framing.BinaryOrAscii:
+        return framing.BinaryOrAscii()
 
     def respond(self, message: bytes) -> bytes | None:
         mode = message[:1]

@@ -8,54 +8,23 @@ state after a sweep) is a guess, marked so here.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-import numpy as np
-
-from devices.physics import AMBIENT, CAPACITY, FULL_POWER, World
+from devices.physics import AMBIENT, World
 from devices.zmq_camera.asking import Answers
 from devices.zmq_camera.outbox import Outbox
 from hal.protocols import zmtp
 from hal.protocols.framing import Framing
 
 from . import codec
+from .experiment import CONDUCTANCE, Experiment
 
 BEGAN = datetime(2026, 1, 1, 9, 0)
 """What its clock says when it starts."""
-LOOP = 0.05  # s: time constant of the chip's control loop; the real one takes milliseconds
-VALVE = 1.0  # s: time constant of the pressure controllers; unverified
-CONDUCTANCE = 0.005  # mL/min per mbar between inlet and outlet: some mL/min at usual offsets
 PRECISION = {"degC": 6, "V": 15, "A": 18, "Ohm": 11, "mW": 3, "mbar": 7, "ml/min": 9, "s": 3}
 """Digits it tells of a property, by unit (impulsePy 1.0.0, decimalVals)."""
-
-GASES = ("argon", "hydrogen", "")
-"""The world's line that each gas feeds."""
-
-
-@dataclass
-class Glide:
-    """A setpoint on its way: linear in time."""
-
-    value: float
-    to: float = 0.0
-    left: float = 0.0
-    """s until it is there."""
-
-    def start(self, to: float, seconds: float) -> None:
-        """Begin; with 0 s it is there at the next step."""
-        self.to, self.left = to, seconds
-
-    def advance(self, dt: float) -> None:
-        """Let `dt` seconds pass."""
-        if self.left <= dt:
-            self.value, self.left = self.to, 0.0
-        else:
-            self.value += (self.to - self.value) * dt / self.left
-            self.left -= dt
 
 
 class Refusal(Exception):
@@ -101,19 +70,10 @@ class ImpulseEmulator:
         self.lived = 0.0
         self.profile = ""
         """Path of the profile that is loaded."""
-        self._random = np.random.default_rng(seed)
+        self._lab = Experiment(world, biases, seed)
         self._outbox = Outbox()
         self._period, self._next, self._sequence = 1.0 / per_second, 0.0, 0
         self._busy: set[str] = set()
-        self._heat, self._integral, self._heating = Glide(AMBIENT, AMBIENT), 0.0, False
-        self._level, self._compliance, self._biased = 0.0, 0.0, False
-        self._sweep: tuple[float, float, float, float] | None = None  # baseline, amplitude, rate, s gone
-        self._sweep_time = 0.0
-        self._setpoints = {name: Glide(0.0) for name in ("inlet", "outlet")}
-        self._pressures = {"inlet": 0.0, "outlet": 0.0}
-        self._flows = {1: 0.0, 2: 0.0, 3: 0.0}
-        self._flowing = False
-        self._liquid = {"flow": 0.0, "inletPressure1": 0.0, "inletPressure2": 0.0, "outletPressure": 0.0}
         self._requests: dict[str, Callable[[dict[str, Any]], Mapping[str, Any] | None]] = {
             "impulse.getStatus": lambda _: {"status": self.status},
             "impulse.getAvailableDataChannels": lambda _: {"activeChannels": [*self.channels, codec.EVENTS]},
@@ -186,80 +146,16 @@ class ImpulseEmulator:
 
     def advance(self, dt: float) -> None:
         self.lived += dt
-        for live in (self._live_heat, self._live_bias, self._live_gas):
-            live(dt)
+        self._lab.advance(dt)
+        while self._lab.finished:
+            self._over(self._lab.finished.pop(0))
         if self.lived >= self._next:
             self._next = max(self._next + self._period, self.lived)
             self._sequence += 1
             for channel in self.channels:
-                self._publish(channel, self._sample(channel))
-
-    def _live_heat(self, dt: float) -> None:
-        if not self._heating:
-            return
-        self._heat.advance(dt)
-        if self._heat.left == 0.0:
-            self._over("heat")
-        off = self._heat.value - self.world.temperature
-        gain = CAPACITY / LOOP
-        self._integral = min(max(self._integral + gain * off * dt / (4 * LOOP), 0.0), FULL_POWER)
-        self.world.heaters[self] = min(max(gain * off + self._integral, 0.0), FULL_POWER)
-
-    def _live_bias(self, dt: float) -> None:
-        if self._sweep is not None:
-            baseline, amplitude, rate, gone = self._sweep
-            gone += dt
-            if gone >= self._sweep_time:
-                self._sweep, self._level = None, baseline
-                self._over("bias")
-            else:  # up and down again; other kinds of cycles are unverified
-                period = 2 * abs(amplitude) / rate
-                there = 1 - abs(2 * (gone % period) / period - 1)
-                self._sweep, self._level = (baseline, amplitude, rate, gone), baseline + amplitude * there
-        if self._biased:
-            resistance = self.world.resistance
-            volts = self._level if self.biases == "voltage" else self._level * resistance
-            most = self._compliance * resistance if self.biases == "voltage" else self._compliance
-            self.world.voltage = math.copysign(min(abs(volts), most), volts)
-
-    def _live_gas(self, dt: float) -> None:
-        if not self._flowing:
-            return
-        for name, setpoint in self._setpoints.items():
-            setpoint.advance(dt)
-            self._pressures[name] += (setpoint.value - self._pressures[name]) * (1 - math.exp(-dt / VALVE))
-        if all(setpoint.left == 0.0 for setpoint in self._setpoints.values()):
-            self._over("gas")
-        through = self._through()
-        total = sum(self._flows.values())
-        for number, gas in enumerate(GASES, 1):
-            if gas:
-                share = self._flows[number] / total if total else float(number == 1)
-                self.world.lines[gas].flow = through * share
-
-    def _through(self) -> float:
-        """Flow through the reactor, mL/min."""
-        return max(0.0, CONDUCTANCE * (self._pressures["inlet"] - self._pressures["outlet"]))
+                self._publish(channel, self._stamp() | self._lab.values(channel))
 
     # ------------------------------------------------------------------ what it publishes
-
-    def _units(self, channel: str) -> dict[str, str]:
-        match channel:
-            case "heat":
-                return {"temperatureSetpoint": "degC", "temperatureMeasured": "degC", "powerMeasured": "mW"}
-            case "bias":
-                set_in, limited_in = ("V", "A") if self.biases == "voltage" else ("A", "V")
-                return {
-                    "setpoint": set_in, "compliance": limited_in, "voltageMeasured": "V", "currentMeasured": "A",
-                    "resistance": "Ohm",
-                }  # fmt: skip
-            case "gas":
-                pressures = [f"{where}Pressure{what}" for where in ("inlet", "outlet", "reactor") for what in BOTH]
-                flows = [f"gas{n}Flow{what}" for n in (1, 2, 3) for what in BOTH]
-                return dict.fromkeys(pressures, "mbar") | dict.fromkeys([*flows, "reactorFlowMeasured"], "ml/min")
-            case "liquid":  # names unverified
-                return {"flowMeasured": "ul/min", "inletPressureMeasured": "mbar", "outletPressureMeasured": "mbar"}
-        return {}
 
     def _properties(self, asked: Mapping[str, Any]) -> dict[str, str]:
         channel = asked.get("channelName")
@@ -267,7 +163,7 @@ class ImpulseEmulator:
             return {}
         if channel not in self.channels:
             raise _invalid("channelName", f"there is no channel {channel!r}")
-        return {"experimentDuration": "s", **self._units(channel)}
+        return {"experimentDuration": "s", **self._lab.units(channel)}
 
     def _about(self, asked: dict[str, Any]) -> dict[str, Any]:
         name, properties = asked.get("propertyName"), self._properties(asked)
@@ -279,49 +175,6 @@ class ImpulseEmulator:
             "channelName": asked["channelName"], "propertyName": name, "unit": shown,
             "precision": PRECISION.get(unit, 3),
         }  # fmt: skip
-
-    def _sample(self, channel: str) -> dict[str, Any]:
-        normal = self._random.standard_normal
-        world = self.world
-        match channel:
-            case "heat":
-                values = {
-                    "temperatureSetpoint": self._heat.value,
-                    "temperatureMeasured": world.temperature + 0.01 * normal(),
-                    "powerMeasured": world.heaters.get(self, 0.0) * 1e3,
-                }
-            case "bias":
-                # Before the first bias its output is off, and it tells zeros. Unverified.
-                current = (world.current * (1 + 1e-5 * normal()) + 1e-11 * normal()) if self._biased else 0.0
-                voltage = (world.voltage + 1e-6 * normal()) if self._biased else 0.0
-                values = {
-                    "setpoint": self._level, "compliance": self._compliance, "voltageMeasured": voltage,
-                    "currentMeasured": current, "resistance": voltage / current if current else 0.0,
-                }  # fmt: skip
-            case "gas":
-                base = world.pressure / 100
-                inlet, outlet = (max(value, base) for value in self._pressures.values())
-                values = {
-                    "inletPressureMeasured": inlet, "outletPressureMeasured": outlet,
-                    "reactorPressureMeasured": (inlet + outlet) / 2, "reactorFlowMeasured": self._through(),
-                    **{f"{name}PressureSetpoint": setpoint.value for name, setpoint in self._setpoints.items()},
-                    "reactorPressureSetpoint": sum(setpoint.value for setpoint in self._setpoints.values()) / 2,
-                    **{f"gas{n}Flow{what}": flow for n, flow in self._flows.items() for what in BOTH},
-                }  # fmt: skip
-            case "liquid":
-                values = {
-                    "flowMeasured": world.liquid, "inletPressureMeasured": self._liquid["inletPressure1"],
-                    "outletPressureMeasured": self._liquid["outletPressure"],
-                }  # fmt: skip
-            case _:  # massSpec: ion currents of what is in the cell
-                shares = {"Argon": 1 - world.hydrogen, "Hydrogen": world.hydrogen}
-                return self._stamp() | {
-                    "channels": [
-                        {"name": name, "measuredValue": 1e-8 * share + 1e-12 * abs(normal())}
-                        for name, share in shares.items()
-                    ]
-                }
-        return self._stamp() | values
 
     def _stamp(self) -> dict[str, Any]:
         return {
@@ -345,22 +198,22 @@ class ImpulseEmulator:
         if stimulus not in self._busy:
             raise Refusal(codec.INVALID_OPERATION, "nothing is under way")  # unverified
         if stimulus == "heat":
-            self._heat.start(self._heat.value, 0.0)
+            self._lab.heat.start(self._lab.heat.value, 0.0)
         elif stimulus == "bias":
-            self._sweep = None
+            self._lab.sweep = None
         else:
-            for setpoint in self._setpoints.values():
+            for setpoint in self._lab.setpoints.values():
                 setpoint.start(setpoint.value, 0.0)
         self._over(stimulus)
 
     def _start_ramp(self, asked: dict[str, Any]) -> None:
         to = _number(asked, "temperature", AMBIENT - 5.0, self.max_temperature)
         if "rampRate" in asked and "rampTime" not in asked:  # its name is unverified, K/s
-            seconds = abs(to - self._heat.value) / _number(asked, "rampRate", 1e-6, 1e9)
+            seconds = abs(to - self._lab.heat.value) / _number(asked, "rampRate", 1e-6, 1e9)
         else:
             seconds = _number(asked, "rampTime", 0.0, 1e7)
-        self._heat.start(to, seconds)
-        self._heating = True
+        self._lab.heat.start(to, seconds)
+        self._lab.heating = True
         self._busy.add("heat")
 
     def _bias_limits(self) -> tuple[float, float]:
@@ -371,9 +224,9 @@ class ImpulseEmulator:
     def _apply_bias(self, asked: dict[str, Any]) -> None:
         most, limit = self._bias_limits()
         level, compliance = _number(asked, "setpoint", -most, most), _number(asked, "compliance", 0.0, limit)
-        self._sweep = None
+        self._lab.sweep = None
         self._over("bias")
-        self._level, self._compliance, self._biased = level, compliance, True
+        self._lab.level, self._lab.compliance, self._lab.biased = level, compliance, True
 
     def _start_sweep(self, asked: dict[str, Any]) -> None:
         most, limit = self._bias_limits()
@@ -387,18 +240,23 @@ class ImpulseEmulator:
             raise _invalid("sweepCycleType", "is missing")
         if amplitude == 0.0:
             raise _invalid("amplitude", "is zero")
-        self._compliance, self._biased = compliance, True
-        self._sweep, self._sweep_time = (baseline, amplitude, rate, 0.0), cycles * 2 * abs(amplitude) / rate
+        self._lab.compliance, self._lab.biased = compliance, True
+        self._lab.sweep, self._lab.sweep_time = (
+            (baseline, amplitude, rate, 0.0),
+            cycles * 2 * abs(amplitude) / rate,
+        )
         self._busy.add("bias")
 
     def _start_pressures(self, asked: dict[str, Any]) -> None:
         to = {name: _number(asked, f"{name}Pressure", 0.0, self.max_pressure) for name in ("inlet", "outlet")}
         seconds = _number(asked, "rampTime", 0.0, 1e7)
         flows = {
-            n: _number(asked, f"gas{n}Flow", 0.0, 100.0) for n in self._flows if asked.get(f"gas{n}Flow") is not None
+            n: _number(asked, f"gas{n}Flow", 0.0, 100.0)
+            for n in self._lab.flows
+            if asked.get(f"gas{n}Flow") is not None
         }
         self._flow(to["inlet"], to["outlet"], seconds)
-        self._flows |= flows
+        self._lab.flows |= flows
 
     def _start_pressure_and_flow(self, asked: dict[str, Any]) -> None:
         pressure = _number(asked, "reactorPressure", 0.0, self.max_pressure)
@@ -409,19 +267,19 @@ class ImpulseEmulator:
         self._flow(pressure + half, pressure - half, seconds)
 
     def _flow(self, inlet: float, outlet: float, seconds: float) -> None:
-        self._setpoints["inlet"].start(inlet, seconds)
-        self._setpoints["outlet"].start(outlet, seconds)
-        self._flowing = True
+        self._lab.setpoints["inlet"].start(inlet, seconds)
+        self._lab.setpoints["outlet"].start(outlet, seconds)
+        self._lab.flowing = True
         self._busy.add("gas")
 
     def _evacuate(self, _: dict[str, Any]) -> None:
-        if self._flowing:
+        if self._lab.flowing:
             self._flow(0.0, 0.0, 0.0)
 
     def _apply_liquid(self, asked: dict[str, Any]) -> None:
-        values = {name: _number(asked, name, 0.0, 10_000.0) for name in self._liquid if name in asked}
-        self._liquid |= values
-        self.world.pumps[self] = self._liquid["flow"]
+        values = {name: _number(asked, name, 0.0, 10_000.0) for name in self._lab.liquid if name in asked}
+        self._lab.liquid |= values
+        self.world.pumps[self] = self._lab.liquid["flow"]
 
     def _load_profile(self, asked: dict[str, Any]) -> None:
         path = asked.get("path")
@@ -439,9 +297,6 @@ class ImpulseEmulator:
 
     def _nothing(self, _: dict[str, Any]) -> None:
         """Taken, without effect on the world."""
-
-
-BOTH = ("Measured", "Setpoint")
 
 
 def _invalid(parameter: str, description: str) -> Refusal:

@@ -149,7 +149,7 @@ def test_a_new_letter_is_obeyed_at_once(far):
 def test_a_setpoint_out_of_range_is_brought_into_it(far, said, taken):
     """Primer, page 12."""
     talk(far, said)
-    assert far.requested == taken
+    assert far.setpoint.requested == taken
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_the_setpoint_ramps_as_it_was_told(far):
     assert Setpoint.decode(talk(far, b"ALS\r").decode().strip()).current == pytest.approx(30.0, abs=0.2)
     talk(far, b"ALS 0\r")  # to zero it goes at once unless told otherwise
     far.advance(0.01)
-    assert far.current == 0.0
+    assert far.setpoint.current == 0.0
 
 
 @pytest.mark.real_clock
@@ -286,7 +286,7 @@ async def test_flow_is_counted_at_zero_degrees_whatever_the_instrument_counts_at
     mfc, wire = bench
     await mfc.set(10.0)
     await live(mfc, 3)
-    assert wire.emulator.requested == pytest.approx(10.0 / STANDARD, abs=1e-3)
+    assert wire.emulator.setpoint.requested == pytest.approx(10.0 / STANDARD, abs=1e-3)
     assert wire.world.lines["argon"].flow == pytest.approx(10.0, abs=0.01)
     assert await mfc.flow.get() == pytest.approx(10.0, abs=0.1)
 
@@ -350,7 +350,7 @@ async def test_a_controller_of_pressure_is_given_no_flow(bench):
     talk(wire.emulator, b"ALV 34\r")
     with pytest.raises(Refused, match=r"mfc: it controls variable 34, not mass flow \(37\); nothing was set"):
         await mfc.set(5.0)
-    assert wire.emulator.requested == 0.0
+    assert wire.emulator.setpoint.requested == 0.0
 
 
 async def test_an_analog_setpoint_is_told(bench):
@@ -365,7 +365,7 @@ async def test_another_unit_than_at_the_beginning_is_told_before_anything_is_set
     talk(wire.emulator, b"ADCU 5 7\r")
     with pytest.raises(UnitError, match="it is set in SLPM now, and was in SCCM; nothing was set"):
         await mfc.set(5.0)
-    assert wire.emulator.requested == 0.0
+    assert wire.emulator.setpoint.requested == 0.0
 
 
 async def test_another_standard_temperature_than_in_the_lab_file_is_told():
@@ -407,7 +407,7 @@ async def test_what_is_no_controller_of_a_kind_it_knows_is_refused(settings, why
 
 async def test_a_rearranged_data_frame_is_found_out():
     emulator = AlicatEmulator(World())
-    emulator.requested = emulator.current = 7.0
+    emulator.setpoint.requested = emulator.setpoint.current = 7.0
     frame = emulator.frame
     emulator.frame = lambda: " ".join([*(f := frame().split(" "))[:4], f[5], f[4], *f[6:]])
     with pytest.raises(UnitError, match="does not have the setpoint in fifth place"):

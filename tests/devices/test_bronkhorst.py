@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devices.bronkhorst import codec, parameters
-from devices.bronkhorst.codec import Binary, BinaryOrAscii, Packet, Parameter
+from devices.bronkhorst.codec import Packet, Parameter
 from devices.bronkhorst.driver import Bronkhorst
 from devices.bronkhorst.emulator import BronkhorstEmulator
+from devices.bronkhorst.framing import Binary, BinaryOrAscii
 from devices.physics import World
 from hal.capabilities import FlowController
 from hal.clock.timebase import Timebase
