@@ -221,7 +221,7 @@ class Mks937bEmulator:
 
     def _power(self, channel: Channel, value: str | None) -> str | int:
         if not channel.sensor:
-            return codec.NO_GAUGE
+            return "OFF" if value is None else codec.NO_GAUGE
         if value is not None:
             if value.upper() not in ("ON", "OFF"):
                 return codec.ARGUMENT

@@ -339,12 +339,16 @@ class Ne1000Emulator:
             name, *number = (part for part in found.groups() if part)
             self.phase.function, self.phase.number = name, float(number[0]) if number else 0.0
             return ""
+        if re.fullmatch(r"IN[2346]", text):
+            return "1"  # nothing pulls the inputs down (the open driver new-era 2.2.3 asks for pin 2)
+        if re.fullmatch(r"OUT5[01]", text):
+            return ""
         match_setting = re.fullmatch(r"(AL|PF|LN|BP|LOC|BUZ|TRG|DIN|ROM)([01A-Z]*)", text)
         if match_setting is None:
             raise _Refusal("")
         name, value = match_setting.groups()
         if not value:
-            return self._settings.get(name, "0")
+            return self._settings.get(name, "FT" if name == "TRG" else "0")  # as delivered: unverified
         self._settings[name] = value
         return ""
 

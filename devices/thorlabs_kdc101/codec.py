@@ -24,6 +24,9 @@ HW_START_UPDATEMSGS, HW_STOP_UPDATEMSGS = 0x0011, 0x0012
 HW_NO_FLASH_PROGRAMMING = 0x0018
 MOD_SET_CHANENABLESTATE, MOD_REQ_CHANENABLESTATE, MOD_GET_CHANENABLESTATE = 0x0210, 0x0211, 0x0212
 MOD_IDENTIFY = 0x0223
+HUB_REQ_BAYUSED, HUB_GET_BAYUSED, NO_HUB = 0x0065, 0x0066, 0xFF
+MOD_SET_DIGOUTPUTS, MOD_REQ_DIGOUTPUTS, MOD_GET_DIGOUTPUTS = 0x0213, 0x0214, 0x0215
+HW_SET_KCUBEMMILOCK, HW_REQ_KCUBEMMILOCK, HW_GET_KCUBEMMILOCK = 0x0250, 0x0251, 0x0252
 MOT_SET_ENCCOUNTER, MOT_SET_POSCOUNTER = 0x0409, 0x0410
 MOT_SET_VELPARAMS, MOT_REQ_VELPARAMS, MOT_GET_VELPARAMS = 0x0413, 0x0414, 0x0415
 MOT_SET_JOGPARAMS, MOT_SET_LIMSWITCHPARAMS = 0x0416, 0x0423
@@ -171,11 +174,14 @@ def is_reply(number: int) -> bytes:
 
 
 class End:
-    """One end of the line. It drops bytes that can't begin a message meant for it: there is no sum."""
+    """One end of the line. It drops bytes that can't begin a message meant for it: there is no sum.
 
-    def __init__(self, destinations: frozenset[int], known: frozenset[int]) -> None:
-        """`destinations`: its own addresses. `known`: the messages it may get."""
-        self._destinations, self._known = destinations, known
+    A message that it does not know is dropped as a whole, so that none is found in its data.
+    """
+
+    def __init__(self, destinations: frozenset[int], source: int, known: frozenset[int]) -> None:
+        """`destinations`: its own addresses; `source`: the other end's. `known`: the messages it may get."""
+        self._destinations, self._source, self._known = destinations, source, known
         self._buffer = b""
 
     def encode(self, message: bytes) -> bytes:
@@ -185,10 +191,11 @@ class End:
         self._buffer += data
         messages = []
         while len(self._buffer) >= HEADER:
-            number, length, destination, _ = struct.unpack_from("<HHBB", self._buffer)
+            number, length, destination, source = struct.unpack_from("<HHBB", self._buffer)
             is_long = destination & LONG
+            known = number in self._known
             if (
-                number not in self._known
+                not (known or source == self._source)
                 or destination & ~LONG not in self._destinations
                 or (is_long and length > LONGEST_DATA)
             ):
@@ -197,7 +204,8 @@ class End:
             size = HEADER + (length if is_long else 0)
             if len(self._buffer) < size:
                 break
-            messages.append(self._buffer[:size])
+            if known:
+                messages.append(self._buffer[:size])
             self._buffer = self._buffer[size:]
         return messages
 
@@ -209,7 +217,8 @@ def _told() -> frozenset[int]:
     return frozenset(
         {
             HW_GET_INFO, MOD_GET_CHANENABLESTATE, MOT_GET_STATUSBITS, MOT_GET_STATUSUPDATE, MOT_GET_DCSTATUSUPDATE,
-            MOT_MOVE_HOMED, MOT_MOVE_COMPLETED, MOT_MOVE_STOPPED,
+            MOT_MOVE_HOMED, MOT_MOVE_COMPLETED, MOT_MOVE_STOPPED, MOD_GET_DIGOUTPUTS, HW_GET_KCUBEMMILOCK,
+            HUB_GET_BAYUSED,
         }
         | {number + 2 for number in PARAMETERS}
     )  # fmt: skip
@@ -222,7 +231,8 @@ def _said() -> frozenset[int]:
             MOD_SET_CHANENABLESTATE, MOD_REQ_CHANENABLESTATE, MOD_IDENTIFY, MOT_REQ_STATUSBITS, MOT_MOVE_HOME,
             MOT_MOVE_RELATIVE, MOT_MOVE_ABSOLUTE, MOT_MOVE_VELOCITY, MOT_MOVE_STOP, MOT_MOVE_JOG,
             MOT_SUSPEND_ENDOFMOVEMSGS, MOT_RESUME_ENDOFMOVEMSGS, MOT_REQ_STATUSUPDATE, MOT_REQ_DCSTATUSUPDATE,
-            MOT_ACK_DCSTATUSUPDATE, MOT_SET_EEPROMPARAMS, RESTORE_FACTORY_SETTINGS,
+            MOT_ACK_DCSTATUSUPDATE, MOT_SET_EEPROMPARAMS, RESTORE_FACTORY_SETTINGS, MOD_SET_DIGOUTPUTS,
+            MOD_REQ_DIGOUTPUTS, HW_SET_KCUBEMMILOCK, HW_REQ_KCUBEMMILOCK, HUB_REQ_BAYUSED,
         }
         | {number + step for number in PARAMETERS for step in (0, 1)}
     )  # fmt: skip
@@ -230,12 +240,12 @@ def _said() -> frozenset[int]:
 
 def host_end() -> End:
     """What the program reads with."""
-    return End(frozenset({0, HOST}), _told())
+    return End(frozenset({0, HOST}), USB, _told())
 
 
 def cube_end() -> End:
     """What the controller reads with."""
-    return End(frozenset({USB, RACK, BAY}), _said())
+    return End(frozenset({USB, RACK, BAY}), HOST, _said())
 
 
 # ---------------------------------------------------------------------- what comes in data

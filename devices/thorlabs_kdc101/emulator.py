@@ -41,6 +41,8 @@ class Kdc101Emulator:
         """Where on the stage its counter is 0."""
         self.homed, self.enabled = homed, True
         self.end_messages = True
+        self.outputs, self.lock = 0, codec.DISABLED
+        """Its digital outputs, and whether its wheel and buttons are locked."""
         self.parameters = self._factory()
         self._doing = ""
         """move, jog, stop, home (towards the switch), leave (away from it), or nothing."""
@@ -167,8 +169,7 @@ class Kdc101Emulator:
             case "leave" if not self.axis.moving:
                 self.zero, self.homed, self._doing = 0.0, True, ""
                 if self.end_messages:
-                    message = Message(codec.MOT_MOVE_HOMED, codec.CHANNEL, 0, None, codec.HOST, codec.USB)
-                    self._said.append(message.encode())
+                    self._said.append(self._short(codec.MOT_MOVE_HOMED, codec.CHANNEL, 0).encode())
             case "move" | "jog" if not self.axis.moving:
                 self._end(codec.MOT_MOVE_COMPLETED)
             case "move" | "jog" if self._against_the_end():
@@ -205,7 +206,13 @@ class Kdc101Emulator:
                 return self._message(codec.MOT_GET_STATUSBITS, struct.pack("<HI", codec.CHANNEL, self.status().bits))
             case codec.MOD_REQ_CHANENABLESTATE:
                 state = codec.ENABLED if self.enabled else codec.DISABLED
-                return Message(said.number + 1, codec.CHANNEL, state, None, codec.HOST, codec.USB)
+                return self._short(said.number + 1, codec.CHANNEL, state)
+            case codec.MOD_REQ_DIGOUTPUTS:
+                return self._short(codec.MOD_GET_DIGOUTPUTS, self.outputs, 0)
+            case codec.HW_REQ_KCUBEMMILOCK:
+                return self._short(codec.HW_GET_KCUBEMMILOCK, 0, self.lock)
+            case codec.HUB_REQ_BAYUSED:
+                return self._short(codec.HUB_GET_BAYUSED, codec.NO_HUB, 0)
             case number if number - 1 in codec.PARAMETERS:
                 return self._message(number + 1, self._told(number - 1))
             case number if number in codec.PARAMETERS:
@@ -213,6 +220,9 @@ class Kdc101Emulator:
             case _:
                 self._obey(said)
         return None
+
+    def _short(self, number: int, first: int, second: int) -> Message:
+        return Message(number, first, second, None, codec.HOST, codec.USB)
 
     def _message(self, number: int, data: bytes) -> Message:
         return Message(number, data=data, destination=codec.HOST, source=codec.USB)
@@ -235,6 +245,10 @@ class Kdc101Emulator:
                 self.enabled = said.second == codec.ENABLED
                 if not self.enabled:
                     self._stop(codec.IMMEDIATE)
+            case codec.MOD_SET_DIGOUTPUTS:
+                self.outputs = said.first
+            case codec.HW_SET_KCUBEMMILOCK:
+                self.lock = said.second
             case codec.HW_START_UPDATEMSGS:
                 self._updates, self._next, self._unheard = True, self._now + UPDATES_EVERY, 0
             case codec.RESTORE_FACTORY_SETTINGS:

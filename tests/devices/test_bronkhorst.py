@@ -197,18 +197,21 @@ PARAMETERS = [
 ]  # fmt: skip
 
 
+PRINTABLE = "".join(map(chr, range(33, 127)))
+
+
 def values_of(parameter: Parameter) -> st.SearchStrategy:
-    printable = st.characters(min_codepoint=33, max_codepoint=126)
     return {
         "byte": st.integers(0, 255), "word": st.integers(0, 65535), "signed": st.integers(-23593, 41942),
         "long": st.integers(0, 2**32 - 1), "float": st.floats(width=32, allow_nan=False),
-        "text": st.text(printable, max_size=parameter.length or 20),
+        "text": st.text(PRINTABLE, max_size=parameter.length or 20),
     }[parameter.kind]  # fmt: skip
 
 
-PAIRS = st.lists(st.sampled_from(PARAMETERS), min_size=1, max_size=6, unique=True).flatmap(
-    lambda ps: st.tuples(*(st.tuples(st.just(p), values_of(p)) for p in ps))
-)
+PAIRS = st.lists(
+    st.one_of([st.tuples(st.just(parameter), values_of(parameter)) for parameter in PARAMETERS]),
+    min_size=1, max_size=6, unique_by=lambda pair: pair[0],
+)  # fmt: skip
 
 
 @given(PAIRS)

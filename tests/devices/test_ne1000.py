@@ -60,6 +60,7 @@ def test_it_says_its_version_as_the_open_drivers_expect(pump):
         (b"STP\r", b"00S?NA"), (b"RAT 9999 MM\r", b"00S?OOR"), (b"DIA 0.01\r", b"00S?OOR"),
         (b"DIA12.345\r", b"00S?OOR"),
         (b"VOL\r", b"00S0.000UL"), (b"DIS\r", b"00SI0.000W0.000UL"), (b"RAT\r", b"00S0.000MH"), (b"RUN\r", b"00S?OOR"),
+        (b"TRG \r", b"00SFT"), (b"IN 2 \r", b"00S1"),  # as new-era 2.2.3 asks
         (b"AL1\r", b"00S"), (b"PHN01\r", b"00S"), (b"FUN RAT\r", b"00S"), (b"SAF\r", b"00S000"),
     ],
 )  # fmt: skip

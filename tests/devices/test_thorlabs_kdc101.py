@@ -85,6 +85,9 @@ def test_a_z8_counts_as_the_latest_issue_has_it():
         ("45 04 06 00 d0 01 01 00 10 27 00 00 46 04 01 00 50 01", "47 04 06 00 81 50 01 00 10 27 00 00"),
         ("50 04 06 00 d0 01 01 00 f0 d8 ff ff 51 04 01 00 50 01", "52 04 06 00 81 50 01 00 f0 d8 ff ff"),
         ("23 02 00 00 50 01", ""), ("86 06 01 00 50 01", ""),
+        # thorlabs-apt-protocol 29: outputs, lock of the wheel, no hub
+        ("13 02 01 00 50 01 14 02 00 00 50 01", "15 02 01 00 01 50"),
+        ("50 02 00 01 50 01 51 02 00 00 50 01", "52 02 00 01 01 50"), ("65 00 00 00 50 01", "66 00 ff 00 01 50"),
     ],
 )  # fmt: skip
 def test_it_answers_another_program_byte_by_byte(said, answered):
@@ -138,6 +141,14 @@ def test_no_bytes_whatever_upset_either_end(noise):
     for message in cube.framing("serial").feed(noise):
         cube.respond(message)
     codec.host_end().feed(noise)
+
+
+def test_no_order_is_found_in_the_data_of_a_message_it_does_not_know(cube):
+    """An unknown message (0x0999) whose data are an order to move at once."""
+    order = "57 04 01 01 50 01"
+    assert talk(cube, f"99 09 06 00 d0 01 {order}", "11 04 01 00 50 01")[:2] == b"\x12\x04"
+    live(cube, 0.5)
+    assert not cube.axis.moving
 
 
 def test_noise_before_a_message_is_skipped(cube):
