@@ -61,7 +61,7 @@ class Bronkhorst(Instrument):
     timeout = 0.5
     emulator = "devices.bronkhorst.emulator:BronkhorstEmulator"
     verified = (
-        "examples of manual 9.17.027; the vendor's package bronkhorst-propar 1.3.0, binary and ASCII, "
+        "examples of manual 9.17.027; the vendor's package bronkhorst-propar 1.3.0, binary and ASCII, and PyExpLabSys "
         "against the emulator"
     )
 

@@ -63,7 +63,8 @@ class Ne1000(Instrument):
     timeout = 0.3
     emulator = "devices.ne1000.emulator:Ne1000Emulator"
     verified = (
-        "manual 1200-01, sections 10.2 to 10.4; the open drivers nesp-lib and labmcp-new-era 0.1.2 against the emulator"
+        "manual 1200-01, sections 10.2 to 10.4; the open drivers nesp-lib and labmcp-new-era 0.1.2, and in part "
+        "new-era 2.2.3 (for an NE-9000), against the emulator"
     )
 
     # No scatter is declared: a stepper motor's counts are exact, and each reading carries its own resolution.

@@ -54,8 +54,9 @@ class PfeifferTc(Telegraph):
     Options = Options
     emulator = "devices.pfeiffer_telegram.turbo_emulator:PfeifferTcEmulator"
     verified = (
-        "telegrams by the manuals of TC 110 and TC 400, section 8; parameters by the open driver pfeiffer-turbo 0.3.4, "
-        "run against the emulator; unverified: ranges, what it is delivered with, rate of readings"
+        "telegrams by the manuals of TC 110 and TC 400, section 8; parameters by the open driver pfeiffer-turbo "
+        "0.3.4, run against the emulator as was PyExpLabSys; unverified: ranges, what it is delivered with, rate of "
+        "readings"
     )
 
     speed = SignalR(

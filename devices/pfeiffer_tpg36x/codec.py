@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from hal.protocols.framing import LONGEST, Lines
 
-ETX, ENQ, ACK, NAK = b"\x03", b"\x05", b"\x06", b"\x15"
+ETX, ENQ, ACK, NAK, ESC = b"\x03", b"\x05", b"\x06", b"\x15", b"\x1b"
 
 # Inputs by type, as of AYT's first field (section 1.13.1).
 INPUTS = {"TPG361": 1, "TPG362": 2, "TPG366": 6}

@@ -74,8 +74,9 @@ class PfeifferTpg36x(Instrument):
     timeout = 0.5
     emulator = "devices.pfeiffer_tpg36x.emulator:PfeifferTpg36xEmulator"
     verified = (
-        "manual BG 5500 BEN in part; the open drivers PyExpLabSys, pylablib 1.4 (as a TPG 262) and labmcp-pfeiffer-tpg "
-        "0.1.2 against the emulator"
+        "manual BG 5500 BEN in part; the open drivers PyExpLabSys, pylablib 1.4 (as a TPG 262), labmcp-pfeiffer-tpg "
+        "0.1.2 and tpg-256a-pressure-monitor 0.3.0 against the emulator, which also answers what PSI's protocol file "
+        "for the TPG 366 asks"
     )
 
     pressure = SignalR(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import codec, settings
-from .codec import ACK, ENQ, ETX, NAK, Measurement
+from .codec import ACK, ENQ, ESC, ETX, NAK, Measurement
 
 SAMPLING = 0.04  # s between two measurements
 LOWEST, HIGHEST = 5e-7, 1e5  # Pa: a full-range gauge, PKR 251 (5e-9 to 1000 mbar)
@@ -47,9 +47,12 @@ class PfeifferTpg36xEmulator:
         fresh: bool = False,
         seed: int = 1,
     ) -> None:
-        """`sees`: what of the world each input measures. `shown`: unit. `noise`: relative, one sigma.
+        """`unit`: address on RS-485; none: it answers to all. `sees`: what of the world each input measures.
+        `shown`: unit. `noise`: relative, one sigma.
         `fresh`: just switched on, it tells measurements every second until it hears something."""
         self.reply_delay = 0.008
+        self.address = None if unit is None else int(unit)
+        self._spoken_to = True
         self.world, self.model, self.noise = world, model, noise
         self.inputs = codec.INPUTS.get(model, 2 if model.endswith("2") else 1)
         self.modern = model in codec.INPUTS
@@ -61,8 +64,11 @@ class PfeifferTpg36xEmulator:
         """Status forced upon an input, for tests: ``{1: codec.ERROR}``."""
         self.off: set[int] = set()
         self.error = codec.NO_ERROR
+        self.names = [f"GAUGE_{number}".ljust(settings.NAME, "_") for number in range(1, self.inputs + 1)]
         family = "36" if self.modern else "26"
         self._kept = {name: kept for name, kept in settings.KEPT.items() if kept.only in ("", family)}
+        if self.inputs == 6:
+            self._kept["DCB"] = settings.SHOWN_BY_366
         self._settings = {name: kept.first(self.inputs) for name, kept in self._kept.items()}
         self._settings |= {f"SC{number}": settings.GAUGE_CONTROL for number in range(1, self.inputs + 1)}
         self.switches = [Switch() for _ in range(6 if self.inputs == 6 else 4)]
@@ -82,6 +88,13 @@ class PfeifferTpg36xEmulator:
         return codec.ControllerEnd()
 
     def respond(self, message: bytes) -> bytes | None:
+        if message[:1] == ESC:  # on RS-485 an address stands before each mnemonic, and ENQ is for the last one named
+            self._spoken_to = message[1:3].isdigit() and self.address in (None, int(message[1:3]))
+            message = message[3:]
+        elif message not in (ENQ, ETX):
+            self._spoken_to = True
+        if not self._spoken_to:
+            return None
         self._every, self._said = 0.0, []  # whatever comes ends the continuous output
         if message == ETX:
             self._refused = False
@@ -138,6 +151,7 @@ class PfeifferTpg36xEmulator:
 
     def _known(self, mnemonic: str) -> bool:
         known = {"PRX", "UNI", "TID", "ERR", "SEN", "COM", "PNR", "SPS", "RES", "SAV", *self._settings}
+        known |= {"CID"} if self.inputs == 6 else set()
         known |= {f"PR{number}" for number in range(1, self.inputs + 1)}
         known |= self._switching
         if self.modern:
@@ -150,6 +164,12 @@ class PfeifferTpg36xEmulator:
     def _set(self, mnemonic: str, parameters: list[str]) -> bool:
         """Take a setting; False (and the error word) if it is inadmissible."""
         self.error = codec.INADMISSIBLE
+        if mnemonic == "CID" and self.inputs == 6:
+            if len(parameters) != self.inputs or not all(0 < len(name) <= settings.NAME for name in parameters):
+                return False
+            self.names = [name.ljust(settings.NAME, "_") for name in parameters]
+            self.error = codec.NO_ERROR
+            return True
         if mnemonic in self._kept:
             taken = self._kept[mnemonic].taken(parameters, self.inputs)
             if taken is None:
@@ -200,8 +220,12 @@ class PfeifferTpg36xEmulator:
             case "ERR":
                 error, self.error = self.error, codec.NO_ERROR
                 return error
+            case "SAV" if self.inputs == 6:
+                return codec.NO_ERROR  # PSI's protocol file, see `settings`
             case "RES" | "SAV":
                 return "0"
+            case "CID":
+                return ",".join(self.names)
             case "SPS":
                 return ",".join(str(int(switch.on)) for switch in self.switches)
             case asked if asked[:2] == "SP":

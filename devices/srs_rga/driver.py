@@ -60,9 +60,9 @@ class SrsRga(Instrument):
     timeout = 3.0
     emulator = "devices.srs_rga.emulator:SrsRgaEmulator"
     verified = (
-        "manual, chapter 6; its emulator by SRS's own package srsinst.rga 0.3.9 and by labmcp-srs-rga 0.1. "
-        "Not by an instrument. Unverified: "
-        "times of scans (as ruediPy measured them), noise"
+        "manual, chapter 6; its emulator by SRS's own package srsinst.rga 0.3.9, with and without a login, by "
+        "labmcp-srs-rga 0.1 and pyrga 0.0.3. Not by an instrument. Unverified: times of scans (as ruediPy measured "
+        "them), noise"
     )
 
     pressure = SignalR(

@@ -70,9 +70,9 @@ class ThorlabsKdc101(Instrument):
     emulator = "devices.thorlabs_kdc101.emulator:Kdc101Emulator"
     asks_with: ClassVar = {"stage": "MTS25-Z8"}
     verified = (
-        "layout of messages as in thorlabs-apt-protocol 29 and pylablib 1.4; its emulator by pylablib and "
-        "thorlabs-apt-device 0.3 and pykdc101 0.26. Not by an instrument. Unverified: counts per mm of Z6 stages "
-        "(measure one move)"
+        "layout of messages as in thorlabs-apt-protocol 29 and pylablib 1.4; its emulator by pylablib, "
+        "thorlabs-apt-device 0.3, pykdc101 0.26 and instrumentkit 1.0.0b2. Not by an instrument. Unverified: counts "
+        "per mm of Z6 stages (measure one move)"
     )
 
     position = SignalR(float, "mm", at=Field("position"), kind=Kind.HINTED, poll=0.1)

@@ -65,9 +65,8 @@ class ThyracontV2(_Thyracont):
     line = SerialSettings(115200)  # 8N1 (PyMeasure)
     emulator = "devices.thyracont.emulator:ThyracontEmulator"
     verified = (
-        "the open drivers PyMeasure 0.16, scietex-hal-vacuum-gauge 2.5.0 and vsr53 1.1.1, read and run against the "
-        "emulator; "
-        "unverified: no manual was read, noise and rate"
+        "the open drivers PyMeasure 0.16, scietex-hal-vacuum-gauge 2.5.0, vsr53 1.1.1 and pyvsr53dl 0.1.1, read and "
+        "run against the emulator; unverified: no manual was read, noise and rate"
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -62,8 +62,8 @@ class TrinamicTmcm1110(Instrument):
     asks_with: ClassVar = {"pitch": 1.0, "travel": (-1.0, 1.0)}
     verified = (
         "TMCL firmware manual V1.09 in parts, manuals of modules with the same motion controller; its emulator by "
-        "Trinamic's own PyTrinamic 0.2 and by pytmcl 1.0. Not by an instrument. Unverified: factory settings, "
-        "modes of the search"
+        "Trinamic's own PyTrinamic 0.2.26, programs included, and by pytmcl 1.0. Not by an instrument. Unverified: "
+        "factory settings, modes of the search"
     )
 
     position = SignalR(

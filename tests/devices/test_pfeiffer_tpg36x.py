@@ -114,6 +114,28 @@ def test_an_enquiry_without_a_question_brings_the_error_word(controller):
     assert talk(controller, b"\x05") == b"0000\r\n"
 
 
+@pytest.mark.parametrize(
+    ("said", "answered"),
+    [
+        (b"UNI,0", b"0"), (b"DCB,0,12", b"0,12"), (b"SAV,1", b"0000"), (b"SEN", b"2,2,0,0,0,0"),
+        (b"SEN,0,1,0,0,0,0", b"2,1,0,0,0,0"), (b"TID", b"PKR,PKR,noSEn,noSEn,noSEn,noSEn"),
+        (b"CID,CELL,COLUMN,X,X,X,LAST_ONE", b"CELL____,COLUMN__,X_______,X_______,X_______,LAST_ONE"),
+        (b"GAS,1,0,0,0,0,2", b"1,0,0,0,0,2"), (b"SPS", b"1,1,1,1,1,1"),
+        (b"SP2,0,1.0000E-06,2.0000E-06", b"0,1.0000E-06,2.0000E-06"),
+    ],
+)  # fmt: skip
+def test_a_tpg_366_on_a_bus_answers_what_a_synchrotron_asks(said, answered):
+    """paulscherrerinstitute/TPG366, ``TPG366.proto``: an address before each mnemonic, ENQ bare."""
+    controller = PfeifferTpg36xEmulator(World(), model="TPG366", unit=3, noise=0.0, shown="mbar")
+    assert talk(controller, b"\x1b03" + said + b"\r\x05") == b"\x06\r\n" + answered + b"\r\n"
+
+
+def test_on_a_bus_another_address_and_its_enquiry_are_left_alone():
+    controller = PfeifferTpg36xEmulator(World(), model="TPG366", unit=3)
+    assert talk(controller, b"\x1b04UNI\r\x05") == b""
+    assert talk(controller, b"\x1b03UNI\r\x05") == b"\x06\r\n4\r\n"
+
+
 def test_a_maxigauge_tells_all_six_and_says_which_cannot_be_switched():
     """tpg366-ioc 0.1.1: PRX; labmcp-pfeiffer-tpg 0.1.2: SEN 0 where nothing can be switched."""
     six = PfeifferTpg36xEmulator(Still(pressure=2.3e-3), model="TPG366", noise=0.0)
