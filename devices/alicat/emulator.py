@@ -339,12 +339,20 @@ class AlicatEmulator:
 
     def _describe(self) -> str:
         """The data frame's columns (the table as in alicatlib's transcripts), lines apart by CR."""
+        return "\r".join(self._rows()) + "\r"  # an empty line ends it (D: labmcp-alicat)
+
+    def _describe_one(self, place: str) -> str:
+        """One line of that table (D: raacampbell/alicat-matlab asks for one after the other)."""
+        rows = self._rows()
+        return rows[int(place)] if int(place) < len(rows) else codec.REFUSAL
+
+    def _rows(self) -> list[str]:
         rows = ["D00 ID_ NAME______________________ TYPE_______ WIDTH NOTES___________________"]
         rows += [
             f"D{place:02d} {statistic:03d} {name:<26} {kind:<11} {width:>5} {notes}".rstrip()
             for place, (statistic, name, kind, width, notes) in enumerate(self.columns(), start=1)
         ]
-        return "\r".join(f"{self.letter} {row}" for row in rows) + "\r"  # an empty line ends it (D: labmcp-alicat)
+        return [f"{self.letter} {row}" for row in rows]
 
     def _gas_list(self) -> str:
         return "\r".join(f"{self.letter} G{number:02d} {name:>8}" for number, name in self.menu.gases)
@@ -382,6 +390,7 @@ COMMANDS: tuple[tuple[str, str, tuple[int, int]], ...] = (
     (r"R *(\d{1,3})", "register", ANY),
     (r"W *(\d{1,3}) *= *(\d+)", "register", ANY),
     (r"\?\?D\*", "describe", ANY),
+    (r"\?\?D(\d{1,2})", "describe_one", ANY),
     (r"\?\?G\*", "gas_list", ANY),
     (r"\?\?M\*", "maker", ANY),
     (r"\?\?M0?9", "software", ANY),

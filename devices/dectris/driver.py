@@ -105,8 +105,8 @@ class Dectris(StreamCamera):
     first_number = 0
     emulator = "devices.dectris.emulator:Dectris"
     verified = (
-        "stream v2 against DECTRIS's documentation, v1 and REST against open drivers; with libertem-live's and "
-        "ALBA's simulators; no hardware"
+        "stream v2 against DECTRIS's documentation, v1 and REST against open drivers; with libertem-live's and ALBA's "
+        "simulators; stream v1 of its emulator by libertem-dectris 0.3.2; no hardware"
     )
     options: Options
 

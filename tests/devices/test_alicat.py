@@ -138,6 +138,8 @@ def test_its_data_frame_is_described_line_by_line(far):
     assert lines[5].split() == b"A D05 005 Mass Flow s decimal 7/2 012 02 SCCM".split()
     assert [line[:1] for line in lines] == [b"A"] * 22 + [b""] * 2
     assert talk(far, b"A??D*\r").endswith(b"\r\r")  # an empty line ends it
+    assert talk(far, b"A??D5\r") == lines[5] + b"\r"  # raacampbell/alicat-matlab, getMFCprops.m
+    assert talk(far, b"A??D60\r") == b"?\r"
 
 
 def test_a_new_letter_is_obeyed_at_once(far):
