@@ -310,6 +310,8 @@ class Mks937bEmulator:
         elif value is not None:
             if not codec.is_number(value):
                 return codec.ARGUMENT
+            if float(value) < 0.0:
+                return codec.RANGE
             torr = float(value) * codec.PASCALS[self.shown] / codec.PASCALS["TORR"]
             if name == "SP":
                 relay.point = torr or low * (channel.number_of("RNG") if channel.sensor == MANOMETER else 1.0)

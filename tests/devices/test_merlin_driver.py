@@ -61,7 +61,7 @@ async def test_another_instrument_is_found_out() -> None:
 
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_every_exposure_is_where_it_was_within_its_bound(seed: int) -> None:
-    async with wired("merlin", fps=500, seed=seed, ppm=-45.0, drop=0.01, every=2.0) as (camera, wire):
+    async with wired("merlin", fps=500, size=16, seed=seed, ppm=-45.0, drop=0.01, every=2.0) as (camera, wire):
         recorder = Recorder(camera)
         async with camera.filming():
             await asyncio.sleep(20.0)
@@ -136,7 +136,7 @@ async def test_a_film_that_somebody_else_began_is_numbered_too() -> None:
 
 
 async def test_late_frames_are_counted() -> None:
-    async with wired("merlin", fps=200, drop=0.0, every=1.0, late=0.5, seed=3) as (camera, _):
+    async with wired("merlin", fps=200, size=16, drop=0.0, every=1.0, late=0.5, seed=3) as (camera, _):
         async with camera.filming():
             await asyncio.sleep(10.0)
         assert 100 < await camera.late.get() < 1000

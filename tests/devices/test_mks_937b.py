@@ -109,6 +109,7 @@ def test_it_answers_what_an_accelerator_asks(far, said, answered):
         (b"SPC1!A1,NA,B1|EPC1!Enable|PC1?", b"ACKA1,NA,B1|ACKEnable|ACK1.20E-06"),
         (b"SD5!ABOVE", b"NAK162"), (b"SD1!ABOVE|SP1!1|SH1?", b"ACKABOVE|ACK1.00E+00|ACK9.00E-01"),
         (b"SP5!1E-6|SH5?", b"ACK1.00E-06|ACK1.50E-06"), (b"SP5!0", b"ACK2.00E-10"), (b"SP13?", b"NAK163"),
+        (b"SP1!-1", b"NAK172"), (b"CP2?|CP2!ON", b"ACKOFF|NAK151"),
         (b"EN2!ENABLE|EN4!SET|ENA?", b"ACKENABLE|ACKSET|ACK020100000000"),
         # 9.5 and 9.6
         (b"RNG1?", b"ACK1.00E+03"), (b"CMT1!diff|BVR1!5u", b"ACKDiff|ACK5U"), (b"RNG3?", b"NAK155"),
