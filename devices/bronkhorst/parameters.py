@@ -74,5 +74,13 @@ KEPT = (
     Kept(Parameter(113, 7, "text"), "A"), Kept(Parameter(113, 9, "text"), "20210401"),  # 131, 172
     Kept(Parameter(113, 14, "float"), 1.0, "locked"), Kept(Parameter(113, 15, "float"), 0.0, "locked"),  # 179, 180
     Kept(Parameter(113, 18, "float"), 0.52, "locked"), Kept(Parameter(113, 20, "float"), 0.016, "locked"),  # 250, 251
+    Kept(Parameter(1, 18, "byte"), 0), Kept(Parameter(1, 19, "byte"), 0),  # 26, 27 who claims it
+    Kept(Parameter(33, 10, "float"), 0.0, "locked"), Kept(Parameter(33, 11, "float"), 1013.25, "locked"),  # 245, 246
+    Kept(Parameter(33, 24, "word"), 0, "write", 32000), Kept(Parameter(117, 6, "word"), 1, "locked"),  # 223, 224
+    Kept(Parameter(114, 13, "float"), 100.0, "locked"), Kept(Parameter(114, 14, "float"), 0.0, "write"),  # 338, 339
+    Kept(Parameter(114, 15, "float"), 0.0, "locked"),  # 361 hysteresis of the controller
+    # 305, 199, 306, 335: selection, address, medium and parity of field bus 1
+    *(Kept(Parameter(125, n, "byte"), value, "locked") for n, value in ((8, 1), (10, 3), (11, 1), (12, 0))),
+    Kept(Parameter(125, 9, "long"), 38400, "locked"), Kept(Parameter(118, 0, "byte"), 0),  # 201, 418
     Kept(Parameter(115, 23, "byte"), 0, "write", 3), Kept(Parameter(115, 31, "byte"), 0, "locked"),  # 329, 301
 )  # fmt: skip

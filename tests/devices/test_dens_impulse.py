@@ -80,9 +80,8 @@ def test_a_refusal_tells_each_parameter_that_was_wrong() -> None:
 
 
 @hypothesis.settings(max_examples=50)
-@given(st.dictionaries(st.text().filter(lambda key: key != "$type" and key.isidentifier()), NUMBERS | st.text()))
+@given(st.dictionaries(st.text().filter(lambda key: key not in ("$type", "kind")), NUMBERS | st.text()))
 def test_requests_and_replies_read_back_as_they_were_written(parameters: dict[str, Any]) -> None:
-    parameters.pop("kind", None)
     assert codec.parse_request(codec.request("heat.x", **parameters)) == ("heat.x", parameters)
     assert codec.parse_reply(codec.reply(codec.OK, "told", parameters)).data == parameters
 
