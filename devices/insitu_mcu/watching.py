@@ -37,6 +37,8 @@ class WatchingBoard(StreamingBoard):
             raise LimitError(f"{self.name}: give `above` or `below`, in V, one of them; nothing was sent.")
         kind = InterlockKind.BELOW if above is None else InterlockKind.ABOVE
         threshold = self._threshold(input, below if above is None else above)
+        if threshold == (0 if above is None else self.known.adc_full_counts):
+            raise LimitError(f"{self.name}: no signal is beyond the end of the converter's range; nothing was sent.")
         return self._watch(number, Interlock(kind, input, threshold, 0, self._passes(passes)))
 
     def watch_step(
@@ -44,14 +46,21 @@ class WatchingBoard(StreamingBoard):
     ) -> Status[None]:
         """Interlock `number` (0 to 3): everything off when an analogue input moves by `step` V `within` so many s.
 
-        As `watch_level`; a step of pressure is one. `within` is at most 32 ms.
+        As `watch_level`; a step of pressure is one. `within` is at most 32 ms, and no less than `passes`: a step is
+        seen for as long.
         """
         window = round(within * 1e6 / self.known.control_period) if isfinite(within) else 0
         if not 1 <= window <= WINDOW:
             raise LimitError(f"{self.name}: within = {within:g} s is none of 1 to {WINDOW} ms; nothing was sent.")
         rule = Interlock(InterlockKind.STEP, input, self._threshold(input, step), window, self._passes(passes))
-        if not rule.threshold:
-            raise LimitError(f"{self.name}: a step of {step:g} V is less than a count; nothing was sent.")
+        if not 0 < rule.threshold < self.known.adc_full_counts:
+            raise LimitError(
+                f"{self.name}: a step of {step:g} V is less than a count, or the whole range; nothing was sent."
+            )
+        if passes > window:
+            raise LimitError(
+                f"{self.name}: a step is seen for {window} passes (`within`), not for {passes}; nothing was sent."
+            )
         return self._watch(number, rule)
 
     def unwatch(self, number: int) -> Status[None]:

@@ -5,17 +5,30 @@
 
 void interlocks_init(struct interlocks *interlocks) { memset(interlocks, 0, sizeof *interlocks); }
 
-bool interlocks_set(struct interlocks *interlocks, uint8_t which, const struct msg_interlock *rule)
+/* Whether some signal trips it: one that nothing can trip would be taken for protection. */
+static bool interlock_can_trip(const struct msg_interlock *rule)
 {
-    if (which >= INTERLOCK_COUNT || rule->kind > INTERLOCK_KIND_STEP) {
+    int32_t full = board_facts()->adc_full_counts;
+    if (rule->input >= board_facts()->adc_channels || rule->passes == 0u) {
         return false;
     }
-    if (rule->kind != INTERLOCK_KIND_OFF) {
-        bool step = rule->kind == INTERLOCK_KIND_STEP;
-        if (rule->input >= board_facts()->adc_channels || rule->passes == 0u ||
-            (step && (rule->threshold <= 0 || rule->window == 0u || rule->window > INTERLOCK_WINDOW))) {
-            return false;
-        }
+    switch (rule->kind) {
+    case INTERLOCK_KIND_ABOVE:
+        return rule->threshold < full;
+    case INTERLOCK_KIND_BELOW:
+        return rule->threshold > 0;
+    case INTERLOCK_KIND_STEP: /* after a step the signal differs from its past for as many passes as the window has */
+        return rule->threshold > 0 && rule->threshold < full && rule->window <= INTERLOCK_WINDOW &&
+               rule->passes <= rule->window;
+    default:
+        return false;
+    }
+}
+
+bool interlocks_set(struct interlocks *interlocks, uint8_t which, const struct msg_interlock *rule)
+{
+    if (which >= INTERLOCK_COUNT || (rule->kind != INTERLOCK_KIND_OFF && !interlock_can_trip(rule))) {
+        return false;
     }
     memset(&interlocks->analogue[which], 0, sizeof interlocks->analogue[which]);
     if (rule->kind != INTERLOCK_KIND_OFF) { /* else all zeros: one form, one checksum */
@@ -71,8 +84,7 @@ static enum fault interlock_pass(struct interlock *interlock)
     }
     interlock->seen = now;
     interlock->wrong = (uint8_t)(!wrong ? 0u : interlock->wrong < 255u ? interlock->wrong + 1u : 255u);
-    interlock->tripped = interlock->wrong >= rule->passes;
-    if (!interlock->tripped) {
+    if (interlock->wrong < rule->passes) {
         return FAULT_NONE;
     }
     return now < 0 ? FAULT_ADC_DEAD : rule->kind == INTERLOCK_KIND_STEP ? FAULT_PRESSURE_STEP : FAULT_LEVEL;

@@ -14,7 +14,6 @@ struct interlock {
     uint8_t at;                     /* where the next one goes */
     uint8_t wrong;                  /* passes in a row */
     int16_t seen;                   /* last count */
-    bool tripped;
 };
 
 struct interlocks {
@@ -25,7 +24,7 @@ struct interlocks {
 };
 
 void interlocks_init(struct interlocks *interlocks);
-/* Sets one; false where the rule is out of range. */
+/* Sets one; false where the rule is out of range, or such that nothing could trip it. */
 bool interlocks_set(struct interlocks *interlocks, uint8_t which, const struct msg_interlock *rule);
 /* Of all of them, as ARM brings it. */
 uint16_t interlocks_checksum(const struct interlocks *interlocks);

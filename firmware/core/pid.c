@@ -18,14 +18,18 @@ float pid_step(struct pid *pid, const struct pid_gains *gains, float setpoint, f
     }
     pid->measured = measured;
     float error = setpoint - measured;
-    float rest = feed_forward + gains->kp * error - gains->kd * pid->slope;
+    float now = feed_forward + gains->kp * error - gains->kd * pid->slope;
     float step = gains->ki * error * dt;
-    float output = rest + pid->integral + step;
+    float output = now + pid->integral + step;
     /* Anti-windup: integrate unless that pushes further into a limit. */
     if ((output <= high || step < 0.0f) && (output >= low || step > 0.0f)) {
-        pid->integral += step;
+        /* A slow loop's steps of a millisecond vanish beside a large integral, so what they leave is kept (Kahan). */
+        float whole = step + pid->rest;
+        float sum = pid->integral + whole;
+        pid->rest = whole - (sum - pid->integral);
+        pid->integral = sum;
     }
-    output = rest + pid->integral;
+    output = now + pid->integral;
     if (!(output > low)) { /* not a number gives the low end */
         return low;
     }

@@ -11,6 +11,7 @@ struct pid_gains {
 
 struct pid {
     float integral;
+    float rest;     /* of the integral, smaller than a float of its size can hold */
     float measured; /* last */
     float slope;    /* of the measured value, smoothed, K/s */
     bool primed;

@@ -11,8 +11,9 @@ static float sensor_polynomial(const float *c, float x) { return c[0] + x * (c[1
 static enum fault sensor_resistance(const struct msg_teds *teds, int16_t signal, int16_t reference, float *kelvin)
 {
     int32_t full = board_facts()->adc_full_counts;
-    if (signal >= full - full / SENSOR_RAIL || reference <= full / SENSOR_RAIL) {
-        return FAULT_SENSOR_OPEN; /* no current flows, or the amplifier is at its end */
+    int32_t end = full - full / SENSOR_RAIL;
+    if (signal >= end || reference >= end || reference <= full / SENSOR_RAIL) {
+        return FAULT_SENSOR_OPEN; /* no current flows, or an amplifier is at its end: a specimen would look colder */
     }
     if (signal <= full / (SENSOR_RAIL * 4)) {
         return FAULT_SENSOR_SHORT;

@@ -156,7 +156,7 @@ async def test_sampling_of_nothing_or_of_inputs_that_are_not_there_is_refused(ch
 
 async def test_a_stream_the_board_refuses_is_not_begun_again_after_a_reconnection():
     async with plugged() as p:
-        with pytest.raises(Refused, match="RANGE|limits"):
+        with pytest.raises(Refused, match="faster than 20,000 samples a second"):
             async with p.device.sampling(range(8), 1e5):
                 pass
         assert p.device.sampled.request is None
@@ -363,6 +363,10 @@ async def test_interlocks_are_set_while_everything_is_off_and_else_stay_as_they_
         (lambda d: d.watch_level(0, 1, above=1.0, passes=0), "passes = 0"),
         (lambda d: d.watch_step(0, 1, step=0.1, within=0.5), "none of 1 to 32 ms"),
         (lambda d: d.watch_step(0, 1, step=0.0), "less than a count"),
+        (lambda d: d.watch_step(0, 1, step=3.3), "the whole range"),
+        (lambda d: d.watch_step(0, 1, step=0.1, within=0.002, passes=3), "seen for 2 passes"),
+        (lambda d: d.watch_level(0, 1, above=3.3), "beyond the end of the converter's range"),
+        (lambda d: d.watch_level(0, 1, below=0.0), "beyond the end of the converter's range"),
         (lambda d: d.require_switches({8: True}), "digital input 8 is none"),
     ],
 )

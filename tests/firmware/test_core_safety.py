@@ -226,6 +226,20 @@ def test_a_broken_thermometer_puts_the_heater_off_within_two_passes(core, how, f
     assert core.board.violations == 0
 
 
+def test_a_reference_at_its_end_is_no_cold_specimen():
+    """Without a limit on its rate: the ratio alone would say 277 K, and the loop would heat with all it has."""
+    core = Stepped(eeprom(replace(HOLDER, rate_max=0)))
+    core.temperature = 600.0
+    core.advance(5)
+    core.heat()
+    since = core.board.ticks
+    core.board.adc[1] = FULL
+    core.advance(5)
+    off_within(core, TWO_PASSES, since)
+    assert core.status().fault is gen.Fault.SENSOR_OPEN
+    assert core.board.violations == 0
+
+
 def test_over_temperature_puts_the_heater_off_within_two_passes(core):
     core.temperature = 880.0
     core.advance(5)  # the jump is doubted at first
@@ -349,6 +363,33 @@ def test_a_host_that_means_no_interlocks_is_told_of_those_there_are(core):
     core.ask(gen.InterlockInputs(0b1, 0b0))
     core.advance(1)
     assert core.ask(gen.Arm(core.beat().nonce, Interlocks().checksum, core.holder)).reason is gen.Refusal.UNPROTECTED
+
+
+STEP, ABOVE, BELOW = gen.InterlockKind.STEP, gen.InterlockKind.ABOVE, gen.InterlockKind.BELOW
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [(ABOVE, 4, FULL, 0, 1), (BELOW, 4, 0, 0, 1), (STEP, 4, FULL, 10, 1), (STEP, 4, 0, 10, 1), (STEP, 4, 500, 3, 4),
+     (STEP, 4, 500, 0, 1), (STEP, 4, 500, 33, 1), (ABOVE, 4, 500, 0, 0), (ABOVE, 8, 500, 0, 1)],
+)  # fmt: skip
+def test_an_interlock_that_nothing_could_trip_is_refused(core, rule):
+    core.hello()
+    assert core.ask(gen.InterlockSet(gen.Interlock(*rule))).reason is gen.Refusal.RANGE
+    core.arm()  # with the interlocks of before: none
+
+
+def test_a_step_is_seen_for_as_many_passes_as_its_window_has(core):
+    core.hello()
+    core.board.adc[4] = 8000
+    core.ask(gen.InterlockSet(gen.Interlock(STEP, 4, 500, 3, 3)))
+    core.advance(20)
+    core.heat()
+    core.board.adc[4] = 8501
+    since = core.board.ticks
+    core.advance(10)
+    off_within(core, 3 * MS, since)
+    assert core.status().fault is gen.Fault.PRESSURE_STEP
 
 
 def test_a_slow_drift_of_pressure_is_no_step(core):
