@@ -18,11 +18,12 @@ class Rcc(Part):
     """7: clocks are ready at once; the cause of reset stays until it is cleared."""
 
     cause = 1 << 27 | 1 << 26  # power-on
+    locks = True  # the PLL
 
     def read(self, offset: int) -> int:
         value = self.words.get(offset, 0)
         if offset == 0x00:
-            return value | (value & (1 << 16 | 1 << 24)) << 1
+            return value | (value & (1 << 16 | self.locks << 24)) << 1
         if offset == 0x08:
             return value & ~0xC | (value & 3) << 2
         if offset == 0x74:

@@ -29,6 +29,7 @@ from talker import (
     eeprom,
     with_serial,
 )
+from unicorn import UC_HOOK_CODE
 
 from hal.protocols.firmware_gen import (
     CapturesStart,
@@ -171,6 +172,39 @@ def test_an_edge_that_overtakes_the_interrupt_is_counted_as_lost(bench: Bench) -
     assert host.run(50_000, lambda: host.heard.edges == 2)
     assert host.heard.captures[-1].overrun == 1
     assert host.counters().edges_overrun == 1
+
+
+def test_edges_that_come_without_end_keep_no_control_pass_out(bench: Bench) -> None:
+    """A loose wire at a frame input: a million edges a second, more than any interrupt can follow."""
+    board, host = bench.board, bench.host
+    board.adc.board_input(2, 1000)
+    host.ask(InterlockSet(Interlock(InterlockKind.STEP, 2, 200, 16, 1)))
+    host.ask(CapturesStart(rising=0b1, falling=0b1, credit=CREDIT, go_on=0))
+    bench.regulate()
+    host.beating = False
+
+    def rattle() -> None:
+        board.edge(0, not board.port_a.pins & 1)
+        board.clock.after(1, rattle)
+
+    rattle()
+    board.run(3 * PASS)
+    assert board.heater
+    board.adc.board_input(2, 1300)
+    assert bench.off_after(board.clock.now, 10 * PASS) <= PASS + 2 * DECISION
+
+
+def test_other_inputs_may_be_captured_without_losing_an_edge_that_waits(bench: Bench) -> None:
+    board, host = bench.board, bench.host
+    host.ask(CapturesStart(rising=0b01, falling=0, credit=CREDIT, go_on=0))
+    host.run(5 * PASS)
+    changes = board.symbols["board_capture"] & ~1
+    board.uc.hook_add(UC_HOOK_CODE, lambda *_: board.edge(0, True), None, changes, changes)  # at the worst moment
+    for rising in (0b11, 0b01, 0b00):
+        host.ask(CapturesStart(rising=rising, falling=0, credit=0, go_on=1))
+    host.run(5 * PASS)
+    assert [edge.channel for block in host.heard.captures for edge in block.edges] == [0, 0]
+    assert host.counters().edges == 3  # the last one nobody wanted to hear of any more
 
 
 def test_time_is_the_counter_and_goes_on_where_it_wraps(bench: Bench) -> None:
@@ -408,6 +442,19 @@ def test_a_crash_switches_off_at_once_and_is_told_after_the_restart(bench: Bench
     board.software_reset()  # and only once
     board.run(60_000)
     assert bench.host.hello().reset_cause is ResetCause.SOFTWARE
+
+
+def test_a_clock_that_does_not_lock_starts_nothing(bench: Bench) -> None:
+    """A tenth as fast, all that is promised in milliseconds would take ten times as long."""
+    board, boots = bench.board, bench.board.boots
+    assert board.rcc.words[0] & 1 << 19  # a crystal that stops later is a crash
+    bench.heat()
+    board.rcc.locks = False
+    board.reset_by(1 << 26)
+    board.slice = 20
+    board.run_until(lambda: board.boots == boots + 3, 200_000)
+    assert board.heater == 0
+    assert board.tim4.zero is None  # no control pass, and no word to a host
 
 
 def test_teds_is_written_to_the_memory_and_read_after_a_reset(bench: Bench) -> None:

@@ -82,6 +82,7 @@ class Nvic:
         self.priority = [0] * 256
         self.active: list[int] = []
         self.levels: dict[int, Callable[[], bool]] = {}  # interrupt: is its line still high?
+        self.group = 0xFF  # bits of a priority that say who may interrupt; the others only who comes first
         self.reset_asked = False
 
     def read(self, offset: int, size: int) -> int:
@@ -103,8 +104,9 @@ class Nvic:
             self.pending |= self._bits(offset - 0x200, value)
         elif 0x280 <= offset < 0x2A0:
             self.pending -= self._bits(offset - 0x280, value)
-        elif offset == 0xD0C and value & 0xFFFF_0004 == 0x05FA_0004:
-            self.reset_asked = True
+        elif offset == 0xD0C and value >> 16 == 0x05FA:
+            self.group = 0xFE << (value >> 8 & 7) & 0xFF
+            self.reset_asked = bool(value & 4)
 
     @staticmethod
     def _bits(offset: int, value: int) -> set[int]:
@@ -121,7 +123,7 @@ class Nvic:
         return min(ready, key=lambda irq: (self.priority[irq], irq)) if ready else None
 
     def running_priority(self) -> int:
-        return min((self.priority[exception - 16] for exception in self.active), default=_THREAD)
+        return min((self.priority[exception - 16] & self.group for exception in self.active), default=_THREAD)
 
 
 class UnicornBoard:
@@ -229,7 +231,8 @@ class UnicornBoard:
             uc.emu_stop()
 
     def _may_interrupt(self, irq: int) -> bool:
-        priority, mask = self.nvic.priority[irq], self.uc.reg_read(UC_ARM_REG_BASEPRI)
+        group = self.nvic.group
+        priority, mask = self.nvic.priority[irq] & group, self.uc.reg_read(UC_ARM_REG_BASEPRI) & group
         return (
             not self.uc.reg_read(UC_ARM_REG_PRIMASK) & 1
             and priority < self.nvic.running_priority()

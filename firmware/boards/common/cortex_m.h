@@ -25,8 +25,9 @@ static inline void cortex_unlock(uint32_t before)
     __asm volatile("msr primask, %0" ::"r"(before) : "memory");
 }
 
-#define PRIORITY_LINK 0u /* only fills and empties rings; never kept waiting, for a UART without FIFO */
-#define PRIORITY_CORE 1u /* everything that calls the core */
+#define PRIORITY_LINK 0u  /* only fills and empties rings; never kept waiting, for a UART without FIFO */
+#define PRIORITY_CORE 2u  /* everything that calls the core; the last bit is order only, see cortex_order() */
+#define PRIORITY_EDGES 3u /* as the core's, but last of those that wait: edges come as fast as they like */
 
 /* Masks the core's interrupts but not the link's; nests like the above. */
 static inline uint32_t cortex_mask_core(void)
@@ -50,6 +51,13 @@ static inline void cortex_enable_interrupts(void)
 static inline void cortex_wait(void)
 {
     __asm volatile("dsb\n\twfi" ::: "memory");
+}
+
+/* The last of the four bits of a priority says no more whether one interrupts another, only which comes first where
+   several wait (Armv7-M ARM, B1.5.4; BASEPRI does not look at it either). */
+static inline void cortex_order(void)
+{
+    SCB_AIRCR = 0x05FA0000u | 4u << 8; /* VECTKEY, PRIGROUP */
 }
 
 /* Lower `priority` numbers are served first; equal ones never interrupt each other. */

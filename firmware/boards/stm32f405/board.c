@@ -88,8 +88,9 @@ void board_start(void)
     link_start();
     facts.boot = (clock_entropy() ^ startup_record.boots) * 2654435761u;
     /* A byte waits 11 us at most: the link may interrupt the core, the core's interrupts never each other. */
+    cortex_order();
     nvic_enable(IRQ_USART1, PRIORITY_LINK);
-    nvic_enable(IRQ_TIM2, PRIORITY_CORE);
+    nvic_enable(IRQ_TIM2, PRIORITY_EDGES);
     nvic_enable(IRQ_TIM4, PRIORITY_CORE);
     nvic_enable(IRQ_TIM5, PRIORITY_CORE);
 #if BOARD_QEMU

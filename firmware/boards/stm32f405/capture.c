@@ -5,6 +5,7 @@
 
 #define INPUTS 2u
 #define PULSE_OUTPUT 3u /* channel of the timer */
+#define SOONEST 2u      /* ticks ahead of a pulse: one whole tick is more than it takes to set the compare */
 
 /* CCMR2: what a match does to the output */
 enum on_match { ON_MATCH_HIGH = 1, ON_MATCH_LOW = 2, FORCE_LOW = 4 };
@@ -27,11 +28,34 @@ void capture_start(void)
     TIM_CCER(2) = 0x100u; /* channel 3 drives its pin */
 }
 
+static void captured(uint32_t input)
+{
+    bool high = (GPIO_IDR(PORT_A) & (1u << input)) != 0u;
+    uint32_t ticks = TIM_CCR(2, input + 1u); /* clears CCxIF */
+    if ((TIM_SR(2) & TIM_OVER(input + 1u)) != 0u) {
+        TIM_SR(2) = ~TIM_OVER(input + 1u);
+        overruns++;
+    }
+    uint32_t bit = 1u << input;
+    app_capture((uint8_t)input, (both & bit) != 0u ? high : (rising_only & bit) != 0u, ticks);
+}
+
+/* What the hardware holds of the inputs that are captured. */
+static void captured_all(void)
+{
+    for (uint32_t input = 0; input < INPUTS; input++) {
+        if ((TIM_SR(2) & TIM_DIER(2) & TIM_CHANNEL(input + 1u)) != 0u) {
+            captured(input);
+        }
+    }
+}
+
 void board_capture(uint8_t rising, uint8_t falling)
 {
     uint32_t before = cortex_mask_core();
     uint32_t enable = 0x100u;
-    uint32_t interrupts = TIM_DIER(2) & TIM_CHANNEL(PULSE_OUTPUT);
+    uint32_t interrupts = 0;
+    captured_all(); /* edges that were wanted when they came */
     both = rising & falling;
     rising_only = rising & (uint8_t)~falling;
     for (uint32_t input = 0; input < INPUTS; input++) {
@@ -43,9 +67,10 @@ void board_capture(uint8_t rising, uint8_t falling)
             interrupts |= TIM_CHANNEL(input + 1u);
         }
     }
+    uint32_t begun = interrupts & ~TIM_DIER(2);
     TIM_CCER(2) = enable;
-    TIM_SR(2) = ~(TIM_CHANNEL(1) | TIM_CHANNEL(2) | TIM_OVER(1) | TIM_OVER(2));
-    TIM_DIER(2) = interrupts;
+    TIM_SR(2) = ~(begun | begun << 8); /* flags of long ago */
+    TIM_DIER(2) = interrupts | (TIM_DIER(2) & TIM_CHANNEL(PULSE_OUTPUT));
     cortex_unmask_core(before);
 }
 
@@ -56,23 +81,18 @@ uint32_t board_capture_overruns(void)
 
 bool board_trigger(uint8_t channel, uint32_t at, uint32_t width)
 {
-    uint32_t before = cortex_mask_core();
-    bool good = channel == 0u && pulse == PULSE_NONE && at - board_ticks() - 1u < 0x7FFFFFFFu;
+    uint32_t before = cortex_lock(); /* the link, too: the match must not come before all is set for it */
+    bool good = channel == 0u && pulse == PULSE_NONE && at - board_ticks() - SOONEST < 0x7FFFFFFFu;
     if (good) {
         pulse_at = at;
         pulse_width = width != 0u ? width : 1u;
-        TIM_CCR(2, PULSE_OUTPUT) = at;
-        output(ON_MATCH_HIGH);
-        TIM_SR(2) = ~TIM_CHANNEL(PULSE_OUTPUT);
-        good = at - board_ticks() - 1u < 0x7FFFFFFFu || (TIM_SR(2) & TIM_CHANNEL(PULSE_OUTPUT)) != 0u;
-    }
-    if (good) {
         pulse = PULSE_WAITING;
+        TIM_CCR(2, PULSE_OUTPUT) = at;
+        TIM_SR(2) = ~TIM_CHANNEL(PULSE_OUTPUT);
         TIM_DIER(2) |= TIM_CHANNEL(PULSE_OUTPUT);
-    } else if (pulse == PULSE_NONE) {
-        output(FORCE_LOW); /* its tick passed while it was set */
+        output(ON_MATCH_HIGH);
     }
-    cortex_unmask_core(before);
+    cortex_unlock(before);
     return good;
 }
 
@@ -113,27 +133,11 @@ static void pulse_interrupt(void)
     }
 }
 
-static void captured(uint32_t input)
-{
-    bool high = (GPIO_IDR(PORT_A) & (1u << input)) != 0u;
-    uint32_t ticks = TIM_CCR(2, input + 1u); /* clears CCxIF */
-    if ((TIM_SR(2) & TIM_OVER(input + 1u)) != 0u) {
-        TIM_SR(2) = ~TIM_OVER(input + 1u);
-        overruns++;
-    }
-    uint32_t bit = 1u << input;
-    app_capture((uint8_t)input, (both & bit) != 0u ? high : (rising_only & bit) != 0u, ticks);
-}
-
+/* A control pass that waits comes before the next of these, however fast edges come. */
 void capture_interrupt(void)
 {
-    uint32_t state = TIM_SR(2) & TIM_DIER(2);
-    for (uint32_t input = 0; input < INPUTS; input++) {
-        if ((state & TIM_CHANNEL(input + 1u)) != 0u) {
-            captured(input);
-        }
-    }
-    if ((state & TIM_CHANNEL(PULSE_OUTPUT)) != 0u) {
+    captured_all();
+    if ((TIM_SR(2) & TIM_DIER(2) & TIM_CHANNEL(PULSE_OUTPUT)) != 0u) {
         pulse_interrupt();
     }
 }
