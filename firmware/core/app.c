@@ -27,7 +27,7 @@ void app_init(void)
     telemetry_init(&self->telemetry, &self->counters);
     interlocks_init(&self->interlocks);
     sensor_reset(&self->sensor);
-    triggers_off(&self->triggers);
+    triggers_init(&self->triggers, &self->counters);
     teds_init(&self->teds, &self->counters);
     heater_init(&self->heater, &self->teds.record);
     self->last_pass = clock_now(&self->clock);
@@ -58,6 +58,7 @@ void app_settle(struct app *self, uint64_t now)
     if (self->profile.state != self->profile_told) {
         self->profile_told = self->profile.state;
         events_add(&self->events, EVENT_KIND_PROFILE, self->profile.channel, self->profile.state, now);
+        app_want_edges(self); /* of the one it waits for, as long as it waits */
     }
 }
 
@@ -86,9 +87,9 @@ void app_want_edges(const struct app *self)
 void app_stop_streams(struct app *self)
 {
     (void)board_sampling(0);
-    samples_init(&self->samples, &self->counters);
-    captures_init(&self->captures, &self->counters);
-    telemetry_init(&self->telemetry, &self->counters);
+    samples_clear(&self->samples);
+    captures_clear(&self->captures);
+    telemetry_clear(&self->telemetry);
     self->capture_rising = 0;
     self->capture_falling = 0;
     app_want_edges(self);

@@ -2,18 +2,24 @@
 #include "captures.h"
 #include "board.h"
 #include "clock.h"
+#include <stddef.h>
 #include <string.h>
 
 void captures_init(struct captures *captures, struct counters *counters)
 {
-    memset(captures, 0, sizeof *captures);
+    memset(captures, 0, offsetof(struct captures, queue)); /* interrupts may be masked: not the whole of it */
     captures->counters = counters;
+}
+
+void captures_clear(struct captures *captures)
+{
+    captures->counters->edges_dropped += captures->head - captures->tail;
+    captures_init(captures, captures->counters);
 }
 
 void captures_start(struct captures *captures, uint32_t credit)
 {
-    struct counters *kept = captures->counters;
-    captures_init(captures, kept);
+    captures_clear(captures);
     captures->limit = credit;
     captures->overruns = board_capture_overruns();
     captures->running = true;

@@ -8,7 +8,6 @@
 #define CAPTURES_PATIENCE_MS 2u /* an edge waits so long for others to fill its block */
 
 struct captures {
-    struct msg_edge queue[CAPTURES_QUEUE];
     uint32_t head;      /* counts up for ever: the index of the next edge */
     uint32_t tail;
     uint32_t waiting;   /* ticks at which the oldest was queued */
@@ -18,9 +17,12 @@ struct captures {
     uint32_t dropped;
     uint32_t overruns;  /* the board's, when the stream began */
     struct counters *counters;
+    struct msg_edge queue[CAPTURES_QUEUE];
 };
 
 void captures_init(struct captures *captures, struct counters *counters);
+/* Ends the stream; what was captured and not sent is dropped and counted. */
+void captures_clear(struct captures *captures);
 void captures_start(struct captures *captures, uint32_t credit);
 /* No more edges; what was captured can still be sent. */
 void captures_stop(struct captures *captures);

@@ -93,8 +93,7 @@ static enum refusal profile_start(struct call *call)
     } else if (start.start == START_AT_TICK && start.ticks > call->now) {
         profile_start_at(profile, start.ticks);
     } else if (start.start == START_ON_EDGE && call->in->channel < board_facts()->capture_channels) {
-        profile_start_on_edge(profile, call->in->channel, start.rising != 0u);
-        app_want_edges(self);
+        profile_start_on_edge(profile, call->in->channel, start.rising != 0u, call->now);
     } else {
         return REFUSAL_RANGE;
     }
@@ -123,7 +122,6 @@ static enum refusal profile_stop_command(struct call *call)
         }
     }
     profile_stop(profile);
-    app_want_edges(self);
     struct msg_profile_stop_reply reply = {.state = profile->state};
     call->out->size = (uint8_t)msg_profile_stop_reply_pack(&reply, call->out->payload);
     return REFUSAL_NONE;
@@ -140,11 +138,7 @@ static enum refusal profile_trigger(struct call *call)
     if (self->triggers.channel[channel].left > 0u) {
         return REFUSAL_BUSY;
     }
-    if (!trigger_set(&self->triggers.channel[channel], &trigger, call->now)) {
-        return REFUSAL_RANGE;
-    }
-    triggers_pass(&self->triggers, call->now);
-    return REFUSAL_NONE;
+    return trigger_set(&self->triggers, channel, &trigger, call->now) ? REFUSAL_NONE : REFUSAL_RANGE;
 }
 
 static const struct command profile_table[] = {

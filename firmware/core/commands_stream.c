@@ -107,10 +107,14 @@ static enum refusal stream_credit(struct call *call)
     struct app *self = call->app;
     COMMAND_TAKE(call, credit, credit);
     uint32_t *const limits[] = {&self->samples.limit, &self->captures.limit, &self->telemetry.limit};
+    const uint32_t sent[] = {self->samples.number, self->captures.number, self->telemetry.number};
     if (credit.stream >= sizeof limits / sizeof limits[0]) {
         return command_refuse(call, REFUSAL_RANGE, STREAM_TELEMETRY);
     }
-    if (ticks_after(credit.limit, *limits[credit.stream])) {
+    if (ticks_after(credit.limit, *limits[credit.stream])) { /* else it was repeated, or overtaken */
+        if (!stream_credit_fits(credit.limit - sent[credit.stream])) {
+            return command_refuse(call, REFUSAL_RANGE, (int32_t)MSG_CREDIT_MAX);
+        }
         *limits[credit.stream] = credit.limit;
     }
     return REFUSAL_NONE;

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MSG_SCHEMA 0x4252cb44u
+#define MSG_SCHEMA 0x3320af2cu
 #define MSG_VERSION 1u
 #define MSG_HEADER_SIZE 4u
 #define MSG_PAYLOAD_MAX 240u
@@ -886,7 +886,7 @@ static inline bool msg_clear_fault_unpack(struct msg_clear_fault *m, const uint8
 }
 
 /* The answer to Counters. */
-#define MSG_COUNTERS_REPLY_SIZE 88u
+#define MSG_COUNTERS_REPLY_SIZE 92u
 struct msg_counters_reply {
     uint32_t rx_bytes; /* received */
     uint32_t rx_frames; /* good frames */
@@ -903,7 +903,8 @@ struct msg_counters_reply {
     uint32_t samples_missed; /* samples not taken in time */
     uint32_t edges; /* edges captured */
     uint32_t edges_dropped; /* edges captured, not sent */
-    uint32_t edges_overrun; /* edges the hardware saw but could not stamp */
+    uint32_t edges_overrun; /* edges the hardware saw but could not stamp, at least: it flags them, it does not count */
+    uint32_t pulses_missed; /* pulses of trigger outputs whose tick had passed when their turn came */
     uint32_t telemetry_dropped; /* telemetry lines not sent */
     uint32_t events_dropped; /* events not sent */
     uint32_t passes; /* control passes */
@@ -930,6 +931,7 @@ static inline size_t msg_counters_reply_pack(const struct msg_counters_reply *m,
     wire_put_u32(&p, m->edges);
     wire_put_u32(&p, m->edges_dropped);
     wire_put_u32(&p, m->edges_overrun);
+    wire_put_u32(&p, m->pulses_missed);
     wire_put_u32(&p, m->telemetry_dropped);
     wire_put_u32(&p, m->events_dropped);
     wire_put_u32(&p, m->passes);
@@ -941,7 +943,7 @@ static inline size_t msg_counters_reply_pack(const struct msg_counters_reply *m,
 static inline bool msg_counters_reply_unpack(struct msg_counters_reply *m, const uint8_t *from, size_t size)
 {
     const uint8_t *p = from;
-    if (size != 88u) {
+    if (size != 92u) {
         return false;
     }
     m->rx_bytes = wire_take_u32(&p);
@@ -960,6 +962,7 @@ static inline bool msg_counters_reply_unpack(struct msg_counters_reply *m, const
     m->edges = wire_take_u32(&p);
     m->edges_dropped = wire_take_u32(&p);
     m->edges_overrun = wire_take_u32(&p);
+    m->pulses_missed = wire_take_u32(&p);
     m->telemetry_dropped = wire_take_u32(&p);
     m->events_dropped = wire_take_u32(&p);
     m->passes = wire_take_u32(&p);

@@ -59,9 +59,9 @@ void profile_start_at(struct profile *profile, uint64_t ticks)
     profile->state = PROFILE_STATE_WAITING;
 }
 
-void profile_start_on_edge(struct profile *profile, uint8_t channel, bool rising)
+void profile_start_on_edge(struct profile *profile, uint8_t channel, bool rising, uint64_t now)
 {
-    profile_start_at(profile, 0);
+    profile_start_at(profile, now);
     profile->edge_channel = channel;
     profile->edge_rising = rising;
     profile->edge_wanted = true;
@@ -70,7 +70,7 @@ void profile_start_on_edge(struct profile *profile, uint8_t channel, bool rising
 void profile_edge(struct profile *profile, uint8_t channel, bool rising, uint64_t ticks)
 {
     if (profile->state == PROFILE_STATE_WAITING && profile->edge_wanted && channel == profile->edge_channel &&
-        rising == profile->edge_rising) {
+        rising == profile->edge_rising && ticks > profile->start) { /* one of before waited in the hardware */
         profile->edge_wanted = false;
         profile->start = ticks;
     }

@@ -17,7 +17,7 @@ struct profile {
     uint8_t edge_channel;   /* ON_EDGE */
     bool edge_wanted;       /* ON_EDGE, not AT_TICK */
     bool edge_rising;
-    uint64_t start;         /* tick at which the run in hand began */
+    uint64_t start;         /* tick at which the run in hand began; an edge that is waited for comes later */
     uint64_t before_ms;     /* durations of this run's segments before the present one */
     uint32_t runs;          /* finished */
     uint8_t segment;
@@ -31,7 +31,7 @@ bool profile_load(struct profile *profile, uint8_t first, uint8_t n, const struc
 /* Largest and smallest value of the whole. */
 void profile_bounds(const struct profile *profile, int32_t *least, int32_t *most);
 void profile_start_at(struct profile *profile, uint64_t ticks);
-void profile_start_on_edge(struct profile *profile, uint8_t channel, bool rising);
+void profile_start_on_edge(struct profile *profile, uint8_t channel, bool rising, uint64_t now);
 /* A captured edge may start it. */
 void profile_edge(struct profile *profile, uint8_t channel, bool rising, uint64_t ticks);
 void profile_stop(struct profile *profile);

@@ -2,18 +2,19 @@
 #include "samples.h"
 #include "board.h"
 #include "clock.h"
+#include <stddef.h>
 #include <string.h>
 
 void samples_init(struct samples *samples, struct counters *counters)
 {
-    memset(samples, 0, sizeof *samples);
+    memset(samples, 0, offsetof(struct samples, blocks)); /* interrupts may be masked: not the whole of it */
+    samples->blocks[0].n = 0;
     samples->counters = counters;
 }
 
 uint8_t samples_start(struct samples *samples, uint16_t mask, uint32_t period, uint32_t credit, uint32_t tick_rate)
 {
-    struct counters *kept = samples->counters;
-    samples_init(samples, kept);
+    samples_clear(samples);
     samples->mask = mask;
     for (uint32_t i = 0; i < 16u; i++) {
         samples->channels = (uint8_t)(samples->channels + ((uint32_t)mask >> i & 1u));
@@ -48,6 +49,15 @@ static void samples_close(struct samples *samples)
         samples->tail++;
     }
     samples_open(samples)->n = 0;
+}
+
+void samples_clear(struct samples *samples)
+{
+    samples_close(samples);
+    for (; samples->tail != samples->head; samples->tail++) {
+        samples->counters->samples_dropped += samples->blocks[samples->tail % SAMPLES_BLOCKS].n;
+    }
+    samples_init(samples, samples->counters);
 }
 
 void samples_stop(struct samples *samples)

@@ -16,7 +16,6 @@ struct samples_block {
 };
 
 struct samples {
-    struct samples_block blocks[SAMPLES_BLOCKS]; /* ring; the one at head is being filled */
     uint32_t head;      /* counts up for ever */
     uint32_t tail;
     uint16_t mask;
@@ -33,9 +32,12 @@ struct samples {
     uint32_t missed;
     uint32_t told;      /* lost samples, as the last block sent had it */
     struct counters *counters;
+    struct samples_block blocks[SAMPLES_BLOCKS]; /* ring; the one at head is being filled */
 };
 
 void samples_init(struct samples *samples, struct counters *counters);
+/* Ends the stream; what was taken and not sent is dropped and counted. */
+void samples_clear(struct samples *samples);
 /* Begins anew. Returns the instants in a block. */
 uint8_t samples_start(struct samples *samples, uint16_t mask, uint32_t period, uint32_t credit, uint32_t tick_rate);
 /* No more samples; what was taken can still be sent. */

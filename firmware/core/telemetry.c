@@ -2,18 +2,24 @@
 #include "telemetry.h"
 #include "board.h"
 #include "clock.h"
+#include <stddef.h>
 #include <string.h>
 
 void telemetry_init(struct telemetry *telemetry, struct counters *counters)
 {
-    memset(telemetry, 0, sizeof *telemetry);
+    memset(telemetry, 0, offsetof(struct telemetry, queue)); /* interrupts may be masked: not the whole of it */
     telemetry->counters = counters;
+}
+
+void telemetry_clear(struct telemetry *telemetry)
+{
+    telemetry->counters->telemetry_dropped += telemetry->head - telemetry->tail;
+    telemetry_init(telemetry, telemetry->counters);
 }
 
 void telemetry_start(struct telemetry *telemetry, uint64_t period, uint32_t credit, uint64_t now)
 {
-    struct counters *kept = telemetry->counters;
-    telemetry_init(telemetry, kept);
+    telemetry_clear(telemetry);
     telemetry->period = period;
     telemetry->next = now;
     telemetry->limit = credit;

@@ -7,7 +7,6 @@
 #define TELEMETRY_QUEUE 32u /* a power of two */
 
 struct telemetry {
-    struct msg_telemetry queue[TELEMETRY_QUEUE];
     uint32_t head;      /* counts up for ever */
     uint32_t tail;
     bool running;
@@ -17,9 +16,12 @@ struct telemetry {
     uint32_t limit;     /* credit */
     uint32_t dropped;
     struct counters *counters;
+    struct msg_telemetry queue[TELEMETRY_QUEUE];
 };
 
 void telemetry_init(struct telemetry *telemetry, struct counters *counters);
+/* Ends the stream; lines not sent are dropped and counted. */
+void telemetry_clear(struct telemetry *telemetry);
 void telemetry_start(struct telemetry *telemetry, uint64_t period, uint32_t credit, uint64_t now);
 void telemetry_stop(struct telemetry *telemetry);
 /* Control pass: takes a line where one is due. */

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import Any, ClassVar, Generic, TypeVar
 
-SCHEMA = 0x4252CB44
+SCHEMA = 0x3320AF2C
 """Hash of the definition: the firmware tells its own in HELLO."""
 VERSION = 1
 HEADER_SIZE = 4
@@ -931,7 +931,9 @@ class CountersReply:
     edges_dropped: int
     """Edges captured, not sent."""
     edges_overrun: int
-    """Edges the hardware saw but could not stamp."""
+    """Edges the hardware saw but could not stamp, at least: it flags them, it does not count."""
+    pulses_missed: int
+    """Pulses of trigger outputs whose tick had passed when their turn came."""
     telemetry_dropped: int
     """Telemetry lines not sent."""
     events_dropped: int
@@ -950,18 +952,20 @@ class CountersReply:
         return _pack(_COUNTERS_REPLY, "CountersReply", self.rx_bytes, self.rx_frames, self.rx_checksum, self.rx_framing,
             self.rx_overrun, self.stale, self.replayed, self.refused, self.tx_frames, self.tx_dropped, self.samples,
             self.samples_dropped, self.samples_missed, self.edges, self.edges_dropped, self.edges_overrun,
-            self.telemetry_dropped, self.events_dropped, self.passes, self.passes_late, self.faults, self.eeprom_errors)
+            self.pulses_missed, self.telemetry_dropped, self.events_dropped, self.passes, self.passes_late, self.faults,
+            self.eeprom_errors)
 
     @classmethod
     def unpack(cls, payload: bytes) -> CountersReply:
         """Return the message that a payload carries."""
-        if len(payload) != 88:
+        if len(payload) != 92:
             raise _misfit("CountersReply", len(payload))
         (rx_bytes, rx_frames, rx_checksum, rx_framing, rx_overrun, stale, replayed, refused, tx_frames, tx_dropped,
-            samples, samples_dropped, samples_missed, edges, edges_dropped, edges_overrun, telemetry_dropped,
-            events_dropped, passes, passes_late, faults, eeprom_errors) = _COUNTERS_REPLY.unpack(payload)
+            samples, samples_dropped, samples_missed, edges, edges_dropped, edges_overrun, pulses_missed,
+            telemetry_dropped, events_dropped, passes, passes_late, faults,
+            eeprom_errors) = _COUNTERS_REPLY.unpack(payload)
         return cls(rx_bytes, rx_frames, rx_checksum, rx_framing, rx_overrun, stale, replayed, refused, tx_frames,
-            tx_dropped, samples, samples_dropped, samples_missed, edges, edges_dropped, edges_overrun,
+            tx_dropped, samples, samples_dropped, samples_missed, edges, edges_dropped, edges_overrun, pulses_missed,
             telemetry_dropped, events_dropped, passes, passes_late, faults, eeprom_errors)
 
 
@@ -2344,7 +2348,7 @@ _ARM = struct.Struct("<IHI")
 _SAFE_REPLY = struct.Struct("<B")
 _CLEAR_FAULT_REPLY = struct.Struct("<B")
 _CLEAR_FAULT = struct.Struct("<B")
-_COUNTERS_REPLY = struct.Struct("<IIIIIIIIIIIIIIIIIIIIII")
+_COUNTERS_REPLY = struct.Struct("<IIIIIIIIIIIIIIIIIIIIIII")
 _FAULT_NOW_REPLY = struct.Struct("<B")
 _READ_REPLY = struct.Struct("<QB")
 _SAMPLES_START_REPLY = struct.Struct("<IB")

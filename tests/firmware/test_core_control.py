@@ -60,6 +60,22 @@ def test_an_unreachable_setpoint_does_not_wind_up(core, specimen):
     assert specimen.kelvin == pytest.approx(450.0, rel=0.002)
 
 
+def test_a_slow_loop_takes_small_steps_beside_a_large_integral(core):
+    """A step of 0.001 vanishes beside 40,000 in a float: the loop would stay a tenth of a kelvin off for ever."""
+    core.hello()
+    core.ask(tuned(kp=0.0, ki=10.0))
+    core.arm()
+    here = core.status().temperature
+    core.ask(gen.HeaterSet(here + 500_000, 0))
+    core.live(8000)
+    core.ask(gen.HeaterSet(here + 100, 0))
+    core.advance(2)
+    before = core.board.heater
+    assert before > 35_000
+    core.live(20_000)
+    assert core.board.heater - before == pytest.approx(20, abs=2)
+
+
 def test_a_ramp_goes_by_the_clock(core, specimen):
     core.ask(gen.HeaterSet(396_150, 100_000))
     specimen.live(500)
@@ -239,6 +255,22 @@ def test_a_profile_starts_at_the_edge_of_a_frame(core):
     while core.board.dac[0] != 9:
         core.advance(0.1)
     assert edge + 10 * MS <= core.board.ticks <= edge + 11 * MS
+    assert (core.board.rising, core.board.falling) == (0, 0)  # nobody wants any more of them
+
+
+def test_an_edge_of_before_it_was_waited_for_starts_no_profile(core):
+    core.arm()
+    load(core, gen.ProfileTarget.DAC, [(STEP, 10, 7)])
+    core.ask(gen.CapturesStart(0b100, 0, 100, 0))
+    asked = core.board.ticks
+    core.ask(gen.ProfileStart(gen.Start.ON_EDGE, 0, 1), channel=2)
+    core.lib.stepped_capture(2, 1, ctypes.c_uint64(asked))  # it waited in the hardware
+    core.advance(5)
+    assert core.status().profile is gen.ProfileState.WAITING
+    core.ask(gen.FaultNow())
+    assert core.board.rising == 0b100  # still streamed
+    core.ask(gen.StreamStop(gen.Stream.CAPTURES))
+    assert core.board.rising == 0
 
 
 def test_a_temperature_profile_drives_the_loop(core, specimen):
@@ -327,6 +359,31 @@ def test_pulses_that_can_not_be_are_refused(core, width, period, count):
     assert core.ask(gen.Trigger(core.board.ticks + 5000, width, period, count)).reason is gen.Refusal.RANGE
     assert core.ask(gen.Trigger(core.board.ticks - 1, 10, 100, 2)).reason is gen.Refusal.RANGE
     assert core.ask(gen.Trigger(core.board.ticks + 5000, 10, 100, 2), channel=2).reason is gen.Refusal.NO_CAPABILITY
+
+
+def test_pulses_whose_ticks_had_passed_are_counted(core):
+    core.arm()
+    core.ask(gen.Trigger(core.board.ticks + 1000, 10, 500, 20))
+    core.advance(3)
+    core.board.ticks += 3200  # everything stood still
+    core.advance(20)
+    assert core.counters().pulses_missed == 5
+    assert core.board.pulses == 15
+    core.messages()
+    told = [event.value for event in core.events if event.kind is gen.EventKind.TRIGGER]
+    assert told[3:6] == [16, 15, 9]  # the one that was late, and then as many less
+
+
+def test_a_pulse_that_the_board_can_not_make_any_more_is_refused(core):
+    core.arm()
+    at = core.board.ticks + 5000
+    core.lib.board_trigger(0, ctypes.c_uint32(at), 10)  # its output is taken
+    assert core.ask(gen.Trigger(at, 10, 0, 1)).reason is gen.Refusal.RANGE
+    core.advance(10)
+    assert core.ask(gen.Trigger(core.board.ticks + 5000, 10, 0, 1)) == gen.TriggerReply()
+    core.advance(10)
+    assert core.board.pulses == 2
+    assert core.counters().pulses_missed == 0
 
 
 def test_a_pulse_further_ahead_than_the_hardware_counts_waits_for_its_time(core):

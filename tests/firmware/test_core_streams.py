@@ -154,6 +154,31 @@ def test_a_new_start_begins_at_number_0(core):
         assert [block.number for block in of(core, gen.Samples)][:2] == [0, 1]
 
 
+@pytest.mark.parametrize("ended_by", ["a new start", "another session"])
+def test_what_waits_when_its_stream_is_ended_is_counted_as_dropped(core, ended_by):
+    core.hello()
+    starts = gen.SamplesStart(0b11, 1000, 2), gen.CapturesStart(1, 0, 1, 0), gen.TelemetryStart(1, 3)
+    for start in starts:
+        core.ask(start)
+    for _ in range(50):
+        core.lib.stepped_capture(0, 1, _u64(core.board.ticks))
+    core.advance(100)
+    if ended_by == "a new start":
+        for start in starts:
+            core.ask(replace(start, credit=1000))
+        for stream in gen.Stream:
+            core.ask(gen.StreamStop(stream))
+    else:
+        core.hello(session=5)
+    core.advance(50)
+    told = core.counters()
+    samples = sum(len(block.counts) // 2 for block in of(core, gen.Samples))
+    edges = sum(len(block.edges) for block in of(core, gen.Captures))
+    assert told.samples == samples + told.samples_dropped >= 200
+    assert told.edges == edges + told.edges_dropped == 50
+    assert len(of(core, gen.Telemetry)) + told.telemetry_dropped >= 100
+
+
 # ---------------------------------------------------------------------- edges
 
 
@@ -238,6 +263,18 @@ def test_credit_ends_where_numbers_would_seem_past(core, start):
     core.advance(60)
     assert core.messages() == []
     assert core.blocks
+
+
+def test_credit_can_not_be_raised_to_where_the_stream_would_end_for_ever(core):
+    core.hello()
+    core.ask(gen.TelemetryStart(1, gen.CREDIT_MAX))
+    assert core.ask(gen.Credit(gen.Stream.TELEMETRY, 2 * gen.CREDIT_MAX)).reason is gen.Refusal.RANGE
+    core.blocks.clear()
+    core.advance(10)
+    assert len(of(core, gen.Telemetry)) >= 9
+    core.send(gen.Credit(gen.Stream.TELEMETRY, 5))  # an old one, come late
+    core.advance(5)
+    assert core.messages() == []
 
 
 # ---------------------------------------------------------------------- telemetry, events
