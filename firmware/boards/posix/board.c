@@ -4,8 +4,9 @@
 
    It prints "ready pty PATH" or "ready tcp PORT" and runs until it is ended, with --once until the TCP peer has
    gone. Its counter begins at --start (default: 10 s before it wraps) and runs by --ppm fast. The memory of another
-   holder is the file FILE-1, where there is one; which is plugged in, its world says. A main loop that hangs for half
-   a second ends the program with status 3 and everything off: its watchdog. */
+   holder is the file FILE-1, where there is one; which is plugged in, its world says. A main loop that hangs ends
+   the program with status 3 and everything off: its watchdog. It counts half a second of the program's computing: a
+   machine that has no time for it for so long is no hang, and what that does to the lease the core sees itself. */
 #define _DEFAULT_SOURCE
 #define _XOPEN_SOURCE 700
 #include "board.h"
@@ -71,12 +72,12 @@ void board_critical_end(uint32_t before) { (void)before; }
 void board_watchdog_feed(void)
 {
     const struct itimerval half_second = {.it_value = {.tv_usec = WATCHDOG_US}};
-    (void)setitimer(ITIMER_REAL, &half_second, NULL);
+    (void)setitimer(ITIMER_PROF, &half_second, NULL);
 }
 
 static void posix_signal(int number)
 {
-    if (number == SIGALRM) {
+    if (number == SIGPROF) {
         world_outputs_off();
         _exit(3);
     }
@@ -86,7 +87,7 @@ static void posix_signal(int number)
 static void posix_signals(void)
 {
     struct sigaction action = {.sa_handler = posix_signal};
-    (void)sigaction(SIGALRM, &action, NULL);
+    (void)sigaction(SIGPROF, &action, NULL);
     (void)sigaction(SIGTERM, &action, NULL);
     (void)sigaction(SIGINT, &action, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
