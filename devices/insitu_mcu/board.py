@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from hal.errors import ConfigError, DeviceError, LinkLost, NoReply, ProtocolError, Refused, WrongInstrument
+from hal.errors import ConfigError, DeviceError, LimitError, LinkLost, NoReply, ProtocolError, Refused, WrongInstrument
 from hal.gate import Purpose, acting
 from hal.instrument.instrument import Instrument
 from hal.model.reading import Answer
@@ -21,7 +21,7 @@ from hal.protocols.framing import Framing
 from hal.transport.session import Exchange, Session
 from hal.transport.tap import Tap
 
-from .words import REFUSALS, TEDS
+from .words import NO_SHEET, RANGES, REFUSALS, TEDS
 
 BEAT = gen.LEASE_MS / 10e3
 """Seconds between heartbeats: the event loop may stand still for nine tenths of the lease, or eight be lost."""
@@ -228,7 +228,10 @@ class Board(Instrument):
             number = self._asked = (self._asked + 1) & 0xFF
         else:
             number = self._acts = (self._acts + 1) & 0xFF
-        return firmware.command(request, number, channel)
+        try:
+            return firmware.command(request, number, channel)
+        except ValueError as error:
+            raise LimitError(f"{self.name}: {error}; nothing was sent") from None
 
     def _refusal(self, request: Request[Any], refused: gen.Refused) -> Refused:
         if refused.reason is Refusal.NO_SESSION:
@@ -239,7 +242,15 @@ class Board(Instrument):
             self.exchanged()
         detail = f" ({refused.detail})" if refused.detail else ""
         why = REFUSALS.get(refused.reason, refused.reason.name)
-        if refused.reason is Refusal.TEDS and refused.detail in TEDS:
+        if refused.reason is Refusal.RANGE:
+            why = RANGES.get(type(request), why)
+        if (
+            refused.reason is Refusal.TEDS
+            and isinstance(request, gen.TedsCommit)
+            and refused.detail != TedsState.ABSENT
+        ):
+            why, detail = NO_SHEET, ""
+        elif refused.reason is Refusal.TEDS and refused.detail in TEDS:
             why, detail = TEDS[TedsState(refused.detail)], ""
         return Refused(self.name, f"{type(request).__name__} was refused in {refused.state.name}: {why}{detail}")
 

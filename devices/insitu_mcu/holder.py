@@ -11,7 +11,7 @@ import asyncio
 from binascii import crc_hqx
 from typing import Any
 
-from hal.errors import DeviceError, NoReply, Refused
+from hal.errors import DeviceError, LimitError, NoReply, Refused
 from hal.instrument.address import Calls
 from hal.model.reading import Answer
 from hal.model.signal import Kind, SignalR
@@ -57,10 +57,13 @@ class HolderBoard(WatchingBoard):
     def write_teds(self, sheet: DataSheet | None) -> Status[None]:
         """Write the data sheet of the holder that was read (None: erase it). Only with everything off; takes a second.
 
-        Without power in the middle of it the area is damaged, never a mixture: write it again.
+        Without power in the middle of it the area is damaged, never a mixture: write it again. Raises `LimitError`.
         """
         self.need(Capability.EEPROM, "EEPROM")
-        content = b"\xff" * teds.AREA if sheet is None else sheet.packed()
+        try:
+            content = b"\xff" * teds.AREA if sheet is None else sheet.packed()
+        except ValueError as error:
+            raise LimitError(f"{self.name}: this data sheet can't be written: {error}; nothing was sent") from None
         return self.start("write TEDS", self._write_teds(content))
 
     async def sheet(self) -> Answer:

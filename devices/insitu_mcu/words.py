@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hal.protocols import firmware_gen as gen
 from hal.protocols.firmware_gen import Fault, Refusal, TedsState
 
 FAULTS = {
@@ -29,7 +30,7 @@ REFUSALS = {
     Refusal.NO_SESSION: "it knows no session; it has started anew: look after the specimen, then go on",
     Refusal.READ_ONLY: "its messages are not this program's; flash firmware that fits",
     Refusal.STATE: "not in this state; look at `state` and `fault`, after a fault: clear_fault()",
-    Refusal.RANGE: "outside the limits of the holder's TEDS or of the heater's settings",
+    Refusal.RANGE: "a value is outside its limits",
     Refusal.NONCE: "the nonce was old; arm again",
     Refusal.LEASE: "no heartbeat within the lease; no program may block the event loop for half a second",
     Refusal.TEDS: "the holder's TEDS is not in force; see its state",
@@ -46,6 +47,23 @@ REFUSALS = {
     Refusal.HOLDER: "the holder is not the one that this program has read: it was exchanged, or written; it is read "
     "anew, look at it and try again",
 }
+
+HEATING = "outside the limits of the holder's TEDS or of the heater's settings"
+RANGES: dict[type, str] = {
+    gen.HeaterConfig: HEATING,
+    gen.HeaterSet: HEATING,
+    gen.HeaterOutput: HEATING,
+    gen.SamplesStart: "faster than 20,000 samples a second of all inputs together, or slower than one in 10 s",
+    gen.InterlockSet: "nothing could trip this interlock, or there is no such input",
+    gen.ProfileBegin: "a profile has 1 to 64 segments",
+    gen.ProfileSegments: "a segment takes 1 ms to a week, and they come in order",
+    gen.ProfileStart: "a value is outside what its target allows (for the heater: the holder's TEDS and the settings), "
+    "or the tick has passed",
+    gen.Trigger: "its tick has passed, or its pulses have no width or no time between them",
+    gen.ClearFault: "another fault is latched by now; look at `fault`",
+}
+"""What RANGE means, by command."""
+NO_SHEET = "a number in this data sheet can't be: see its sensor, inputs, gains and temperatures; nothing was written"
 
 TEDS = {
     TedsState.BLANK: "the holder's TEDS is blank",

@@ -282,6 +282,27 @@ async def test_a_trigger_fires_once_at_its_tick():
         assert page._words[0x34 // 4] == at & 0xFFFF_FFFF
 
 
+async def test_what_can_not_be_is_told_in_words_about_what_was_asked():
+    async with plugged() as p:
+        d, one = p.device, [Segment(SegmentKind.STEP, 1, 1)]
+        now = (await state(d)).ticks
+        for begin, kind, why in (
+            (lambda: d.profile(ProfileTarget.DAC, one, start=10**12), LimitError, "nothing was sent"),
+            (lambda: d.profile(ProfileTarget.DAC, one * 300, start=0), LimitError, "nothing was sent"),
+            (lambda: d.set_dac(-1, 50.0), LimitError, "nothing was sent"),
+            (lambda: d.trigger(-1, width=10), LimitError, "nothing was sent"),
+            (lambda: d.trigger(now, width=10), Refused, "its tick has passed"),
+            (lambda: d.profile(ProfileTarget.DAC, one, start=0, at_tick=now), Refused, "the tick has passed"),
+            (lambda: d.profile(ProfileTarget.DAC, one * 65, start=0), Refused, "1 to 64 segments"),
+            (lambda: d.write_teds(replace(HOLDER, calibrated=date(1960, 1, 1))), LimitError, "nothing was sent"),
+            (lambda: d.write_teds(replace(HOLDER, gain=0.0)), Refused, "a number in this data sheet can't be"),
+        ):
+            with pytest.raises(kind, match=why):
+                await begin()
+            await d.safe_state()
+        assert p.board._eeprom.read_bytes()[:256] == HOLDER.packed()
+
+
 async def test_a_data_sheet_written_is_read_back_and_in_force():
     async with plugged() as p:
         sheet = replace(HOLDER, serial="0815", calibrated=date(2026, 2, 1))
