@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from hypothesis import settings
+
 from devices.insitu_mcu.interlocks import Interlocks
 from hal.protocols import firmware
 from hal.protocols import firmware_gen as gen
@@ -19,6 +21,8 @@ FIRMWARE = ROOT / "firmware"
 BUILT = ROOT / "build" / "firmware"
 SANITIZED = "INSITU_CORE_LIBRARY"
 """Environment: another build of the library, such as the one with address sanitizer."""
+REPEATED = SANITIZED in os.environ
+"""The tests were run on the plain library already: a fifth of hypothesis' examples will do."""
 MS = 1000
 """Ticks in a millisecond."""
 FULL = 32767
@@ -244,6 +248,11 @@ class Stepped:
         self.advance(2)
         assert self.board.heater == output
         assert self.state == gen.State.RUN
+
+
+def examples(count: int) -> settings:
+    """How many examples hypothesis is to try."""
+    return settings(max_examples=max(10, count // 5) if REPEATED else count, deadline=None)
 
 
 GAINS = gen.HeaterConfig(

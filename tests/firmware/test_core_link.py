@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from stepped import MS, Stepped, eeprom
+from stepped import MS, Stepped, eeprom, examples
 
 from hal.protocols import firmware
 from hal.protocols import firmware_gen as gen
@@ -49,7 +49,7 @@ def test_an_unknown_command_is_refused_and_a_reply_is_not_answered(core):
     assert firmware.parse(refused) == gen.Refused(0x3F, gen.Refusal.UNKNOWN, gen.State.SAFE, 0)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.binary(max_size=700), st.lists(st.integers(1, 30), max_size=20))
 def test_garbage_costs_no_more_than_the_message_it_runs_into(noise, cuts):
     core = Stepped(eeprom())
@@ -66,7 +66,7 @@ def test_garbage_costs_no_more_than_the_message_it_runs_into(noise, cuts):
     assert core.board.violations == 0
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.data())
 def test_a_frame_with_a_wrong_bit_is_not_carried_out(data):
     core = Stepped(eeprom())
@@ -169,7 +169,7 @@ def test_a_new_session_numbers_its_commands_as_it_likes(core):
     assert core.counters().stale == 0
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.lists(st.integers(0, 255), max_size=30))
 def test_whatever_the_sequences_a_command_acts_or_is_old_or_is_known(sequences):
     core = Stepped(eeprom())
@@ -251,7 +251,7 @@ def test_ticks_count_on_where_32_bits_end():
     assert before.received <= before.sent
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(st.integers(0, (1 << 32) - 1), st.lists(st.integers(0, 2000), min_size=1, max_size=30))
 def test_64_bit_ticks_are_the_boards_own_wherever_it_starts(start, steps):
     core = Stepped(eeprom(), ticks=start)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from stepped import FULL, HOLDER, MS, REFERENCE_COUNTS, Stepped, eeprom, tuned
+from stepped import FULL, HOLDER, MS, REFERENCE_COUNTS, Stepped, eeprom, examples, tuned
 
 from devices.insitu_mcu.interlocks import Interlocks
 from hal.protocols import firmware_gen as gen
@@ -624,4 +624,4 @@ class AnythingInAnyOrder(RuleBasedStateMachine):
 
 
 TestAnythingInAnyOrder = AnythingInAnyOrder.TestCase
-TestAnythingInAnyOrder.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
+TestAnythingInAnyOrder.settings = settings(examples(100), stateful_step_count=50)

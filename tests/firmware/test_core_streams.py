@@ -9,9 +9,9 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from stepped import MS, Stepped, eeprom
+from stepped import MS, Stepped, eeprom, examples
 
 from hal.protocols import firmware_gen as gen
 
@@ -100,7 +100,7 @@ def test_credit_only_rises(core):
     assert core.messages() == []  # CREDIT has no reply
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.data())
 def test_every_sample_is_received_dropped_or_missed_whatever_the_credit_and_the_line(data):
     core = Stepped(eeprom())

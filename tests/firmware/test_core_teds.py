@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from stepped import HOLDER, Stepped, eeprom, library, tuned
+from stepped import HOLDER, Stepped, eeprom, examples, library, tuned
 
 from hal.protocols import firmware_gen as gen
 
@@ -39,7 +39,7 @@ def test_a_blank_one_is_bench_mode_with_low_limits():
     assert core.status().fault is gen.Fault.ON_TIME
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.integers(0, 8 * (gen.Teds.SIZE + 2) - 1))
 def test_with_one_wrong_bit_there_is_no_arming(bit):
     content = bytearray(eeprom())

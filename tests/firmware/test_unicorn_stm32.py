@@ -107,8 +107,8 @@ class Bench:
 
 
 def started(memory: bytes | None = eeprom(), image: Path | None = None) -> Bench:
-    """A board that has booted, with a session. Its counter wraps after two seconds."""
-    board = Stm32Board(image or any_compiler("stm32f405"), eeprom=memory, first_tick=0xFFFF_FFFF - 2_000_000)
+    """A board that has booted, with a session. Its counter wraps after a fifth of a second."""
+    board = Stm32Board(image or any_compiler("stm32f405"), eeprom=memory, first_tick=0xFFFF_FFFF - 200_000)
     board.adc.board_input(0, Plant().counts)
     board.adc.board_input(1, REFERENCE_COUNTS)
     board.run(60_000)
@@ -137,7 +137,7 @@ def capture_run() -> tuple[list[Edge], list[tuple[int, int, bool]], bytes, int]:
     level = False
     start = board.clock.now
     at = start
-    for _ in range(600):
+    for _ in range(300):
         at += draw.randrange(60, 900)
         channel, rising = draw.choice(((0, None), (1, True)))
         if rising is None:
@@ -148,7 +148,7 @@ def capture_run() -> tuple[list[Edge], list[tuple[int, int, bool]], bytes, int]:
             board.edge(channel, rising)
 
         board.clock.at(at, edge)
-    assert host.run(2_000_000, lambda: host.heard.edges == 600)
+    assert host.run(2_000_000, lambda: host.heard.edges == 300)
     got = [edge for block in host.heard.captures for edge in block.edges]
     return got, given, bytes(board.uc.mem_read(0x2000_0000, 0x1_0000)), board.clock.now
 
@@ -188,7 +188,7 @@ def test_edges_that_come_without_end_keep_no_control_pass_out(bench: Bench) -> N
         board.clock.after(1, rattle)
 
     rattle()
-    board.run(3 * PASS)
+    board.run(2 * PASS)
     assert board.heater
     board.adc.board_input(2, 1300)
     assert bench.off_after(board.clock.now, 10 * PASS) <= PASS + 2 * DECISION
@@ -209,13 +209,13 @@ def test_other_inputs_may_be_captured_without_losing_an_edge_that_waits(bench: B
 
 def test_time_is_the_counter_and_goes_on_where_it_wraps(bench: Bench) -> None:
     last = None
-    while bench.board.clock.now < 2_300_000:
+    while bench.board.clock.now < 300_000:
         reply = bench.host.ask(Time(5, 6))
         assert 0 <= reply.sent - reply.received < 2000
         assert (bench.board.tim2.counter - reply.sent) & 0xFFFF_FFFF < 2000
         assert last is None or reply.received > last.sent
         last = reply
-        bench.host.run(100_000)
+        bench.host.run(20_000)
     assert last is not None
     assert last.sent >> 32 == 1
 
@@ -229,7 +229,7 @@ def test_the_first_byte_of_a_request_is_what_is_stamped(bench: Bench) -> None:
 
 def test_a_silent_host_turns_the_heater_off_within_lease_and_two_passes(bench: Bench) -> None:
     bench.heat()
-    bench.host.run(800_000)  # well over a lease: kept
+    bench.host.run(600_000)  # over a lease: kept
     assert bench.board.heater
     bench.host.beating = False
     bench.host.run(3000)
@@ -250,9 +250,11 @@ def test_the_lease_is_exact(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("counts", "cause"), [(4095, Fault.SENSOR_OPEN), (0, Fault.SENSOR_SHORT), (100, Fault.SENSOR_RANGE)]
-)
-@pytest.mark.parametrize("phase", [0, 15, 500, 999])
+    ("counts", "cause", "phase"),
+    [(4095, Fault.SENSOR_OPEN, 0), (4095, Fault.SENSOR_OPEN, 15), (4095, Fault.SENSOR_OPEN, 500),
+     (4095, Fault.SENSOR_OPEN, 999), (0, Fault.SENSOR_SHORT, 15), (0, Fault.SENSOR_SHORT, 500),
+     (100, Fault.SENSOR_RANGE, 999)],
+)  # fmt: skip
 def test_a_broken_sensor_turns_the_heater_off_within_two_passes(
     bench: Bench, counts: int, cause: Fault, phase: int
 ) -> None:
@@ -359,13 +361,14 @@ def test_twenty_thousand_samples_a_second_are_all_accounted_for_and_stamped_by_t
     for channel in range(8):
         board.adc.board_input(channel, 100 + channel)
     assert host.ask(SamplesStart(0xFF, 400, CREDIT)).period == 400
-    host.run(300_000)
+    host.run(150_000)
     host.ask(StreamStop(Stream.SAMPLES))
+    host.run(5 * PASS)  # what waited is still sent
     blocks = host.heard.samples
     instants = (blocks[-1].ticks - blocks[0].ticks) // 400 + len(blocks[-1].counts) // 16
     received = sum(len(block.counts) // 2 for block in blocks)
     assert received + blocks[-1].dropped == 8 * instants
-    assert instants == pytest.approx(750, abs=10)
+    assert instants == pytest.approx(375, abs=10)
     assert blocks[-1].dropped == 0
     for before, after in pairwise(blocks):
         assert after.ticks - before.ticks == len(before.counts) // 16 * 400
@@ -377,15 +380,15 @@ def test_no_byte_is_lost_at_full_speed_beside_the_control_loop(bench: Bench) -> 
     """The UART has no FIFO: a byte not fetched within 11 us is gone."""
     bench.heat()
     before = bench.host.counters()
-    for _ in range(60):
+    for _ in range(30):
         bench.host.status()
     draw = random.Random(4)
-    noise = bytes(draw.randrange(1, 256) for _ in range(4000))
+    noise = bytes(draw.randrange(1, 256) for _ in range(2000))
     bench.board.usart.send(noise + b"\0")
-    bench.host.run(4100 * BYTE_US)
+    bench.host.run(2100 * BYTE_US)
     after = bench.host.counters()
     assert after.rx_overrun == before.rx_overrun
-    assert after.rx_bytes - before.rx_bytes > 4000
+    assert after.rx_bytes - before.rx_bytes > 2000
 
 
 def test_after_a_reset_it_does_not_arm_without_the_interlocks_the_host_means(bench: Bench) -> None:
@@ -414,10 +417,10 @@ def test_a_hang_is_reset_by_the_watchdog_with_everything_off(bench: Bench, heati
     bench.host.beating = False
     then, boots = board.clock.now, board.boots
     board.hang()
-    board.slice = 20  # nothing happens in it
+    board.slice = PASS  # nothing happens in it
     board.run_until(lambda: board.boots == boots + 1, 1_000_000)
     board.slice = 1
-    assert board.clock.now - then <= 250_000 + 20
+    assert board.started_at - then <= 250_000
     assert board.heater == 0
     board.run(60_000)
     hello = bench.host.hello()
@@ -451,7 +454,7 @@ def test_a_clock_that_does_not_lock_starts_nothing(bench: Bench) -> None:
     bench.heat()
     board.rcc.locks = False
     board.reset_by(1 << 26)
-    board.slice = 20
+    board.slice = 100
     board.run_until(lambda: board.boots == boots + 3, 200_000)
     assert board.heater == 0
     assert board.tim4.zero is None  # no control pass, and no word to a host

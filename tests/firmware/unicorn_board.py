@@ -2,8 +2,8 @@
 
 Unicorn executes the instructions; the interrupt controller, the clock and the peripherals
 (stm32_parts.py) are here, in Python. 168 instructions pass for a microsecond, and a processor that
-waits for an interrupt skips to it. Time of a register access is therefore right to a microsecond,
-and nothing depends on the machine the test runs on.
+waits for an interrupt skips to it. Time of an interrupt's register access is therefore right to a
+microsecond, that of the main loop's to AT_ONCE, and nothing depends on the machine the test runs on.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from unicorn.arm_const import (
 )
 
 INSTRUCTIONS = 168  # in a microsecond: 168 MHz, one each cycle
+AT_ONCE = 8  # us that the main loop runs without a look at the clock, where nothing else is to happen meanwhile
 _FLASH, _RAM = 0x0800_0000, 0x2000_0000
 _STACKED = [UC_ARM_REG_R0, UC_ARM_REG_R1, UC_ARM_REG_R2, UC_ARM_REG_R3, UC_ARM_REG_R12, UC_ARM_REG_LR]
 _FLOATS = [UC_ARM_REG_S0 + n for n in range(16)] + [UC_ARM_REG_FPSCR]
@@ -167,8 +168,7 @@ class UnicornBoard:
         )  # fmt: skip
         self._floats: list[tuple[int, ...]] = []
         self.pc = 0
-        self.boots = 0
-        self.instructions = 0
+        self.boots = self.started_at = 0
 
     def attach(self, address: int, part: Part) -> None:
         self.parts[address >> 10] = part
@@ -188,6 +188,7 @@ class UnicornBoard:
         self.uc.reg_write(UC_ARM_REG_SP, stack)
         self.pc = entry & ~1
         self.boots += 1
+        self.started_at = self.clock.now
 
     def run(self, us: int) -> None:
         self.run_until(lambda: False, us, raises=False)
@@ -209,17 +210,19 @@ class UnicornBoard:
             self.nvic.reset_asked = False
             self.software_reset()
             return
-        self._take_interrupt()
+        waits = self._take_interrupt()
         uc = self.uc
+        until = end if clock.next is None else min(end, clock.next)
+        length = self.slice if waits or self.nvic.active else max(self.slice, AT_ONCE)
+        length = min(length, until - clock.now)
         try:
-            uc.emu_start(self.pc | 1, 0, count=INSTRUCTIONS * self.slice)
+            uc.emu_start(self.pc | 1, 0, count=INSTRUCTIONS * length)
             self.pc = uc.reg_read(UC_ARM_REG_PC) & ~1
         except UcError as error:
             self.pc = uc.reg_read(UC_ARM_REG_PC)
             if self.pc & _RETURN != _RETURN:
                 raise RuntimeError(f"{error} at {self.pc:#x} ({self.where()})") from None
-        self.instructions += INSTRUCTIONS * self.slice
-        clock.now += self.slice
+        clock.now += length
         if self.pc & _RETURN == _RETURN:
             self._leave()
         elif uc.mem_read(self.pc, 2) == b"\x30\xbf":
@@ -253,11 +256,14 @@ class UnicornBoard:
                 return
             clock.now = clock.next
 
-    def _take_interrupt(self) -> None:
+    def _take_interrupt(self) -> bool:
+        """Enter the interrupt that is due; whether there is one that can't be entered yet."""
         uc, nvic = self.uc, self.nvic
         irq = nvic.waiting()
-        if irq is None or not self._may_interrupt(irq):
-            return
+        if irq is None:
+            return False
+        if not self._may_interrupt(irq):
+            return True
         nvic.pending.discard(irq)
         stack = uc.reg_read(UC_ARM_REG_SP)
         padded = stack & 4
@@ -272,6 +278,7 @@ class UnicornBoard:
         nvic.active.append(16 + irq)
         uc.reg_write(UC_ARM_REG_IPSR, 16 + irq)
         self.pc = struct.unpack("<I", uc.mem_read(_FLASH + 4 * (16 + irq), 4))[0] & ~1
+        return False
 
     def _leave(self) -> None:
         uc, nvic = self.uc, self.nvic
