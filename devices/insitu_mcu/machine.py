@@ -149,7 +149,7 @@ class Machine:
     def _spawn(self, command: list[str]) -> None:
         """Start a program that ends with us, however we end."""
         if sys.platform != "win32":
-            command = ["sh", "-c", _WITH_US, "sh", *command]
+            command = ["/bin/sh", "-c", _WITH_US, "sh", *command]
         with (self.folder / "log").open("wb") as told:
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=told, stderr=told)
 

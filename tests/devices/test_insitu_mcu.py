@@ -264,9 +264,11 @@ async def test_a_profile_runs_on_the_boards_clock():
     async with plugged() as p:
         seen = []
         p.board.bench.watchers.append(lambda now: seen.append(p.board.page.dac(0)))  # type: ignore[union-attr]
-        up = [Segment(SegmentKind.RAMP, 200, 40_000), Segment(SegmentKind.STEP, 100, 20_000)]
+        # Each value stands for long enough for a busy machine to see it.
+        up = [Segment(SegmentKind.RAMP, 200, 40_000), Segment(SegmentKind.STEP, 200, 40_000)]
+        up += [Segment(SegmentKind.STEP, 200, 20_000)]
         await p.device.profile(ProfileTarget.DAC, up, start=0, channel=0)
-        assert max(seen) > 35_000
+        assert max(seen) == 40_000
         assert 20_000 in seen
         assert any(5_000 < value < 35_000 for value in seen)
 

@@ -31,7 +31,7 @@ emulator = {{ seed = 5 }}
 
 [devices.camera]
 driver = "merlin"
-emulator = {{ fps = 500 }}
+emulator = {{ fps = 200 }}
 """
 
 
@@ -51,11 +51,11 @@ def lab_file(request, tmp_path):
 
 async def test_a_lab_heats_with_the_emulated_board_and_leaves_it_safe(lab_file):
     async with InSitu.open(lab_file) as lab:
-        board = lab.emulation.links["firmware:heater"].port
+        page = lab.emulation.links["firmware:heater"].port.page
         await lab.heater.ramp(to=90.0, rate=60.0)
-        assert lab.emulation.bench.world.temperature == pytest.approx(90.0, abs=4.0)
-        page = board.page
-        assert page["heater"] > 0
+        async with asyncio.timeout(20):  # where the machine was busy its world went in large steps: let it settle
+            while abs(lab.emulation.bench.world.temperature - 90.0) > 4.0 or not page["heater"]:
+                await asyncio.sleep(0.01)
         await lab.heater.safe_state()
         assert page["heater"] == 0
 
@@ -67,16 +67,16 @@ async def test_every_exposure_of_the_detector_is_stamped_on_the_boards_clock(lab
         clock.on_pulses(got.append)
         async with clock.capturing(rising=[0], falling=[0]):
             async with lab.camera.filming():
-                start = time.monotonic()
+                seen = 0
                 async for _ in lab.camera.frames():
-                    if time.monotonic() - start > 1.5:
+                    if (seen := seen + 1) > 150:
                         break
             await lab.camera.drain()
         detector, bench = lab.emulation.emulator("camera"), lab.emulation.bench
         truth = detector.truth()
         ticks = np.concatenate([chunk.ticks for chunk in got])
         rising = np.concatenate([chunk.rising for chunk in got])
-        assert rising.sum() == (~rising).sum() == len(truth.number) > 300
+        assert rising.sum() == (~rising).sum() == len(truth.number) > 150
         times, bound = clock.lab_time(ticks)
         monotonic = lab.context.timebase.now() - time.monotonic_ns()
         epoch = int(times[0])  # doubles hold no nanoseconds since 1970
