@@ -313,7 +313,9 @@ def test_five_thousand_samples_a_second_are_all_accounted_for(board: Qemu, host:
         board.world.adc(channel, 100 * channel)
     start = host.ask(SamplesStart(0xFF, TICK_RATE // rate, CREDIT))
     assert start.period == TICK_RATE // rate
+    boots = board.world["boots"]
     time.sleep(seconds)
+    assert board.world["boots"] == boots, f"the board was reset in the middle: {host.hello().reset_cause!r}"
     host.ask(StreamStop(Stream.SAMPLES))
     time.sleep(0.2)  # what waited is still sent
     blocks = host.heard.samples
