@@ -133,6 +133,10 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+UNKNOWN_USER = ("[code:4]", "[code:5]", "[code:134]", "[code:135]")
+"""How aiomqtt, and our listener, write the answers to a wrong user or password (MQTT 3.1.1, 3.2.2.3; 5, 3.2.2.2)."""
+
+
 def explained(error: BaseException) -> str:
     """Why a broker could not be reached, in one sentence with the remedy where one is known."""
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -158,9 +162,14 @@ def explained(error: BaseException) -> str:
             return "it does not speak TLS on this port; write mqtt:// or another port"
         return f"TLS fails: {said}"
     text = str(error).strip()
-    if "[code:134]" in text or "[code:4]" in text or "[code:5]" in text or "[code:135]" in text:
+    if any(code in text for code in UNKNOWN_USER):
         return "it refuses our user or password; check `user` and `password`"
     return text or type(error).__name__
+
+
+def refuses(error: BaseException) -> bool:
+    """Whether a broker is there and does not want us, or we are not prepared for it: to wait will not help."""
+    return isinstance(error, (ssl.SSLError, ConfigError)) or any(code in str(error) for code in UNKNOWN_USER)
 
 
 REFUSAL = 1.0

@@ -2,8 +2,9 @@
 
 Theory of operation. It reads from its socket only as fast as commands may come (`RATE`) and only while
 few are undecided (`UNDECIDED`); the rest waits in the broker, which bounds it, and not in the lab. So a
-flood of commands costs the experiment nothing worth measuring. ``stop`` has a listener to itself, so
-that no flood of anything else, acknowledgements included, delays it.
+flood of commands costs the experiment nothing worth measuring; what waits behind one for too long is
+let go with the connection. ``stop`` has a listener to itself, so that no flood of anything else,
+acknowledgements included, delays it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from .broker import BrokerUrl, explained, tls_refusal
+from .broker import BrokerUrl, explained, refuses, tls_refusal
 from .command_topics import LARGEST
 
 log = logging.getLogger("hal.telemetry")
@@ -45,8 +46,9 @@ BACKOFF = (0.25, 5.0)
 """First and longest pause between attempts to reach the broker, s."""
 FLUSH = 1.0
 """Seconds given at the end to answers that still wait."""
-KEEPALIVE = 10
-"""s. Behind a flood the broker's sign of life comes too late: the connection is made anew, what was queued is gone."""
+KEEPALIVE = 10  # s
+BEHIND = 10.0
+"""Seconds of commands that come faster than `RATE`, after which the connection is made anew: what waits is dropped."""
 UNDER_WAY = 16
 """Messages an MQTT 5 broker may send before the first is acknowledged."""
 LARGEST_PACKET = 16 * 1024 * 1024
@@ -90,16 +92,17 @@ class Listener:
         hear: Callable[[Heard], None],
         tell: Callable[[str], None],
         *,
+        what: str,
         as_published: bool = False,
     ) -> None:
         """`hear` and `tell` are called on the listener's thread.
 
         `hear` with each message; `decided` must follow once for each. `tell` when nothing can be heard, and when
-        that is over. `as_published`: be told of a message that comes now, too, whether it is to be retained
-        (MQTT 5, 3.8.3.1; the older one can't tell).
+        that is over. `what` is heard: for people. `as_published`: be told of a message that comes now, too, whether
+        it is to be retained (MQTT 5, 3.8.3.1; the older one can't tell).
         """
         self._url, self._filters, self._hear, self._tell = url, list(filters), hear, tell
-        self._as_published = as_published
+        self._what, self._as_published = what, as_published
         self._answers: deque[Answer] = deque(maxlen=ANSWERS)
         self._kept: dict[str, bytes] = {}
         self._undecided = 0
@@ -110,14 +113,12 @@ class Listener:
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="telemetry's commands", daemon=True)
         self._tokens, self._filled = BURST, monotonic()
+        self._kept_up = monotonic()  # when it last was not behind
         self._version = MQTTProtocolVersion.MQTTv5
-        self._reached = self._missed = False
+        self._reached = False
+        self._missed = ""  # why it can't be heard, as was told
         self.connected = threading.Event()
         """Whether it hears at present."""
-
-    @property
-    def _what(self) -> str:
-        return " and ".join(topic.partition("/+/")[2].removesuffix("/#") for topic in self._filters)
 
     def start(self) -> None:
         """Begin."""
@@ -156,10 +157,8 @@ class Listener:
                 except Exception as error:  # also what paho makes of a broken packet: a thread that ends is deaf
                     failed += 1
                     log.info("commands: no broker at %s (%s)", self._url, explained(error))
-                    if failed == 2 and not self._ending.is_set():  # one may be the other version of MQTT
-                        self._missed = True
-                        why = explained(tls_refusal(self._url) or error)
-                        self._tell(f"{self._what} can't be heard at {self._url} ({why}); still trying")
+                    if not self._ending.is_set():
+                        self._tell_why(failed, error)
                 if self.connected.is_set():
                     self.connected.clear()
                     pause, failed = BACKOFF[0], 1
@@ -172,6 +171,19 @@ class Listener:
             self._wake_r.close()
             self._wake_w.close()
 
+    def _tell_why(self, failed: int, error: Exception) -> None:
+        """Tell that nothing can be heard: at the second failure in a row, and when it is refused for another reason.
+
+        Not at the first, which may be that the broker knows the older version of MQTT only.
+        """
+        if failed < 2:
+            return
+        error = tls_refusal(self._url) or error
+        why = explained(error)
+        if why != self._missed and (not self._missed or refuses(error)):
+            self._missed = why
+            self._tell(f"{self._what} can't be heard at {self._url} ({why}); still trying")
+
     def _converse(self) -> None:
         client = self._client()
         properties = None
@@ -182,11 +194,13 @@ class Listener:
         client.connect(self._url.host, self._url.port, KEEPALIVE, properties=properties)
         self._reached = True
         try:
-            connecting = monotonic()
+            connecting = self._kept_up = monotonic()
             until: float | None = None
             while until is None or monotonic() < until:
                 if not self.connected.is_set() and monotonic() > connecting + PATIENCE:
                     raise ConnectionError(f"no answer in {PATIENCE:g} s")
+                if monotonic() > self._kept_up + BEHIND:
+                    raise ConnectionError(f"more than {RATE:g} commands a second come; those that wait are dropped")
                 if self._ending.is_set():
                     until = until or monotonic() + FLUSH
                     if not self.connected.is_set() or not (self._answers or client._out_messages):
@@ -231,6 +245,8 @@ class Listener:
         now = monotonic()
         self._tokens = min(BURST, self._tokens + (now - self._filled) * RATE)
         self._filled = now
+        if self._tokens > BURST / 2:
+            self._kept_up = now
         if not self.connected.is_set():
             return 0.0
         if self._undecided >= UNDECIDED:
@@ -268,7 +284,9 @@ class Listener:
     def _on_connect(self, client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if reason.is_failure:
             raise ConnectionError(f"[code:{reason.value}] {reason}")
-        if self._version is MQTTProtocolVersion.MQTTv5:
+        if not self._filters:
+            self._heard_again()
+        elif self._version is MQTTProtocolVersion.MQTTv5:
             options = SubscribeOptions(qos=1, retainAsPublished=self._as_published)
             client.subscribe([(topic, options) for topic in self._filters])
         else:
@@ -279,9 +297,14 @@ class Listener:
     def _on_subscribe(self, _client: paho.Client, _data: Any, _mid: int, reasons: Any, _properties: Any) -> None:
         if any(reason.is_failure for reason in reasons):
             self._tell(f"{self._what} can't be heard: {self._url} does not let us subscribe; see to its access rules")
-        elif self._missed:
-            self._missed = False
-            self._tell(f"{self._what} are heard again")
+            self.connected.set()
+        else:
+            self._heard_again()
+
+    def _heard_again(self) -> None:
+        if self._missed:
+            self._missed = ""
+            self._tell(f"{self._what} can be heard again")
         self.connected.set()
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:

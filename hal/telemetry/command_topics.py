@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -51,14 +51,14 @@ def command_topic(lab: str, user: str, verb: Verb, signal: str = "") -> str:
     return topic
 
 
-def urgent_filters(lab: str) -> tuple[str, ...]:
-    """What the lab subscribes to hear ``stop``."""
-    return (f"{_commands(lab)}/+/stop",)
+def urgent_filters(lab: str, users: Iterable[str]) -> tuple[str, ...]:
+    """What the lab subscribes to hear ``stop`` of those who may: no flood of anybody else's can delay it."""
+    return tuple(command_topic(lab, user, "stop") for user in users)
 
 
 def other_filters(lab: str) -> tuple[str, ...]:
-    """What the lab subscribes to hear all other commands."""
-    return f"{_commands(lab)}/+/set/#", f"{_commands(lab)}/+/lease", f"{_commands(lab)}/+/acknowledge"
+    """What the lab subscribes to hear all other commands, and ``stop`` of those who may not."""
+    return tuple(f"{_commands(lab)}/+/{verb}" for verb in ("set/#", "lease", "acknowledge", "stop"))
 
 
 def reply_topic(lab: str, user: str) -> str:

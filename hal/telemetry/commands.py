@@ -101,17 +101,19 @@ class Commands:
         """Those of `_running` that wait for a stop."""
         self._stopped_by: Trip | None = None
         """The trip that `_stopping` made, or found."""
-        self._stopped_at = 0
-        """When the last stop was asked for, lab time, ns."""
+        self._on_top = 0
+        """When the last stop was asked for, or something else came on top of a trip in force, lab time, ns."""
         self._ending = False
         self._expiry: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._may_stop = frozenset(user for user, rights in self._may.items() if "stop" in rights)
         self._urgent = Listener(
-            url, topics.urgent_filters(name), lambda heard: self._heard(self._urgent, heard), self._tell
-        )
+            url, topics.urgent_filters(name, sorted(self._may_stop)), lambda heard: self._heard(self._urgent, heard),
+            self._tell, what="stop",
+        )  # fmt: skip
         self._other = Listener(
             url, topics.other_filters(name), lambda heard: self._heard(self._other, heard), self._tell,
-            as_published=True,
+            what="set, lease and acknowledge", as_published=True,
         )  # fmt: skip
 
     @property
@@ -182,6 +184,8 @@ class Commands:
         id: str | None = None
         try:
             user, verb, signal = topics.sender_of(self._name, heard.topic)
+            if verb == "stop" and listener is self._other and user in self._may_stop:
+                return  # the other listener has heard it
             command = _decoded(verb, signal, heard)
             id = command.id  # first of all, since whatever comes of it is answered by its id
             if heard.retained:
@@ -241,7 +245,7 @@ class Commands:
                 case Acknowledge():
                     note(True, self._on_acknowledge(user, command, came))
                 case Stop():
-                    self._stopped_at = self._lab.context.timebase.now()
+                    self._on_top = self._lab.context.timebase.now()
                     self._in_task(self._on_stop(user, command, note), self._stops)
                 case Set():
                     self._on_set(user, command, heard, came, note)
@@ -309,6 +313,8 @@ class Commands:
 
     def _entered(self, event: Event) -> None:
         """A trip ends the lease: what was sent before it must not be set after its acknowledgement."""
+        if event.kind == "trip" and "number" not in event.data:  # it is no trip of its own: one is in force
+            self._on_top = event.time
         if event.kind == "trip" and self._lease.end() is not None:
             self._tell_lease(None)
             if self._expiry is not None:
@@ -328,7 +334,7 @@ class Commands:
                 'give "time", that of the trip you have seen, or at least "expires": this could come late, '
                 "and release a trip that nobody has seen"
             )
-        last = max(trip.time, self._stopped_at)
+        last = max(trip.time, self._on_top)
         if came < last or (command.time is not None and command.time < last):
             raise Denied(f"another trip has happened since, or a stop: {trip.text}; look at it first")
         if command.time is not None and command.time > self._lab.context.timebase.now():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ from typing import Any
 import pytest
 import pytest_asyncio
 import toy
+from paho.mqtt import client as paho
 from toy import in_memory
 
 from hal import Lab
 from hal.capabilities import Gauge, Heater
 from hal.runtime.latch import Latch
 from hal.telemetry import command_listener, commands
-from hal.telemetry.broker import parse_broker
+from hal.telemetry.broker import EmbeddedBroker, parse_broker
 from hal.telemetry.command_listener import Answer, Heard, Listener
 from hal.telemetry.command_topics import other_filters, urgent_filters
 
@@ -70,10 +72,11 @@ class Hand:
 
     def publish(self, path: str, payload: Any, user: str = "anna", **more: Any) -> None:
         raw = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-        listener = self.commands._urgent if path == "stop" else self.commands._other
         topic = more.pop("topic", f"insitu-meta/toys/commands/{user}/{path}")
-        listener.undecided += 1
-        listener.hear(Heard(topic, raw, len(raw), **({"retained": False} | more)))
+        for listener in (self.commands._urgent, self.commands._other):
+            if any(paho.topic_matches_sub(wanted, topic) for wanted in listener.filters):
+                listener.undecided += 1
+                listener.hear(Heard(topic, raw, len(raw), **({"retained": False} | more)))
 
     @property
     def answers(self) -> list[dict[str, Any]]:
@@ -153,8 +156,20 @@ async def test_a_stop_is_not_refused_for_a_clock_that_is_ten_minutes_ahead(hand:
 
 
 def test_a_stop_waits_behind_nothing_but_stops() -> None:
-    assert [topic.rpartition("/")[2] for topic in urgent_filters("toys")] == ["stop"]
-    assert any(topic.endswith("/acknowledge") for topic in other_filters("toys"))
+    assert urgent_filters("toys", ["anna", "ben"]) == (
+        "insitu-meta/toys/commands/anna/stop", "insitu-meta/toys/commands/ben/stop",
+    )  # fmt: skip
+    assert {topic.split("/")[4] for topic in other_filters("toys")} == {"set", "lease", "acknowledge", "stop"}
+
+
+async def test_a_stop_of_one_who_may_not_is_refused_once_and_of_one_who_may_carried_out_once(hand: Hand) -> None:
+    found = await hand.ask("stop", "eve")
+    assert "eve may not stop; the lab file lets eve watch" in found["text"]
+    assert hand.lab.trip is None
+    assert (await hand.ask("stop", "anna"))["ok"]
+    await asyncio.sleep(1)
+    assert [event.data["by"] for event in hand.noted()] == ["eve", "anna"]
+    assert len(hand.answers) == 2
 
 
 async def test_a_stop_heard_while_the_lab_closes_is_seen_through_and_answered(tmp_path: Path) -> None:
@@ -376,6 +391,20 @@ async def test_an_acknowledgement_of_a_trip_does_not_release_a_stop_that_came_on
     assert (await hand.ask("acknowledge", "ben", alarm="trip", time=now))["ok"]
 
 
+async def test_an_acknowledgement_of_a_trip_does_not_release_an_interlock_that_failed_on_top(hand: Hand) -> None:
+    hand.lab.interlock(hand.lab.gauge.pressure.below(1e-3), name="vacuum")
+    hand.lab.interlock(hand.lab.heater.temperature.below(500.0), name="hot")
+    hand.emulator("gauge").values["PRES"] = 0.5
+    await toy.eventually(lambda: hand.lab.trip is not None)
+    seen = str(hand.noted("trip")[-1].time)
+    hand.emulator().values["TEMP"] = 550.0
+    await toy.eventually(lambda: len(hand.noted("trip")) == 2)
+    found = await hand.ask("acknowledge", alarm="trip", time=seen)
+    assert "another trip has happened since, or a stop" in found["text"]
+    assert hand.lab.trip is not None
+    assert (await hand.ask("acknowledge", alarm="trip", time=str(hand.noted("trip")[-1].time)))["ok"]
+
+
 async def test_an_acknowledgement_heard_before_the_trip_does_not_release_it(hand: Hand) -> None:
     await hand.ask("stop")
     hand.publish("acknowledge", {"schema": 1, "id": "a", "alarm": "trip", "expires": hand.soon()})
@@ -405,7 +434,7 @@ async def test_a_topic_can_neither_flood_nor_forge_the_record(hand: Hand, topic:
 def test_a_listener_survives_whatever_paho_makes_of_a_broken_packet(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     monkeypatch.setattr(command_listener, "BACKOFF", (0.001, 0.001))
-    listener = Listener(parse_broker("mqtt://broker"), ["a"], lambda heard: None, told.append)
+    listener = Listener(parse_broker("mqtt://broker"), ["a"], lambda heard: None, told.append, what="a")
     tried: list[int] = []
 
     def broken(self: Listener) -> None:
@@ -419,6 +448,62 @@ def test_a_listener_survives_whatever_paho_makes_of_a_broken_packet(monkeypatch:
     listener._thread.join(5)
     assert len(tried) == 4
     assert "can't be heard" in told[0]
+
+
+def test_a_listener_that_is_refused_says_so_although_the_broker_was_away_already(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(command_listener, "BACKOFF", (0.01, 0.01))
+    told: list[str] = []
+    listener = Listener(parse_broker("mqtt://broker"), ["a"], lambda heard: None, told.append, what="stop")
+    troubles = ["[Errno 111] refused"] * 4 + ["[code:5] not authorised"] * 4
+
+    def broken(self: Listener) -> None:
+        trouble = troubles.pop(0)
+        if not troubles:
+            self._ending.set()
+        raise ConnectionError(trouble)
+
+    monkeypatch.setattr(Listener, "_converse", broken)
+    listener.start()
+    listener._thread.join(5)
+    away, refused = told
+    assert "stop can't be heard at mqtt://broker:1883 ([Errno 111] refused)" in away
+    assert "it refuses our user or password" in refused
+
+
+@pytest.mark.real_clock
+@pytest.mark.needs_tool("mosquitto")
+def test_what_waits_behind_a_flood_is_let_go_and_who_comes_after_it_is_heard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """20 a second are read: of 2000 at once the last would be heard after 98 s."""
+    monkeypatch.setattr(command_listener, "BACKOFF", (0.05, 0.1))
+    monkeypatch.setattr(command_listener, "BEHIND", 0.2)
+    broker = EmbeddedBroker(program="mosquitto")
+    broker.open()
+    url, heard = parse_broker(f"mqtt://127.0.0.1:{broker.port}"), []
+    listener = Listener(url, ["flood"], lambda one: (heard.append(one.payload), listener.decided()), print, what="a")
+    try:
+        listener.start()
+        assert listener.connected.wait(10)
+        client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+        client.max_inflight_messages_set(1000)
+        client.connect("127.0.0.1", broker.port)
+        client.loop_start()
+        for _ in range(2000):
+            client.publish("flood", b"x", 1)
+        deadline = time.monotonic() + 20
+        while b"after it" not in heard:
+            assert time.monotonic() < deadline
+            client.publish("flood", b"after it", 1)
+            time.sleep(0.3)
+        assert len(heard) < 500
+        client.disconnect()
+        client.loop_stop()
+    finally:
+        listener.close()
+        broker.close()
 
 
 # ---------------------------------------------------------------------- floods
