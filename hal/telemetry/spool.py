@@ -73,7 +73,7 @@ class Spool:
         self._queue: deque[Message] = deque()
         self._under_way: dict[Message, None] = {}
         self._aside: deque[Message] = deque()  # for the outbox, older than all others
-        self._newest: dict[str, Message] = {}  # of each signal, while the broker is away
+        self._newest: dict[str, Message] = {}  # of each signal, if it did not go live
         self._greeting: deque[Message] = deque()  # these, once it is back
         self._events: deque[tuple[int, Event]] = deque()
         self._events_under_way: dict[int, Event] = {}
@@ -91,6 +91,7 @@ class Spool:
             self.tally.acquired += acquired
             if self._connected:
                 self._queue.append(message)
+                self._newest.pop(topic, None)
             else:
                 self._put_aside(message)
                 self._newest[topic] = message
@@ -139,7 +140,8 @@ class Spool:
             for message in (*self._under_way, *self._greeting, *self._queue):
                 if not message.stored:
                     self._put_aside(message)
-                self._newest[message.topic] = message
+                if (newest := self._newest.get(message.topic)) is None or newest.at <= message.at:
+                    self._newest[message.topic] = message
             self._events.extendleft(reversed(self._events_under_way.items()))
             self._events_under_way.clear()
             for waiting in (self._under_way, self._greeting, self._queue, self._passing):
@@ -154,7 +156,8 @@ class Spool:
             limit = self._clock() - PATIENCE
             late = [message for message in self._under_way if message.at <= limit and not message.stored]
             while self._queue and self._queue[0].at <= limit:
-                late.append(self._queue.popleft())
+                late.append(message := self._queue.popleft())
+                self._newest[message.topic] = message
             for message in late:
                 self._put_aside(message)
             overdue = list(self._aside)

@@ -146,6 +146,10 @@ def test_whatever_happens_every_message_arrives_and_each_way_is_in_order(actions
     assert history == sorted(set(history))
     assert list(dict.fromkeys(live)) == sorted(set(live))
     assert spool.tally.acquired == spool.tally.settled == put
+    spool.begin()  # who looks now sees how it is
+    shown = sent(spool)
+    assert shown in ([], [b"%d" % (put - 1)])
+    assert shown or not put or put - 1 in live
 
 
 def test_events_keep_their_order_and_their_numbers_show_what_was_lost():
