@@ -134,19 +134,9 @@ def _table(signals: list[Any], latest: dict[str, Reading[Any]]) -> str:
 
 
 def _print(ended: asyncio.Event, path: str, reading: Reading[Any]) -> None:
-    line = json.dumps(
-        {
-            "signal": path,
-            "value": reading.value,
-            "unit": reading.unit,
-            "time": str(reading.time),
-            "time_bound": reading.bound,
-            "uncertainty": reading.uncertainty,
-            "quality": reading.quality.value,
-            "reason": reading.reason,
-        }
-    )
-    _say(ended, line)
+    from ..telemetry.topics import encode_reading
+
+    _say(ended, json.dumps({"signal": path} | json.loads(encode_reading(reading))))
 
 
 def _say(ended: asyncio.Event, line: str) -> None:

@@ -21,6 +21,8 @@ from typing import Any
 
 LOOK = 0.5
 """Seconds between looks at whether broker and parent are still there."""
+QUEUED = 100_000_000
+"""Bytes that wait for a subscriber who is slow, at most."""
 
 
 def main(port: int, program: str) -> int:
@@ -68,6 +70,10 @@ def _mosquitto(port: int, program: str, settings: dict[str, Any], over: threadin
         configuration.write_text(
             f"{listeners}{access}"
             "persistence false\n"
+            # 1000 unless told: who stalls for a moment would have holes. With 0, no bound, mosquitto 2.0.11 hangs up
+            # on clients that publish what the access file forbids.
+            "max_queued_messages 1000000\n"
+            f"max_queued_bytes {QUEUED}\n"
             "set_tcp_nodelay true\n"
             "log_dest stderr\n"
             "log_type error\n"
@@ -109,13 +115,20 @@ def _amqtt(port: int, over: threading.Event) -> int:
 
     from amqtt.broker import Broker
 
+    class Discreet(Broker):  # type: ignore[misc] # it tells no types
+        """amqtt 0.12 sends whoever connects what is retained for anybody's subscriptions; this one for its own."""
+
+        async def _publish_retained_messages_for_subscription(self, subscription: Any, session: Any) -> None:
+            if any(session is whose for whose, _ in self._subscriptions.get(subscription[0], ())):
+                await super()._publish_retained_messages_for_subscription(subscription, session)
+
     configuration: dict[str, Any] = {
         "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}},
         "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
     }
 
     async def serve() -> None:
-        broker = Broker(configuration)
+        broker = Discreet(configuration)
         await broker.start()
         await asyncio.to_thread(over.wait)
         await broker.shutdown()

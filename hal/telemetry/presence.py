@@ -33,6 +33,8 @@ class Presence:
 
     def __init__(self, lab: str, session: str, timebase: Timebase) -> None:
         self.topic = topics.state_topic(lab)
+        self.echoed = False
+        """Whether the broker passes on what this session says."""
         self._session, self._timebase = session, timebase
         self._twins: set[str] = set()
 
@@ -54,6 +56,7 @@ class Presence:
             state = topics.decode_state(payload[:LONGEST])
         except HalError:
             return Heard.WRONG  # whatever it is, the next who looks must find that the lab is there
+        self.echoed = self.echoed or state.session == self._session
         if not state.online:
             return Heard.WRONG
         if state.session == self._session or state.session in self._twins:

@@ -28,7 +28,7 @@ from ..model.journal import Event
 from ..model.signal import SignalR
 from . import topics
 from .bell import Bell
-from .broker import BrokerUrl, EmbeddedBroker, explained, tls_refusal
+from .broker import BrokerUrl, EmbeddedBroker, explained, refuses, tls_refusal
 from .history import History
 from .outbox import Outbox
 from .presence import Heard, Presence
@@ -56,6 +56,8 @@ STEADY = 10.0
 """Seconds a connection has to last that comes after several which did not, before anybody is told."""
 BREAKS = 3
 """How many connections in a row may be lost sooner, each of them on the record."""
+ECHO = 5.0
+"""Seconds in which the lab hears itself say that it is there, if the broker passes on what it takes."""
 LOOK = 1.0
 """Seconds between looks at whether there is something to do, if nothing comes."""
 WHO = "telemetry"
@@ -97,9 +99,11 @@ class Sender:
         self._nudged = False
         self._ending = False
         self._there: bool | None = None
+        self._absent: set[str] = set()  # what was told of why it is not there
         self._presence = Presence(lab, session, context.timebase)
         self._history = History(outbox, spool, self._wake.ring)
-        self._listens = embedded is None  # to its own state; not where nobody else has ever been
+        self._listens = True  # to its own state
+        self._hears = False  # whether the broker has promised so
         self._unsaid = False  # whether it must be said again that we are here
         self._said = 0.0  # when that was done, s
         self._since = 0.0  # when it was connected, s
@@ -154,16 +158,17 @@ class Sender:
                 trouble = error
             if self._ending:
                 return
-            if self.url.tls and self._there is not False:
+            if self.url.tls:
                 refusal = await asyncio.to_thread(tls_refusal, self.url)
                 trouble = refusal or trouble
             if self._since:
                 self._breaks = 0 if monotonic() > self._since + STEADY else self._breaks + 1
                 pause = BACKOFF[0] if self._breaks < BREAKS else pause
-                self.connected, self._since, self._listens = False, 0.0, self._embedded is None
-            self._note(
-                False, f"no broker at {self.url} ({_said(trouble)}); still trying, the experiment goes on without"
-            )
+                self.connected, self._since, self._listens = False, 0.0, True
+            # aiomqtt leaves the reason for a certificate's refusal in the context.
+            trouble = trouble.__context__ if isinstance(trouble.__context__, ssl.SSLError) else trouble
+            text = f"no broker at {self.url} ({explained(trouble)}); still trying, the experiment goes on without"
+            self._note(False, text, anew=refuses(trouble))
             await _rest(self._end, pause)
             pause = min(pause * 2, BACKOFF[1])
 
@@ -246,6 +251,12 @@ class Sender:
             while not listening.done():
                 if self._breaks < BREAKS or monotonic() > self._since + STEADY:
                     self._note(True, f"publishing to {self.url}")
+                if self._hears and not self._presence.echoed and monotonic() > self._since + ECHO:
+                    self._hears = False
+                    self._tell("link", f"{self.url} takes what we publish, and nothing of it comes back. See to its "
+                        f"access rules: the lab must be allowed to write below insitu/{self.lab}, "
+                        f"insitu-history/{self.lab} and insitu-meta/{self.lab}, and to read {self._presence.topic}; "
+                        "else what it says may be thrown away")  # fmt: skip
                 self._nudged = False
                 self._wake.still()
                 sent = self._send_some(window)
@@ -270,17 +281,17 @@ class Sender:
     async def _listen_to_our_state(self, client: aiomqtt.Client) -> None:
         if not self._listens:
             return
-        self._listens = False  # if it hangs up on this, the next attempt does without
+        self._listens = self._hears = False  # if it hangs up on this, the next attempt does without
         # Before anything is published: paho and the window number their packets each by itself.
-        await client.subscribe(self._presence.topic, qos=0)
-        self._listens = True
+        granted: Any = await client.subscribe(self._presence.topic, qos=0)
+        self._listens, self._hears = True, not any(code.is_failure for code in granted)
 
     async def _listen(self, client: aiomqtt.Client) -> None:
         """Hear what is said of our state. Return never; raise when the connection is lost."""
         try:
             async for message in client.messages:
-                if not self.connected or message.retain:
-                    continue  # we are about to say how it is, or it was so before we came
+                if message.retain:
+                    continue  # it was so before we came
                 heard = self._presence.heard(bytes(message.payload))
                 if heard is Heard.TWIN:
                     self._tell(
@@ -339,12 +350,19 @@ class Sender:
         window.send(topics.trip_topic(self.lab), payload, retain=True)
         self._told = tripped, since
 
-    def _note(self, there: bool, text: str) -> None:
-        """Enter in the journal that the broker came or went: once, however often it is tried in between."""
+    def _note(self, there: bool, text: str, *, anew: bool = False) -> None:
+        """Enter in the journal that the broker came or went: once, however often it is tried in between.
+
+        `anew`: also that it is away for another reason than was told.
+        """
         log.info("%s", text)
         if there is not self._there:
             self._there = there
-            self._tell("link", text)
+            self._absent.clear()
+        elif not anew or text in self._absent:
+            return
+        self._absent.add(text)
+        self._tell("link", text)
 
     def _tell(self, kind: str, text: str) -> None:
         with suppress(RuntimeError):  # the lab's loop has ended
@@ -360,9 +378,13 @@ def _event_topic(lab: str, event: Event) -> str:
 
 def _event(event: Event, number: int) -> bytes:
     try:
-        return topics.encode_event(event, number)
+        payload = topics.encode_event(event, number)
+        why = f"{len(payload)} bytes"
+        if len(payload) <= topics.LARGEST:
+            return payload
     except Exception as error:  # somebody's `data` that has no text: the event itself must pass
-        return topics.encode_event(replace(event, data={"unreadable": type(error).__name__}), number)
+        why = type(error).__name__
+    return topics.encode_event(replace(event, text=f"{event.text:.1000}", data={"unreadable": why}), number)
 
 
 async def _rest(event: asyncio.Event, seconds: float | None, *others: asyncio.Future[Any]) -> None:
@@ -372,9 +394,3 @@ async def _rest(event: asyncio.Event, seconds: float | None, *others: asyncio.Fu
         await asyncio.wait([waiting, *others], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     finally:
         waiting.cancel()
-
-
-def _said(error: BaseException) -> str:
-    """Why there is no broker; aiomqtt leaves the reason for a certificate's refusal in the context."""
-    below = error.__context__
-    return explained(below if isinstance(below, ssl.SSLError) else error)

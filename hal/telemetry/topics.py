@@ -9,7 +9,7 @@ what is unknown is null, and an integer that JavaScript would round (beyond 2^53
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from ..clock.health import ClockHealth
@@ -30,6 +30,8 @@ READINGS = f"{ROOT}/+/+/+"
 """What a dashboard subscribes: lab, device, signal."""
 PAST = f"{HISTORY}/+/+/+"
 """What an archive subscribes as well: readings that had to wait."""
+LARGEST = 100_000
+"""Bytes in the payload of a reading or an event, at most."""
 
 # ---------------------------------------------------------------------- topics
 
@@ -135,7 +137,11 @@ def encode_reading(reading: Reading[Any], spread: Spread | None = None) -> bytes
             f',"min":{scalar(spread.min)},"mean":{scalar(spread.mean)},"max":{scalar(spread.max)},'
             f'"count":{spread.count}'
         )
-    return (text + "}").encode("utf-8", "replace")
+    payload = (text + "}").encode("utf-8", "replace")
+    if len(payload) > LARGEST:  # many a broker hangs up on such, and would again at each attempt
+        why = f"{len(payload)} bytes are too many for telemetry, which carries {LARGEST}: {reason or value!s:.200}"
+        return encode_reading(replace(reading, value=None, quality=Quality.BAD, reason=why), spread)
+    return payload
 
 
 def as_history(payload: bytes) -> bytes:

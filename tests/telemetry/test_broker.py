@@ -114,6 +114,37 @@ def test_a_port_in_use_is_refused_with_the_remedy(program):
             EmbeddedBroker(port, program=program).open()
 
 
+def test_a_subscriber_that_stalls_for_a_moment_has_no_holes(program):
+    """1000 messages are what mosquitto keeps for it unless told otherwise."""
+    broker = EmbeddedBroker(program=program)
+    broker.open()
+    heard, stalled = [], paho.Client(CallbackAPIVersion.VERSION2)
+    stalled.on_message = lambda _client, _data, message: heard.append(int(message.payload))
+    speaker = paho.Client(CallbackAPIVersion.VERSION2)
+    speaker.max_inflight_messages_set(3000)
+    try:
+        stalled.on_connect = lambda client, *_: client.subscribe("insitu/#", 1)
+        stalled.on_subscribe = lambda *_: heard.append("subscribed")
+        stalled.connect("127.0.0.1", broker.port)
+        while not heard:
+            stalled.loop(0.1)
+        heard.clear()
+        speaker.connect("127.0.0.1", broker.port)
+        speaker.loop_start()
+        sent = [speaker.publish("insitu/em3/heater/temperature", b"%d" % number, 1) for number in range(2000)]
+        for one in sent:
+            one.wait_for_publish(20)
+        end = time.monotonic() + 20
+        while len(heard) < 2000 and time.monotonic() < end:
+            stalled.loop(0.1)
+        assert heard == list(range(2000))
+    finally:
+        speaker.disconnect()
+        speaker.loop_stop()
+        stalled.disconnect()
+        broker.close()
+
+
 def test_it_comes_back_on_its_port(program):
     broker = EmbeddedBroker(program=program)
     broker.open()

@@ -1,6 +1,7 @@
 """Brokers that do what no broker should: a lab says so once, goes on, and loses nothing."""
 
 import asyncio
+import json
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -53,6 +54,9 @@ class Broker:
     async def __aexit__(self, *_):
         self.server.close()
 
+    def welcome(self):
+        return CONNACK
+
     def subscribed(self, number):
         return SUBACK + number + b"\0"
 
@@ -65,7 +69,7 @@ class Broker:
                 kind, body = await self._packet(reader)
                 if kind & 0xF0 == CONNECT:
                     self.connections += 1
-                    writer.write(CONNACK)
+                    writer.write(self.welcome())
                 elif kind & 0xF0 == SUBSCRIBE:
                     writer.write(self.subscribed(body[:2]))
                 elif kind & 0xF0 == PINGREQ:
@@ -96,10 +100,10 @@ def quick(monkeypatch):
 
 
 @asynccontextmanager
-async def publishing(broker):
+async def publishing(broker, **settings):
     context = Context()
     stage = Stage("heater", context=context)
-    async with Publisher(context, [stage], f"mqtt://127.0.0.1:{broker.port}", lab="em3") as telemetry:
+    async with Publisher(context, [stage], f"mqtt://127.0.0.1:{broker.port}", lab="em3", **settings) as telemetry:
         yield stage, telemetry
     await context.close()
 
@@ -126,6 +130,92 @@ async def test_one_that_never_acknowledges_is_told_once_and_everything_waits():
         assert "the experiment goes on without" in text
         await until(lambda: telemetry.outbox.waiting > 20)
         assert telemetry.counts.published == telemetry.outbox.dropped_full == telemetry.outbox.dropped_size == 0
+
+
+async def test_one_that_lets_us_in_and_says_nothing_is_told_once_and_everything_waits():
+    class Mute(Broker):
+        def welcome(self):
+            return b""
+
+    async with Mute() as broker, publishing(broker) as (stage, telemetry):
+        await until(lambda: broker.connections >= 2 and telemetry.outbox.waiting > 20)
+        (text,) = links(stage)
+        assert "Operation timed out" in text
+    assert telemetry.outbox.dropped_size == 0
+
+
+async def test_one_that_no_longer_knows_our_password_says_so_although_it_was_away_already():
+    class Changed(Broker):
+        changed = False
+
+        def welcome(self):
+            return b"\x20\x02\x00\x05" if self.changed else CONNACK
+
+        def took(self, topic, payload, number):
+            if self.changed:
+                raise EOFError
+            return super().took(topic, payload, number)
+
+    async with Changed() as broker, publishing(broker) as (stage, telemetry):
+        await until(lambda: telemetry.counts.published > 5)
+        broker.changed = True
+        await until(lambda: broker.connections >= 5)
+        there, lost, refused = links(stage)
+        assert there.startswith("publishing to")
+        assert "the connection was lost" in lost
+        assert "it refuses our user or password; check `user` and `password`" in refused
+
+
+async def test_one_that_takes_everything_and_passes_on_nothing_is_told_once(monkeypatch):
+    """As mosquitto does with what its access file does not let a user write: it acknowledges and throws away."""
+    monkeypatch.setattr(sender, "ECHO", 0.1)
+    async with Broker() as broker, publishing(broker) as (stage, telemetry):
+        await until(lambda: len(links(stage)) > 1)
+        await until(lambda: telemetry.counts.published > 20)
+        _, text = links(stage)
+        assert "takes what we publish, and nothing of it comes back. See to its access rules" in text
+        assert "below insitu/em3, insitu-history/em3 and insitu-meta/em3" in text
+
+
+async def test_one_that_dies_between_a_message_and_its_acknowledgement_loses_none_and_mixes_up_none(tmp_path):
+    """Again and again, in the midst of what waited on disk as well as of what is live."""
+
+    class Dying(Broker):
+        there, taken = False, 0
+
+        def welcome(self):
+            if not self.there:
+                raise EOFError
+            return CONNACK
+
+        def took(self, topic, payload, number):
+            if topic.startswith(("insitu/", "insitu-history/")):
+                self.taken += 1
+                if self.taken in (3, 40, 41, 90, 150, 151):  # it has it, and we do not know
+                    raise EOFError
+            return super().took(topic, payload, number)
+
+    acquired = []
+    async with Dying() as broker:
+        for _ in range(2):  # the second session goes on with what the first could not send
+            async with publishing(broker, outbox=tmp_path) as (stage, telemetry):
+                stage.temperature.subscribe(note := lambda reading: acquired.append(reading.time))
+                await until(lambda: len(acquired) > (250 if broker.there else 100))
+                stage.temperature.unsubscribe(note)
+                if broker.there:
+                    await until(lambda: telemetry.outbox.waiting == 0)
+            broker.there = True
+    arrived = {topics.ROOT: [], topics.HISTORY: []}
+    for topic, payload in broker.published:
+        if (tree := topic.partition("/")[0]) in arrived:
+            content = json.loads(payload)
+            assert content.get("history", False) is (tree == topics.HISTORY)
+            arrived[tree].append(int(content["time"]))
+    assert broker.connections >= 7
+    assert set(acquired) <= {*arrived[topics.ROOT], *arrived[topics.HISTORY]}
+    for times in arrived.values():
+        first = list(dict.fromkeys(times))
+        assert first == sorted(first)
 
 
 async def test_one_that_hangs_up_at_every_message_is_told_once_with_the_likely_reason():

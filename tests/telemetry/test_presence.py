@@ -9,9 +9,11 @@ from contextlib import asynccontextmanager, suppress
 
 import aiomqtt
 import pytest
+from soft_stage import Stage
 
 from hal.model.context import Context
 from hal.model.device import Device
+from hal.telemetry import broker as module
 from hal.telemetry import sender, topics
 from hal.telemetry.broker import EmbeddedBroker
 from hal.telemetry.publisher import Publisher
@@ -172,6 +174,33 @@ async def test_a_session_killed_and_begun_anew_within_a_second_is_online(broker)
         await until_online(broker, telemetry)
         await asyncio.sleep(0.2)
         assert (await kept(broker)).session == telemetry.session
+
+
+@pytest.mark.parametrize("program", ["mosquitto", "amqtt"])
+async def test_a_lab_with_a_broker_of_its_own_stays_online_when_another_of_its_name_has_left(program, monkeypatch):
+    if program == "amqtt":
+        pytest.importorskip("amqtt")
+    monkeypatch.setattr(module, "_program", lambda _, find=module._program: find(program))
+    context = Context()
+    stage = Stage("heater", context=context)
+    async with Publisher(context, [stage], "embedded:", lab="em3") as telemetry:
+        broker = telemetry._embedded
+
+        def told():
+            return [event.text for event in context.journal.recent if event.kind == "error"]
+
+        async with lab(broker.port), asyncio.timeout(20):
+            while not told():
+                await asyncio.sleep(0.01)
+        if program == "mosquitto":  # amqtt may throw away what somebody says just before leaving
+            await until_online(broker, telemetry)
+        (text,) = told()
+        assert "another lab called 'em3' publishes" in text
+        async with aiomqtt.Client("127.0.0.1", broker.port) as client, asyncio.timeout(20):
+            await client.subscribe(topics.READINGS)
+            messages = aiter(client.messages)  # and nothing that is retained for the lab's own ears
+            assert {str((await anext(messages)).topic).split("/")[0] for _ in range(5)} == {topics.ROOT}
+    await context.close()
 
 
 async def test_a_lab_whose_connection_is_taken_over_by_itself_is_online(broker, monkeypatch):

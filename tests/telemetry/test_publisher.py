@@ -1,154 +1,27 @@
-"""Publishing to real brokers: what arrives, and that a broker that is slow, gone or absent disturbs nothing."""
+"""Publishing to real brokers: what arrives, and how."""
 
 import asyncio
-import errno
-import importlib.util
 import json
 import os
-import shutil
-import signal
 import socket
 import subprocess
 import sys
 import time
-from contextlib import asynccontextmanager
 
 import aiomqtt
 import pytest
+from soft_stage import Stage, available, both_loops, listening, publisher, until
 
-from hal.capabilities import Thermometer
 from hal.clock.exchange import Exchange
 from hal.clock.exchange_clock import ExchangeClock
 from hal.errors import ConfigError, NoReply
-from hal.instrument.address import ReadOnly, Soft
-from hal.model.context import Context
-from hal.model.device import Device
-from hal.model.reading import Answer, Noise, Quality
-from hal.model.signal import Kind, SignalR, SignalRW
+from hal.model.reading import Quality
 from hal.telemetry import broker as module
-from hal.telemetry import outbox, sender, topics
 from hal.telemetry import publisher as publishing
-from hal.telemetry.alarms import decode_alarm
-from hal.telemetry.broker import EmbeddedBroker
+from hal.telemetry import topics
 from hal.telemetry.publisher import Publisher, _watches_sockets
 from hal.telemetry.rates import Rate
 
-
-class Probe(ReadOnly):
-    """A value the test sets; an exception is raised instead."""
-
-    def question(self, device):
-        return id(self)
-
-    async def ask(self, device):
-        device.polls += 1
-        if isinstance(device.truth, Exception):
-            raise device.truth
-        now = device.context.timebase.now()
-        return Answer(device.truth, now, now)
-
-    def value(self, device, payload):
-        return payload
-
-
-class Stage(Device):
-    provides = (Thermometer,)
-    vendor, model, identity = "Nobody", "Soft stage", "soft stage 7"
-    truth: float | Exception = 21.5
-    polls = 0
-
-    temperature = SignalR(float, "degC", at=Probe(), kind=Kind.HINTED, poll=0.02, noise=Noise(absolute=0.1))
-    shutter = SignalRW(str, at=Soft("shut"), choices=("open", "shut"), kind=Kind.NORMAL, poll=0.2)
-    setpoint = SignalRW(float, "degC", at=Soft(20.0), limits=(-196.0, 600.0), of="temperature")
-
-
-def available(program):
-    """Fail where CI must have the program, skip elsewhere."""
-    if program == "mosquitto" and shutil.which("mosquitto"):
-        return
-    if program == "amqtt" and importlib.util.find_spec("amqtt"):
-        return
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"this test needs {program}, and CI must have it")
-    pytest.skip(f"needs {program}")
-
-
-def launched(program):
-    available(program)
-    broker = EmbeddedBroker(program=program)
-    broker.open()
-    return broker
-
-
-@pytest.fixture(params=["mosquitto", "amqtt"])
-def broker(request):
-    broker = launched(request.param)
-    yield broker
-    broker.close()
-
-
-@pytest.fixture
-def mosquitto():
-    broker = launched("mosquitto")
-    yield broker
-    broker.close()
-
-
-@pytest.fixture
-def quick(monkeypatch):
-    """A sender that does not wait long."""
-    monkeypatch.setattr(sender, "BACKOFF", (0.05, 0.1))
-    monkeypatch.setattr(sender, "PATIENCE", 0.6)
-
-
-@pytest.fixture
-async def stage():
-    context = Context()
-    yield Stage("heater", context=context)
-    await context.close()
-
-
-class Ear:
-    """Somebody who listens."""
-
-    def __init__(self, client):
-        self.client = client
-        self.heard = []
-
-    async def hear(self, wanted, within=10.0):
-        """The next message for which `wanted(topic, content)` holds."""
-        async with asyncio.timeout(within):
-            async for message in self.client.messages:
-                topic, content = str(message.topic), json.loads(message.payload)
-                self.heard.append((topic, content))
-                if wanted(topic, content):
-                    return message
-        raise AssertionError("the connection ended")
-
-
-@asynccontextmanager
-async def listening(broker, *subscriptions, version=aiomqtt.ProtocolVersion.V311):
-    async with aiomqtt.Client("127.0.0.1", broker.port, protocol=version) as client:
-        for subscription in subscriptions:
-            await client.subscribe(subscription, qos=1)
-        yield Ear(client)
-
-
-def url(broker):
-    return f"mqtt://127.0.0.1:{broker.port}"
-
-
-def publisher(stage, broker, **settings):
-    return Publisher(stage.context, [stage], url(broker), lab="em3", **settings)
-
-
-async def until(condition, within=10.0):
-    async with asyncio.timeout(within):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
-both = pytest.mark.parametrize("thread", [False, True], ids=["on the lab's loop", "on a thread"])
 # Which loop sends is nothing to the broker, so that both loops with both brokers show nothing new.
 each = pytest.mark.parametrize(
     ("broker", "thread"),
@@ -236,7 +109,7 @@ async def test_events_arrive_in_order_and_a_trip_stays_until_acknowledged(stage,
 
 
 @pytest.mark.real_clock
-@both
+@both_loops
 async def test_clocks_tell_how_well_they_are_known_and_who_comes_later_finds_it(stage, mosquitto, thread, monkeypatch):
     monkeypatch.setattr(publishing, "CLOCKS", 0.1)
     clock = ExchangeClock(frequency=1e6, ppm=100.0, name="board")
@@ -275,223 +148,6 @@ async def test_a_failing_instrument_is_seen_at_once_with_the_reason(stage, broke
         assert (
             json.loads((await ear.hear(lambda topic, content: content["quality"] == "good")).payload)["value"] == 22.0
         )
-
-
-@pytest.mark.real_clock
-@each
-async def test_publishing_resumes_when_a_killed_broker_is_back_and_all_is_described_anew(stage, broker, thread, quick):
-    async with publisher(stage, broker, thread=thread) as telemetry:
-        await until(lambda: telemetry.connected)
-        os.killpg(broker._process.pid, signal.SIGKILL)
-        await until(lambda: not telemetry.connected)
-        stage.context.journal.note("note", "", "while the broker was away")
-        stage.truth = 33.0
-        await asyncio.to_thread(broker.open)
-        async with listening(broker, "insitu/#", "insitu-meta/#") as ear:
-            await until(lambda: telemetry.connected)
-            wanted = {"a value", "a description", "online"}
-
-            def had(topic, content):
-                wanted.discard("a value" if content.get("value") == 33.0 else content.get("state"))
-                wanted.discard("a description" if topic == "insitu-meta/em3/signals/heater/setpoint" else "")
-                return not wanted
-
-            await ear.hear(had)
-            await until(lambda: telemetry.counts.events >= 3)
-    links = [event.text for event in stage.context.journal.recent if event.kind == "link"]
-    assert [text.split()[0] for text in links] == ["publishing", "no", "publishing"]
-
-
-@pytest.mark.real_clock
-@both
-async def test_an_embedded_broker_that_dies_is_started_again_on_its_port(stage, thread, quick):
-    available("mosquitto")
-    async with Publisher(stage.context, [stage], "embedded:", lab="em3", thread=thread) as telemetry:
-        await until(lambda: telemetry.connected)
-        port = telemetry.url.port
-        os.killpg(telemetry._embedded._process.pid, signal.SIGKILL)
-        await until(lambda: not telemetry.connected)
-        await until(lambda: telemetry.connected)
-        assert telemetry.url.port == port
-        async with aiomqtt.Client("127.0.0.1", port) as client:
-            await client.subscribe("insitu/+/+/+")
-            assert await anext(aiter(client.messages))
-    with pytest.raises(aiomqtt.MqttError):
-        async with aiomqtt.Client("127.0.0.1", port):
-            pass
-
-
-def open_files():
-    """How many files this process has open, where the system tells."""
-    return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
-
-
-async def polls_in(stage, seconds):
-    """How often the shared poll came round, and the longest it kept the loop."""
-    loop = asyncio.get_running_loop()
-    before, longest, end = stage.polls, 0.0, loop.time() + seconds
-    while loop.time() < end:
-        began = loop.time()
-        await asyncio.sleep(0.005)
-        longest = max(longest, loop.time() - began)
-    return stage.polls - before, longest
-
-
-@pytest.mark.real_clock
-@both
-async def test_a_broker_that_hangs_stalls_no_poll_and_is_rejoined_when_it_wakes(
-    stage, mosquitto, thread, quick, monkeypatch
-):
-    async with publisher(stage, mosquitto, thread=thread) as telemetry:
-        await until(lambda: telemetry.counts.published > 3)
-        open_before = open_files()
-        monkeypatch.setattr(sender, "PATIENCE", 0.3)
-        os.killpg(mosquitto._process.pid, signal.SIGSTOP)
-        try:
-            stage.context.journal.note("note", "", "nobody will acknowledge this for a while")
-            polls, longest = await polls_in(stage, 3.0)  # several attempts to connect fall into this
-            assert not telemetry.connected
-            assert open_files() <= open_before + 2  # no attempt leaves a socket behind
-        finally:
-            os.killpg(mosquitto._process.pid, signal.SIGCONT)
-        assert polls > 75  # of 150
-        assert longest < 0.25
-        await until(lambda: telemetry.connected)
-        published = telemetry.counts.published
-        await until(lambda: telemetry.counts.published > published)
-        assert telemetry.counts.stored > 0
-        await until(lambda: telemetry.outbox.waiting == 0)
-        assert telemetry.counts.history >= telemetry.counts.stored
-
-
-@pytest.mark.real_clock
-@both
-async def test_leaving_while_the_broker_hangs_takes_seconds_at_most(stage, mosquitto, thread, quick):
-    telemetry = publisher(stage, mosquitto, thread=thread)
-    await telemetry.start()
-    await until(lambda: telemetry.connected)
-    os.killpg(mosquitto._process.pid, signal.SIGSTOP)
-    try:
-        began = time.monotonic()
-        await telemetry.stop()
-        assert time.monotonic() - began < 5.0
-    finally:
-        os.killpg(mosquitto._process.pid, signal.SIGCONT)
-
-
-@pytest.mark.real_clock
-@both
-async def test_a_broker_that_is_absent_is_noted_once_and_disturbs_nothing(stage, unused, thread, quick):
-    telemetry = Publisher(stage.context, [stage], f"mqtt://ada:secret@127.0.0.1:{unused}", lab="em3", thread=thread)
-    await telemetry.start()
-    polls, longest = await polls_in(stage, 1.0)
-    assert polls > 25
-    assert longest < 0.25
-    assert telemetry.outbox.waiting > 25
-    began = time.monotonic()
-    await telemetry.stop()
-    assert time.monotonic() - began < 1.0
-    notes = [event for event in stage.context.journal.recent if event.device == "telemetry"]
-    assert len(notes) == 1
-    assert "still trying" in notes[0].text
-    assert "secret" not in notes[0].text
-    assert stage.context.journal.listeners == []
-
-
-@pytest.mark.real_clock
-async def test_a_full_disk_is_told_once_raises_an_alarm_and_loses_nothing_memory_holds(
-    stage, mosquitto, quick, monkeypatch, tmp_path
-):
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    mosquitto.close()
-    monkeypatch.setattr(publishing, "OUTBOX", 0.1)
-    async with publisher(stage, mosquitto, outbox=tmp_path / "outbox") as telemetry:
-        monkeypatch.setattr(outbox.os, "write", full)
-        polls = stage.polls
-        await until(lambda: telemetry.outbox.full and telemetry.alarms)
-        await until(lambda: stage.polls > polls + 30)
-        errors = [event.text for event in stage.context.journal.recent if event.kind == "error"]
-        assert len(errors) == 1
-        assert "No space left on device" in errors[0]
-        assert "make room on the disk" in errors[0]
-        async with opened(mosquitto) as ear:
-            message = await ear.hear(lambda topic, content: topic.endswith("alarms/outbox") and content["active"])
-            assert "make room" in decode_alarm(message.payload).text
-            await until(lambda: telemetry.outbox.waiting == 0)
-        monkeypatch.undo()
-        await until(lambda: not telemetry.outbox.full)
-        assert telemetry.outbox.dropped_full == 0
-        assert telemetry.counts.history > 30
-
-
-@pytest.mark.real_clock
-async def test_on_a_disk_that_can_only_be_read_the_outbox_is_in_memory_and_that_is_told(
-    stage, mosquitto, tmp_path, monkeypatch
-):
-    (tmp_path / "outbox").mkdir()
-    opened = os.open
-
-    def read_only(path, flags, *mode, **more):
-        if flags & os.O_RDWR and str(path).startswith(str(tmp_path)):
-            raise OSError(errno.EROFS, "Read-only file system", str(path))
-        return opened(path, flags, *mode, **more)
-
-    monkeypatch.setattr(os, "open", read_only)
-    async with publisher(stage, mosquitto, outbox=tmp_path / "outbox") as telemetry:
-        await until(lambda: telemetry.counts.published > 3)
-    (text,) = [event.text for event in stage.context.journal.recent if event.kind == "error"]
-    assert "Read-only file system" in text
-    assert "readings wait in memory only" in text
-
-
-@pytest.mark.real_clock
-async def test_two_labs_with_one_outbox_both_publish_and_the_second_is_told(stage, mosquitto, tmp_path):
-    other = Stage("other", context=Context())
-    async with (
-        publisher(stage, mosquitto, outbox=tmp_path),
-        Publisher(other.context, [other], url(mosquitto), lab="em4", outbox=tmp_path),
-        listening(mosquitto, "insitu/+/+/temperature") as ear,
-    ):
-        await ear.hear(lambda topic, content: topic.startswith("insitu/em3"))
-        await ear.hear(lambda topic, content: topic.startswith("insitu/em4"))
-    assert any("give each a folder of its own" in event.text for event in other.context.journal.recent)
-    assert not any(event.kind == "error" for event in stage.context.journal.recent)
-    await other.context.close()
-
-
-@pytest.mark.real_clock
-async def test_what_one_session_could_not_send_the_next_one_sends_as_history(stage, mosquitto, quick, tmp_path):
-    mosquitto.close()
-    acquired = []
-    async with publisher(stage, mosquitto, outbox=tmp_path):
-        stage.temperature.subscribe(note := lambda reading: acquired.append(str(reading.time)))
-        await until(lambda: len(acquired) >= 20)
-        stage.temperature.unsubscribe(note)
-    async with opened(mosquitto, "insitu-history/em3/heater/temperature") as ear:
-        async with publisher(stage, mosquitto, outbox=tmp_path):
-            await ear.hear(lambda topic, content: content["time"] == acquired[19])
-    heard = [content for _, content in ear.heard]
-    times = [content["time"] for content in heard]
-    assert times[times.index(acquired[0]) :][:20] == acquired[:20]
-    assert all(content["history"] is True for content in heard)
-
-
-@asynccontextmanager
-async def opened(broker, subscription="insitu-meta/#"):
-    """The broker is there now, and somebody listens."""
-    await asyncio.to_thread(broker.open)
-    async with listening(broker, subscription) as ear:
-        yield ear
-
-
-@pytest.fixture
-def unused():
-    """A port nobody listens on."""
-    broker = launched("mosquitto")
-    broker.close()
-    return broker.port
 
 
 @pytest.mark.real_clock

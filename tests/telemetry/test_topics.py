@@ -57,6 +57,17 @@ def test_a_reading_looks_as_the_reference_says():
     )
 
 
+@pytest.mark.parametrize("where", ["value", "reason"])
+def test_what_no_broker_would_carry_is_a_reading_without_a_value_that_says_so(where):
+    long = "x" * 10_000_000
+    value, reason = (long, "") if where == "value" else (1.0, long)
+    reading = Reading(value, "", TIME, 0, None, Quality.GOOD, reason)
+    content = strict(payload := topics.encode_reading(reading))
+    assert len(payload) < 1000
+    assert (content["value"], content["quality"], content["time"]) == (None, "bad", str(TIME))
+    assert "bytes are too many for telemetry, which carries 100000: xxx" in content["reason"]
+
+
 finite = st.floats(allow_nan=False, allow_infinity=False)
 values = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | finite | st.text()
 
