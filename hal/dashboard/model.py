@@ -31,6 +31,7 @@ MOST_SIGNALS, MOST_LABS = 2000, 20
 """More are not looked at: a page can't show them and memory is bounded."""
 LOCAL = "local"
 """In the rights of a lab: whoever comes without a name, which only a broker on loopback without passwords allows."""
+LARGEST = 2**63 - 1
 HISTORY = "insitu-history"
 
 
@@ -76,6 +77,15 @@ class Signal:
         return max(PERIODS * self.interval, LEAST)
 
 
+DESCRIBED: Mapping[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(
+        ("long_name", "unit", "dtype", "kind", "setpoint_of", "varies", "vendor", "model", "session"), str
+    ),
+    "capabilities": list, "period": (int, float), "interval": (int, float),
+}  # fmt: skip
+"""What is taken from a description, and as what: it may be anybody's."""
+
+
 @dataclass(slots=True)
 class Alarm:
     """Something a person must know, until a person has acknowledged it."""
@@ -88,6 +98,7 @@ class Alarm:
     time: int
     text: str
     by: str = ""
+    session: str = ""
 
 
 @dataclass(slots=True)
@@ -130,16 +141,17 @@ class Lab:
 
     def present(self) -> list[Signal]:
         """Signals of the present session; what an earlier one left behind on the broker is not shown."""
-        return [
-            s for s in self.signals.values()
-            if s.quality or (s.about and (not self.session or s.about.get("session") in (self.session, None)))
-        ]  # fmt: skip
+        return [s for s in self.signals.values() if s.quality or (s.about and self._of_now(s.about.get("session")))]
 
     def pressing(self) -> list[Alarm]:
-        """Alarms that are active or not acknowledged, the gravest first."""
+        """Alarms of the present session that are active or not acknowledged, the gravest first."""
         rank = {"trip": 0, "alarm": 1, "warning": 2}
-        alarms = [a for a in self.alarms.values() if a.active or not a.acknowledged]
+        alarms = [a for a in self.alarms.values() if (a.active or not a.acknowledged) and self._of_now(a.session)]
         return sorted(alarms, key=lambda a: (a.acknowledged, rank.get(a.severity, 1), -a.time, a.name))
+
+    def _of_now(self, session: str | None) -> bool:
+        """Whether what a session said is not of an earlier one; older labs do not say which they are."""
+        return not (session and self.session and session != self.session)
 
 
 class Board:
@@ -205,10 +217,12 @@ class Board:
     def _reading(
         self, lab: Lab, signal: Signal, history: bool, found: dict[str, Any], came: float, wall: float | None
     ) -> None:
-        value, time, quality = found["value"], int(found["time"]), str(found["quality"])
+        value, time, quality = found["value"], _time(found["time"]), str(found["quality"])
         if not (value is None or isinstance(value, (bool, int, float, str))):
             raise TypeError("a value is a number, a text or a truth")
-        uncertainty = found.get("uncertainty")
+        if isinstance(value, int) and not -LARGEST <= value <= LARGEST:
+            raise OverflowError("a value of more than 64 bits")
+        uncertainty = None if (given := found.get("uncertainty")) is None else float(given)
         if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
             drawn = None if quality == "bad" else value
             signal.series.add(time, drawn, uncertainty or 0.0, found.get("min"), found.get("max"))
@@ -231,12 +245,13 @@ class Board:
 
     def _stream(self, lab: Lab, levels: list[str], found: dict[str, Any], came: float) -> None:
         device, name = levels
-        values, first, step = found["values"], int(found["time"]), float(found["step"])
+        values, first, step = found["values"], _time(found["time"]), float(found["step"])
         signal = self._signal(lab, device, name)
         for place, value in enumerate(values):
             signal.series.add(first + round(place * step * SECOND), None if value is None else float(value))
         if values:
-            signal.value, signal.unit, signal.quality = values[-1], str(found["unit"]), "good"
+            last = None if values[-1] is None else float(values[-1])
+            signal.value, signal.unit, signal.quality = last, str(found["unit"]), "good"
             signal.heard, signal.silent = came, False
             signal.about = signal.about or {"kind": "normal", "period": len(values) * step, "dtype": "float"}
             dropped = found.get("dropped") or 0
@@ -252,7 +267,8 @@ class Board:
                 self._known = {topic: known for topic, known in self._known.items() if known[1] is not gone}
         else:
             signal = self._signal(lab, device, name)
-            signal.about, signal.unit = found, str(found["unit"])
+            signal.about = {key: found[key] for key, kind in DESCRIBED.items() if isinstance(found.get(key), kind)}
+            signal.unit = str(found["unit"])
             signal.changed = self._next()
         lab.shape = self._next()
 
@@ -261,7 +277,7 @@ class Board:
             lab.state, lab.since = "unknown", None
         else:
             online, clean = {"online": True, "offline": False}[found["state"]], bool(found["clean"])
-            lab.since = None if found["time"] is None else int(found["time"])
+            lab.since = None if found["time"] is None else _time(found["time"])
             lab.state = "online" if online else "offline" if clean else "dead"
             if lab.session != found["session"]:
                 lab.session, lab.ahead = str(found["session"]), None
@@ -283,9 +299,10 @@ class Board:
                 active,
                 bool(found.get("acknowledged", not active)),
                 str(found.get("severity", "trip" if name == "trip" else "alarm")),
-                int(found["time"] or 0),
+                _time(found["time"] or 0),
                 str(found["text"]),
                 str(found.get("by") or ""),
+                str(found.get("session") or ""),
             )
         lab.told = self._next()
 
@@ -310,7 +327,7 @@ class Board:
 
     def _event(self, lab: Lab, _: list[str], found: dict[str, Any], __: float) -> None:
         event = {
-            "number": found["number"], "time": int(found["time"]), "kind": str(found["kind"]),
+            "number": found["number"], "time": _time(found["time"]), "kind": str(found["kind"]),
             "device": str(found["device"]), "text": str(found["text"])[:500],
         }  # fmt: skip
         if any((event["number"], event["time"]) == (e["number"], e["time"]) for e in lab.events):
@@ -359,8 +376,17 @@ def _put(place: dict[str, Mapping[str, Any]], levels: list[str], found: dict[str
         place.pop(name, None)
 
 
+def _time(text: Any) -> int:
+    """A lab time, ns."""
+    if not -LARGEST <= (time := int(text)) <= LARGEST:
+        raise OverflowError("a time beyond the year 2262")
+    return time
+
+
 def _read(payload: bytes) -> dict[str, Any]:
     found = json.loads(payload)
+    if b"\\u" in payload:  # half of a character can be written so, and no browser can be sent it
+        found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
     if not isinstance(found, dict) or found.get("schema") != SCHEMA:
         raise ValueError(f"not of schema {SCHEMA}")
     return found

@@ -23,6 +23,8 @@ NEWEST = 10
 """Entries of the journal that are shown whatever they are."""
 GRAVE = ("trip", "acknowledge", "error", "link")
 """Kinds of entries that are shown as long as they are kept, and marked in the plots of past runs."""
+LONGEST = 300
+"""Characters of a value, or of a reason, that are shown."""
 PLOTS = 6
 """Curves that are drawn large at once."""
 SPANS = {"1 min": 60, "10 min": 600, "1 h": 3600, "8 h": 28800, "2 d": 172800}
@@ -76,7 +78,7 @@ def cell(signal: Signal, ago: Callable[[float], float] = lambda when: when) -> d
         reason = f"nothing heard for {PERIODS} periods of {shown_seconds(signal.interval)}"
     to = "" if signal.setpoint is None else " ".join(filter(None, shown(signal.setpoint, None, signal.unit)))
     return {
-        "text": text, "sigma": sigma, "unit": unit, "quality": quality, "reason": reason, "to": to,
+        "text": text[:LONGEST], "sigma": sigma, "unit": unit, "quality": quality, "reason": reason[:LONGEST], "to": to,
         "heard": ago(signal.heard) if signal.silent else None,
     }  # fmt: skip
 
@@ -277,7 +279,7 @@ def _rounded(column: npt.NDArray[np.float64]) -> list[float | None]:
 def _real(value: Any) -> float | None:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
 

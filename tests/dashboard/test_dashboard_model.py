@@ -189,6 +189,21 @@ def test_an_alarm_stays_until_it_is_over_and_acknowledged(broker):
     assert alarm(False, True) == []
 
 
+def test_an_alarm_that_an_earlier_session_left_behind_is_not_of_now(broker):
+    def alarm(name, session):
+        content = {"active": True, "acknowledged": False, "severity": "alarm", "time": str(NOW), "text": "gone"}
+        broker.say(f"insitu-meta/em3/alarms/{name}", content | session)
+
+    alarm("link-of-yesterday", {"session": "s0"})
+    alarm("link-gauge", {"session": SESSION})
+    alarm("by an older lab", {})
+    assert {a["name"] for a in broker.ask()["header"]["alarms"]} == {"link-gauge", "by an older lab"}
+    broker.state("offline", clean=False)  # it is dead, and its alarms are what it died with
+    assert "link-gauge" in {a["name"] for a in broker.ask()["header"]["alarms"]}
+    broker.state(session="s2")
+    assert {a["name"] for a in broker.ask()["header"]["alarms"]} == {"by an older lab"}
+
+
 def test_a_setpoint_shows_at_its_readback(broker):
     broker.say(
         "insitu-meta/em3/signals/heater/setpoint", described("setpoint", kind="config", setpoint_of="temperature")
@@ -253,28 +268,56 @@ def test_a_dashboard_that_cannot_keep_up_says_how_late_it_is(broker):
     assert broker.ask()["behind"] == 7
 
 
-@given(
-    st.sampled_from(["insitu/em3/heater/temperature", "insitu-history/em3/heater/temperature", "insitu/em3", ""])
-    | st.builds(
-        lambda kind, rest: f"insitu-meta/em3/{kind}{rest}",
-        st.sampled_from(["state", "signals", "alarms", "events", "streams", "detector", "clocks", "rights", "outbox"]),
-        st.sampled_from(["", "/x", "/heater/temperature", "/a/b/c"]),
-    ),
-    st.binary(max_size=40)
-    | st.dictionaries(
-        st.sampled_from(["schema", "value", "time", "unit", "quality", "state", "session", "clean", "may", "text",
-                         "active", "values", "step", "rate", "frames", "period", "kind", "min", "uncertainty"]),
-        st.none() | st.integers() | st.floats() | st.text(max_size=5) | st.lists(st.integers(), max_size=2),
-    ).map(lambda found: json.dumps(found | {"schema": 1}).encode()),
+WHOLE = {
+    "insitu/em3/heater/power": reading(min=1.0, max=2.0),
+    "insitu-history/em3/heater/power": reading(min=1.0, max=2.0),
+    "insitu-meta/em3/state": {"state": "online", "session": SESSION, "time": str(NOW), "clean": True},
+    "insitu-meta/em3/signals/heater/power": described("power", limits=[0, 1], interval=1.0, choices=["a"]),
+    "insitu-meta/em3/devices/heater": {"state": "lost", "reason": "gone", "session": SESSION},
+    "insitu-meta/em3/alarms/trip": {
+        "active": True, "acknowledged": False, "severity": "trip", "time": str(NOW), "text": "hot", "by": "",
+    },
+    "insitu-meta/em3/events/set": {
+        "number": 1, "time": str(NOW), "kind": "set", "device": "heater", "text": "heater.power = 3.0 W",
+        "data": {"value": 3.0},
+    },
+    "insitu-meta/em3/streams/board/adc0": {"unit": "V", "time": str(NOW), "step": 0.1, "values": [1, 2], "dropped": 0},
+    "insitu-meta/em3/detector/camera": {"rate": 1.0, "frames": 2, "dropped": 0, "matched": 0.5, "bound_ns": 5},
+    "insitu-meta/em3/clocks/board": {
+        "session": SESSION, "usable": True, "reason": "", "bound": 5, "sigma": 1.0, "rate_ppm": 0.1,
+    },
+    "insitu-meta/em3/outbox": {"waiting": 1, "full": True, "reason": "full", "dropped_size": 0},
+    "insitu-meta/em3/rights": {"session": SESSION, "may": {"local": ["stop"]}},
+}  # fmt: skip
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+    | st.sampled_from([10**400, -(2**63) - 1, 2**64, "\ud800", "9" * 30, 1e300, "x" * 500]),
+    lambda more: st.lists(more, max_size=2) | st.dictionaries(st.text(max_size=3), more, max_size=2),
+    max_leaves=4,
 )  # fmt: skip
-def test_no_message_whatever_stops_the_board_or_the_page(topic, payload):
+
+
+@given(st.sampled_from(sorted(WHOLE)), st.data())
+def test_no_message_whatever_stops_the_board_or_the_page(topic, data):
+    orjson = pytest.importorskip("orjson")  # what goes to the browser goes through it
     broker = Broker()
     broker.state()
-    broker.board.feed(topic, payload, 100.0, 1.0)
+    content = {"schema": 1} | WHOLE[topic]
+    for field in data.draw(st.lists(st.sampled_from(sorted(content)), max_size=3)):
+        content[field] = data.draw(anything)
+    broker.board.feed(topic, json.dumps(content).encode(), 100.0, NOW / 1e9)
     broker.read()
-    found = broker.ask(plots=["heater.temperature", "x.y"], sparks=0)
+    found = broker.ask(plots=["heater.temperature", "heater.power", "board.adc0"], sparks=0)
+    orjson.dumps(found)
     json.dumps(found, allow_nan=False)
     assert found["cells"]["heater.temperature"]["text"] == "21.50"
+
+
+@given(st.binary(max_size=40))
+def test_what_is_no_json_is_counted(payload):
+    board = Board()
+    board.feed("insitu/em3/heater/temperature", payload, 100.0)
+    assert board.unreadable == 1
 
 
 @pytest.mark.parametrize(

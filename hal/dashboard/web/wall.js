@@ -1,78 +1,16 @@
 // The live page: header, alarms, tiles, detector, plots, journal. It asks the server a few times a second
 // what has changed, and asks again only when it has drawn the answer.
-import { COLOURS, Strips, clock, day, spark } from "insitu-dashboard";
+import { COLOURS, Quality, Strips, Tile, clock, day, spark } from "insitu-dashboard";
 
 const EVERY = 200; // ms between two questions: 5 Hz
 const LOST = 4000; // ms without an answer after which what is shown is no longer now
 const ANSWER = 10000; // ms in which the dashboard says what came of a command
 const HOLD = 1000; // ms to hold the stop button
+const FEW = 3; // alarms that are shown whole: more of them must not push the readings off the screen
 const SMALL = 120; // s of the small curves
 const MARKED = ["trip", "acknowledge", "error"]; // what happened that is drawn into the plots
-const SHAPES = { good: "●", stale: "◑", uncertain: "▲", bad: "✕", silent: "○", none: "·", idle: "○" };
 const STATES = {
   online: ["●", "online", "good"], offline: ["○", "offline", "silent"], dead: ["✕", "dead", "bad"], unknown: ["?", "unknown", "silent"],
-};
-
-// How long (s), as one would say it.
-const lasted = (s) => (s < 100 ? `${Math.max(0, Math.round(s))} s` : s < 6000 ? `${Math.round(s / 60)} min` : `${Math.round(s / 3600)} h`);
-
-const Quality = {
-  props: ["quality", "reason", "brief", "age"],
-  template: `<span class="quality" :class="'q-' + quality" :title="reason || word"><span aria-hidden="true">{{ shape }}</span>{{ ' ' }}<span :class="brief ? 'hidden' : 'word'">{{ word }}</span></span>`,
-  computed: {
-    shape() { return SHAPES[this.quality] ?? "·"; },
-    word() { return this.quality === "none" ? "no reading yet" : this.quality + (this.age == null ? "" : ` ${lasted(this.age)}`); },
-  },
-};
-
-const Tile = {
-  components: { Quality },
-  props: ["device", "cells", "state", "colours", "now"],
-  emits: ["plot"],
-  template: `<article class="tile" :class="{trouble}" :aria-label="device.name">
-    <header><h2 :title="device.name">{{ device.name }}</h2>
-      <span v-if="state && state.state && state.state !== 'ready'" class="chip" :title="state.reason">{{ state.state }}</span>
-      <span v-else class="make">{{ device.make }}</span></header>
-    <template v-for="s in shown" :key="s.path">
-      <div v-if="s.hinted" class="main" :class="'is-' + cell(s).quality">
-        <div class="top"><span class="label">{{ s.name }}</span>
-          <button v-if="s.number" class="pick" :aria-pressed="s.path in colours ? 'true' : 'false'"
-            :style="s.path in colours ? {color: 'var(' + colours[s.path] + ')'} : null"
-            :aria-label="'plot ' + s.path" :title="'plot ' + s.path" @click="$emit('plot', s.path)">{{ s.path in colours ? '━' : '∿' }}</button>
-        </div>
-        <div class="value" :class="width(s)" :data-path="s.path"><b>{{ big(s)[0] }}<small v-if="big(s)[1]">×{{ big(s)[1] }}</small></b><span class="unit">{{ cell(s).unit }}</span></div>
-        <div class="below"><span v-if="cell(s).sigma">± {{ cell(s).sigma }}</span><span v-if="cell(s).to" class="to" title="setpoint">→ {{ cell(s).to }}</span>
-          <Quality :quality="cell(s).quality" :reason="cell(s).reason" :age="age(s)" /></div>
-        <p v-if="cell(s).reason && cell(s).quality !== 'silent'" class="reason">{{ cell(s).reason }}</p>
-        <canvas v-if="s.number" class="spark" :data-spark="s.path" aria-hidden="true"></canvas>
-      </div>
-      <div v-else class="minor" :class="'is-' + cell(s).quality" :title="cell(s).reason || s.long">
-        <button v-if="s.number" class="name" :aria-pressed="s.path in colours ? 'true' : 'false'" :title="'plot ' + s.path"
-          :style="s.path in colours ? {color: 'var(' + colours[s.path] + ')'} : null" @click="$emit('plot', s.path)">{{ s.name }}</button>
-        <span v-else class="name">{{ s.name }}</span>
-        <span class="reading"><span class="number" :data-path="s.path">{{ cell(s).text }} <i>{{ cell(s).unit }}</i></span>
-          <Quality :quality="cell(s).quality" :reason="cell(s).reason" brief="1" /></span>
-      </div>
-    </template>
-    <button v-if="device.signals.length > first.length" class="more" :aria-expanded="all ? 'true' : 'false'" @click="all = !all">
-      {{ all ? 'fewer' : (device.signals.length - first.length) + ' more' }}</button>
-  </article>`,
-  data: () => ({ all: false }),
-  computed: {
-    few() { return Math.max(3, this.device.signals.filter((s) => s.hinted).length); },
-    first() { return this.device.signals.filter((s) => !s.target).slice(0, this.few); }, // a setpoint stands at its readback
-    shown() { return this.all ? this.device.signals : this.first; },
-    trouble() { return this.device.signals.some((s) => s.hinted && ["bad", "silent"].includes(this.cell(s).quality)); },
-  },
-  methods: {
-    age(s) { return this.cell(s).heard == null ? null : (this.now - this.cell(s).heard) / 1000; },
-    width(s) {
-      const letters = this.cell(s).text.length + this.cell(s).unit.length;
-      return letters > 16 ? "longer" : letters > 10 ? "long" : "";
-    },
-    big(s) { return this.cell(s).text.split("×"); },
-    cell(s) { return this.cells[s.path] ?? { text: "–", sigma: "", unit: s.unit, quality: "none", reason: "", to: "" }; },
-  },
 };
 
 export default {
@@ -102,12 +40,15 @@ export default {
       <p v-if="head.state === 'offline'" class="notice calm"><b aria-hidden="true">○</b> The lab was closed in order. Nothing below is now.</p>
       <p v-if="said" class="notice" :class="said.ok ? 'fine' : 'bad'" role="alert"><b aria-hidden="true">{{ said.ok ? '●' : '✕' }}</b>
         <span>{{ said.text }}</span><button @click="said = null">Close</button></p>
-      <div v-for="a in head.alarms" :key="a.name" class="notice" :class="[a.severity, {done: a.acknowledged}]">
-        <b aria-hidden="true">{{ a.severity === 'warning' ? '▲' : '◆' }}</b>
-        <span><strong>{{ a.severity === a.name ? a.name : a.severity + ' · ' + a.name }}</strong> <time>{{ clock(a.time) }}</time><br>{{ a.text }}
-          <em v-if="!a.active"> (over)</em><em v-if="a.acknowledged"> acknowledged{{ a.by ? ' by ' + a.by : '' }}</em></span>
-        <button v-if="!a.acknowledged && may('acknowledge')" :disabled="asked === a.name" @click="acknowledge(a)">
-          Acknowledge<span class="hidden"> {{ a.name }}</span></button>
+      <p v-if="head.alarms.length > FEW" class="count">{{ head.alarms.length }} alarms, {{ pressing }} of them nobody has acknowledged</p>
+      <div v-if="head.alarms.length" class="alarms" :class="{storm: head.alarms.length > FEW}" :tabindex="head.alarms.length > FEW ? 0 : null">
+        <div v-for="a in head.alarms" :key="a.name" class="notice" :class="[a.severity, {done: a.acknowledged}]">
+          <b aria-hidden="true">{{ a.severity === 'warning' ? '▲' : '◆' }}</b>
+          <span><strong>{{ a.severity === a.name ? a.name : a.severity + ' · ' + a.name }}</strong> <time>{{ clock(a.time) }}</time><br>{{ a.text }}
+            <em v-if="!a.active"> (over)</em><em v-if="a.acknowledged"> acknowledged{{ a.by ? ' by ' + a.by : '' }}</em></span>
+          <button v-if="!a.acknowledged && may('acknowledge')" :disabled="asked === a.name" @click="acknowledge(a)">
+            Acknowledge<span class="hidden"> {{ a.name }}</span></button>
+        </div>
       </div>
       <p v-if="head.ahead" class="notice calm"><b aria-hidden="true">▲</b> The lab's clock is {{ Math.abs(head.ahead) }} s
         {{ head.ahead > 0 ? 'ahead of' : 'behind' }} this machine's.</p>
@@ -161,12 +102,14 @@ export default {
   </div>`,
   data() {
     return {
+      FEW,
       head: { lab: this.lab, state: "unknown", may: [], alarms: [], detectors: [], clocks: [], devices: {}, events: [], labs: [], outbox: "", ahead: 0, unreadable: "" },
       devices: [], cells: {}, plots: null, span: 60, end: null, trouble: "", behind: 0, said: null, asked: "", now: 0, second: 0,
       lost: false, age: 0, held: false, stopping: false, opened: 0, time: "", date: "", wide: true,
     };
   },
   computed: {
+    pressing() { return this.head.alarms.filter((a) => !a.acknowledged).length; },
     state() { return STATES[this.lost || this.trouble ? "unknown" : this.head.state] ?? STATES.unknown; }, // what is not heard of is not online
     others() { return this.head.labs.filter((l) => l !== this.head.lab); },
     colours() { return Object.fromEntries((this.plots ?? []).map((path, i) => [path, COLOURS[i % COLOURS.length]])); },
@@ -247,8 +190,7 @@ export default {
         if (text !== this.headText) {
           this.headText = text;
           this.head = answer.header;
-          const pressing = this.head.alarms.filter((a) => !a.acknowledged).length;
-          document.title = `${pressing ? `(${pressing}) ` : ""}${this.head.lab} · ${this.head.state}`;
+          document.title = `${this.pressing ? `(${this.pressing}) ` : ""}${this.head.lab} · ${this.head.state}`;
         }
       }
       if (answer.layout) {
