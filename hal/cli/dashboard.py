@@ -45,7 +45,8 @@ def work(options: argparse.Namespace) -> int:
             f"dashboard: {options.host} can be reached from other machines, which needs a password; "
             "say where it is found: --password env:DASHBOARD_PASSWORD"
         )
-    if options.runs is not None and not options.runs.is_dir():
+    folder = options.runs  # before the first run there is none; a path to nowhere is a mistake
+    if folder is not None and not (folder.is_dir() or (folder.absolute().parent.is_dir() and not folder.exists())):
         raise ConfigError(f"dashboard: --runs {options.runs} is no directory")
     if options.key is not None and options.certificate is None:
         raise ConfigError("dashboard: --key needs its --certificate")

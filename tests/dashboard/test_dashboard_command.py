@@ -5,6 +5,7 @@ from toy import write_lab
 
 from hal.cli import build, main
 from hal.cli.dashboard import _broker
+from hal.dashboard.runs import Runs
 
 pytest.importorskip("nicegui")
 
@@ -41,8 +42,13 @@ def test_a_lab_without_telemetry_is_told_what_to_write(capsys, tmp_path):
     assert 'broker = "embedded:1883"' in refused(capsys, write_lab(tmp_path))
 
 
-def test_runs_must_be_a_directory(capsys, tmp_path):
-    assert "no directory" in refused(capsys, "--broker", "mqtt://localhost", "--runs", tmp_path / "none")
+def test_runs_must_be_a_directory_though_it_may_come_with_the_first_run(capsys, tmp_path):
+    (tmp_path / "file").touch()
+    for nowhere in ("file", "none/runs"):
+        assert "no directory" in refused(capsys, "--broker", "mqtt://localhost", "--runs", tmp_path / nowhere)
+    said = refused(capsys, "--broker", "mqtt://localhost", "--runs", tmp_path / "runs", "--key", "k")
+    assert "--key needs its --certificate" in said  # which is looked at later
+    assert Runs(tmp_path / "runs").listing() == []
 
 
 def test_a_lab_that_runs_says_where_its_broker_is(capsys, tmp_path):

@@ -1,11 +1,11 @@
 """Whether a lab is there, as the broker tells it: after a kill, a quick restart, and with two labs of one name."""
 
 import asyncio
+import importlib
+import multiprocessing
 import socket
 import struct
-import subprocess
-import sys
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 
 import aiomqtt
 import pytest
@@ -65,18 +65,43 @@ async def until_online(broker, telemetry):
             await asyncio.sleep(0.02)
 
 
-SCRIPT = """
-import asyncio, sys
-from hal.model.context import Context
-from hal.telemetry.publisher import Publisher
-async def main():
-    async with Publisher(Context(), [], sys.argv[1], lab="em3") as telemetry:
-        while not telemetry.connected:
-            await asyncio.sleep(0.01)
-        print(telemetry.session, flush=True)
-        await asyncio.sleep(60)
-asyncio.run(main())
-"""
+def run_lab(port, tell):
+    """What runs in a process of its own, to be killed."""
+
+    async def main():
+        async with Publisher(Context(), [], f"mqtt://127.0.0.1:{port}", lab="em3") as telemetry:
+            while not telemetry.connected:
+                await asyncio.sleep(0.01)
+            tell.send(telemetry.session)
+            await asyncio.sleep(60)
+
+    asyncio.run(main())
+
+
+@pytest.fixture(scope="module")
+def nursery():
+    """Processes that need not import everything each for itself."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        yield multiprocessing.get_context("spawn")
+        return
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pytest", "hal.telemetry.publisher", "hal.capabilities"])
+    yield context
+    importlib.import_module("multiprocessing.forkserver")._forkserver._stop()  # not there on Windows
+
+
+@contextmanager
+def killed_lab(nursery, port):
+    """A lab that is online, its session, and how to kill it."""
+    heard, tell = nursery.Pipe(duplex=False)
+    process = nursery.Process(target=run_lab, args=(port, tell), daemon=True)
+    process.start()
+    try:
+        assert heard.poll(30)
+        yield heard.recv(), process.kill
+    finally:
+        process.kill()
+        process.join()
 
 
 class Wire:
@@ -119,37 +144,30 @@ class Wire:
         self.far.clear()
 
 
-def killed_lab(port):
-    return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, f"mqtt://127.0.0.1:{port}"], stdout=subprocess.PIPE, text=True
-    )
-
-
 @pytest.mark.parametrize("program", ["mosquitto", "amqtt"])
-async def test_a_lab_that_is_killed_is_offline_by_its_last_will(program):
+async def test_a_lab_that_is_killed_is_offline_by_its_last_will(program, nursery):
     if program == "amqtt":
         pytest.importorskip("amqtt")
     broker = EmbeddedBroker(program=program)
     await asyncio.to_thread(broker.open)
     try:
-        with killed_lab(broker.port) as dead:
-            session = await asyncio.to_thread(dead.stdout.readline)
+        with killed_lab(nursery, broker.port) as (session, kill):
             assert (await kept(broker)).online
-            dead.kill()
+            kill()
         async with asyncio.timeout(20):
             while (state := await kept(broker)).online:
                 await asyncio.sleep(0.02)
-        assert (state.session, state.clean, state.time) == (session.strip(), False, None)
+        assert (state.session, state.clean, state.time) == (session, False, None)
     finally:
         await asyncio.to_thread(broker.close)
 
 
-async def test_the_will_of_a_killed_session_that_comes_late_does_not_make_its_successor_seem_dead(broker):
+async def test_the_will_of_a_killed_session_that_comes_late_does_not_make_its_successor_seem_dead(broker, nursery):
     async with Wire(broker) as wire:
-        with killed_lab(wire.port) as dead:
-            session = await asyncio.to_thread(dead.stdout.readline)
+        with ExitStack() as stack:  # this loop carries what the lab says
+            session, kill = await asyncio.to_thread(stack.enter_context, killed_lab(nursery, wire.port))
             wire.cut = True
-            dead.kill()
+            kill()
         async with lab(broker.port) as telemetry, aiomqtt.Client("127.0.0.1", broker.port) as client:
             assert (await kept(broker)).online
             await client.subscribe(STATE, 1)
@@ -158,7 +176,7 @@ async def test_the_will_of_a_killed_session_that_comes_late_does_not_make_its_su
                 async for message in client.messages:
                     state = topics.decode_state(message.payload)
                     if not state.online:
-                        assert state.session == session.strip()
+                        assert state.session == session
                         break
             await until_online(broker, telemetry)
         state = await kept(broker)
@@ -166,10 +184,9 @@ async def test_the_will_of_a_killed_session_that_comes_late_does_not_make_its_su
         assert state.clean
 
 
-async def test_a_session_killed_and_begun_anew_within_a_second_is_online(broker):
-    with killed_lab(broker.port) as dead:
-        await asyncio.to_thread(dead.stdout.readline)
-        dead.kill()
+async def test_a_session_killed_and_begun_anew_within_a_second_is_online(broker, nursery):
+    with killed_lab(nursery, broker.port) as (_, kill):
+        kill()
     async with lab(broker.port) as telemetry:
         await until_online(broker, telemetry)
         await asyncio.sleep(0.2)
