@@ -69,7 +69,7 @@ async def _show(options: argparse.Namespace, show: Callable[[], str | None], end
 
 
 async def _watch_clocks(lab: Lab, options: argparse.Namespace) -> int:
-    from ..telemetry.topics import ClockState, clock_state, encode_clock
+    from ..telemetry.clock_states import ClockState, clock_state, encode_clock
 
     wanted = {name.partition(".")[0] for name in options.signals}
     if not lab.clocks or (wanted and not wanted & set(lab.clocks)):

@@ -27,7 +27,7 @@ from ..model.device import Device
 from ..model.journal import Event
 from ..model.reading import Reading
 from ..model.signal import SignalR
-from . import topics
+from . import clock_states, topics
 from .alarms import Alarm, Alarms, encode_alarm
 from .broker import BrokerUrl, EmbeddedBroker, parse_broker
 from .keeper import Keeper
@@ -327,8 +327,8 @@ class Publisher:
         while True:
             now = self._context.timebase.now()
             for device, clock in self._clocks().items():
-                state = topics.clock_state(device, clock.health(now), self.session, now)
-                self._spool.put_state(topics.clock_topic(self._lab, device), topics.encode_clock(state))
+                state = clock_states.clock_state(device, clock.health(now), self.session, now)
+                self._spool.put_state(topics.clock_topic(self._lab, device), clock_states.encode_clock(state))
             sender.nudge()
             await asyncio.sleep(CLOCKS)
 

@@ -26,7 +26,7 @@ from ..errors import HalError
 from ..model.context import Context
 from ..model.journal import Event
 from ..model.signal import SignalR
-from . import topics
+from . import descriptions, topics
 from .bell import Bell
 from .broker import BrokerUrl, EmbeddedBroker, explained, refuses, tls_refusal
 from .history import History
@@ -222,8 +222,8 @@ class Sender:
         for signal in self._signals:
             while not window.free:
                 await self._acknowledgement(window)
-            description = topics.encode_description(
-                topics.describe(self.lab, signal, self._session, self._rates.of(signal.device.name, signal.name))
+            description = descriptions.encode_description(
+                descriptions.describe(self.lab, signal, self._session, self._rates.of(signal.device.name, signal.name))
             )
             topic = topics.description_topic(self.lab, signal.device.name, signal.name)
             window.send(topic, description, retain=True)

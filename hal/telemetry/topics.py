@@ -12,18 +12,15 @@ import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from ..clock.health import ClockHealth
 from ..clock.timebase import Anchor
-from ..errors import ConfigError, ProtocolError, UnitError
+from ..errors import ConfigError, ProtocolError
 from ..model.journal import Event
-from ..model.limits import Limits
 from ..model.reading import Quality, Reading
-from ..model.signal import Kind, SignalR, SignalRW
-from ..units import unit
+from ..model.signal import Kind, SignalR
 from .outbox import OutboxStatus
 from .payload import EMPTY, Shape, decode, encode, scalar, text_of
 from .payload import SCHEMA as SCHEMA
-from .rates import EVERYTHING, Rate, Spread
+from .rates import Spread
 
 ROOT, HISTORY, META = "insitu", "insitu-history", "insitu-meta"
 READINGS = f"{ROOT}/+/+/+"
@@ -159,117 +156,9 @@ def decode_reading(payload: bytes | str) -> Reading[Any]:
         )  # fmt: skip
 
 
-# ---------------------------------------------------------------------- descriptions
-
-
-@dataclass(frozen=True, slots=True)
-class Description:
-    """What a signal says of itself."""
-
-    lab: str
-    device: str
-    signal: str
-    long_name: str
-    unit: str
-    ucum: str | None
-    udunits: str | None
-    dtype: str
-    """float, int, bool or str."""
-    kind: str
-    """hinted (plot it first), normal, or config (described, but its readings are not published)."""
-    writable: bool
-    limits: tuple[float | None, float | None] | None
-    """Least and greatest value that may be set; None: no such bound."""
-    choices: tuple[Any, ...] | None
-    setpoint_of: str
-    """The readback this is the setpoint of."""
-    period: float
-    """Seconds between readings."""
-    varies: str
-    """smoothly or in steps."""
-    capabilities: tuple[str, ...]
-    """What its device is: Heater, Gauge, ..."""
-    vendor: str
-    model: str
-    identity: str
-    """Who answered on the device's link."""
-    session: str
-    """The lab's session it was given in; another than the lab's state names: an old one that stayed behind."""
-    every: float | None = None
-    """Seconds from one message to the next, which tells of all readings between; None: of each reading one."""
-    dead_band: float | None = None
-    """Changes by less than this are not published; None: all are."""
-    heartbeat: float | None = None
-    """Seconds after which an unchanged reading is published all the same."""
-    interval: float | None = None
-    """Seconds between two messages at most, while all is well; None: as `period`."""
-
-
-def describe(lab: str, signal: SignalR[Any], session: str = "", rate: Rate = EVERYTHING) -> Description:
-    """The description of a signal as it stands now, published at `rate`."""
-    device = signal.device
-    ucum: str | None = None
-    udunits: str | None = None
-    try:
-        ucum, udunits = unit(signal.unit).ucum, unit(signal.unit).udunits
-    except UnitError:  # a driver's own: shown as it is
-        pass
-    limits: tuple[float | None, float | None] | None = None
-    choices: tuple[Any, ...] | None = None
-    of = ""
-    if isinstance(signal, SignalRW):
-        limits = _bounds(signal.limits) if signal.dtype in (int, float) else None
-        choices, of = tuple(signal.choices) or None, signal.of
-    return Description(
-        lab=lab,
-        device=device.name,
-        signal=signal.name,
-        long_name=signal.__doc__ or signal.name.replace("_", " "),
-        unit=signal.unit,
-        ucum=ucum,
-        udunits=udunits,
-        dtype=signal.dtype.__name__,
-        kind=signal.kind.value,
-        writable=isinstance(signal, SignalRW),
-        limits=limits,
-        choices=choices,
-        setpoint_of=of,
-        period=signal.poll,
-        varies=signal.varies,
-        capabilities=tuple(capability.__name__ for capability in device.provides),
-        vendor=getattr(device, "vendor", ""),
-        model=getattr(device, "model", ""),
-        identity=getattr(device, "identity", ""),
-        session=session,
-        every=rate.every,
-        dead_band=rate.dead_band,
-        heartbeat=rate.heartbeat,
-        interval=max(signal.poll, rate.slowest) if rate.slowest is not None else None,
-    )
-
-
 def streamed(signal: SignalR[Any]) -> bool:
     """Whether a signal's readings are published."""
     return signal.kind is not Kind.CONFIG
-
-
-LATER = ("every", "dead_band", "heartbeat", "interval")
-"""Fields that older labs don't send."""
-
-
-def encode_description(description: Description) -> bytes:
-    """The payload of a description."""
-    return encode(asdict(description))
-
-
-def decode_description(payload: bytes | str) -> Description:
-    """The description in a payload. Raises `ProtocolError`."""
-    found = decode(payload, "a description")
-    with Shape("a description"):
-        known = {f.name: found[f.name] for f in fields(Description) if f.name not in LATER or f.name in found}
-        for name in ("limits", "choices", "capabilities"):
-            known[name] = None if known[name] is None else tuple(known[name])
-        return Description(**known)
 
 
 # ---------------------------------------------------------------------- state of the lab, trips, events
@@ -354,67 +243,6 @@ def decode_trip(payload: bytes | str) -> TripState:
         return TripState(found["tripped"], int(found["time"]), found["text"], by, session)
 
 
-@dataclass(frozen=True, slots=True)
-class ClockState:
-    """How well a device's own clock is known. What is not known is None."""
-
-    device: str
-    session: str
-    """The lab's session; another than the lab's state names: an old one that stayed behind."""
-    time: int
-    """Of this state, lab time, ns."""
-    usable: bool
-    reason: str
-    """Why it can't be used, and what to do; empty when it can."""
-    offset: int | None
-    """ns, lab time less the clock's own."""
-    rate_ppm: float | None
-    """By how much a second of that clock is longer than a lab second."""
-    bound: int | None
-    """ns, hard bound of a tick read now."""
-    sigma: float | None
-    """ns, standard uncertainty of a tick read now."""
-    residual: float | None
-    """ns, median distance of the last looks from the model."""
-    age: float | None
-    """s since the last look at it."""
-    exchanges: int
-    """Looks since it was last reset."""
-    epoch: int | None
-    """Span between two resets, counted from 0."""
-
-
-def clock_state(device: str, health: ClockHealth, session: str, time: int) -> ClockState:
-    """The state of a clock, from its health at lab time `time` (ns)."""
-    known = health.epoch >= 0
-
-    def real(value: float) -> float | None:
-        return value if known and math.isfinite(value) else None
-
-    return ClockState(
-        device, session, time, health.usable, health.reason,
-        offset=health.offset if known else None, rate_ppm=real(health.rate_ppm),
-        bound=health.bound if known else None, sigma=real(health.sigma), residual=real(health.residual),
-        age=real(health.age), exchanges=health.exchanges, epoch=health.epoch if known else None,
-    )  # fmt: skip
-
-
-def encode_clock(state: ClockState) -> bytes:
-    """The payload of a clock's state."""
-    offset = None if state.offset is None else str(state.offset)
-    return encode(asdict(state) | {"time": str(state.time), "offset": offset})
-
-
-def decode_clock(payload: bytes | str) -> ClockState:
-    """The clock's state in a payload. Raises `ProtocolError`."""
-    found = decode(payload, "a clock's state")
-    with Shape("a clock's state"):
-        known = {f.name: found[f.name] for f in fields(ClockState)}
-        for name in ("time", "offset", "bound"):
-            known[name] = None if known[name] is None else int(known[name])
-        return ClockState(**known)
-
-
 def encode_outbox(status: OutboxStatus) -> bytes:
     """The payload of the outbox's state."""
     return encode(asdict(status))
@@ -445,9 +273,3 @@ def decode_event(payload: bytes | str) -> tuple[Event, int]:
     with Shape("an event"):
         event = Event(int(found["time"]), found["kind"], found["device"], found["text"], found["data"])
         return event, found["number"]
-
-
-def _bounds(limits: Limits) -> tuple[float | None, float | None]:
-    low = limits.low if math.isfinite(limits.low) else None
-    high = limits.high if math.isfinite(limits.high) else None
-    return low, high

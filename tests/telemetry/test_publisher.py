@@ -17,8 +17,8 @@ from hal.clock.exchange_clock import ExchangeClock
 from hal.errors import ConfigError, NoReply
 from hal.model.reading import Quality
 from hal.telemetry import broker as module
+from hal.telemetry import clock_states, descriptions, topics
 from hal.telemetry import publisher as publishing
-from hal.telemetry import topics
 from hal.telemetry.publisher import Publisher, _watches_sockets
 from hal.telemetry.rates import Rate
 
@@ -52,7 +52,7 @@ async def test_who_comes_later_finds_what_every_signal_is_and_that_the_lab_is_on
         async with listening(broker, "insitu-meta/#") as ear:
             message = await ear.hear(lambda topic, content: topic.endswith("/setpoint"))
             assert message.retain
-            about = topics.decode_description(message.payload)
+            about = descriptions.decode_description(message.payload)
             assert (about.limits, about.kind, about.identity) == ((-196.0, 600.0), "config", "soft stage 7")
             message = await ear.hear(lambda topic, content: topic.endswith("/state"))
             state = topics.decode_state(message.payload)
@@ -116,7 +116,7 @@ async def test_clocks_tell_how_well_they_are_known_and_who_comes_later_finds_it(
     topic = topics.clock_topic("em3", "board")
     telemetry = publisher(stage, mosquitto, thread=thread, clocks=lambda: {"board": clock})
     async with telemetry, listening(mosquitto, topic) as ear:
-        first = topics.decode_clock((await ear.hear(lambda *_: True)).payload)
+        first = clock_states.decode_clock((await ear.hear(lambda *_: True)).payload)
         assert not first.usable
         assert first.offset is None
         now = stage.context.timebase.now()
@@ -124,7 +124,7 @@ async def test_clocks_tell_how_well_they_are_known_and_who_comes_later_finds_it(
         await ear.hear(lambda topic, content: content["exchanges"] == 1)
         async with listening(mosquitto, topic) as latecomer:
             message = await latecomer.hear(lambda *_: True)
-        state = topics.decode_clock(message.payload)
+        state = clock_states.decode_clock(message.payload)
         assert message.retain
         assert state.session == telemetry.session
         assert state.offset == pytest.approx(now - 5_000_000_000, abs=3_000_000)

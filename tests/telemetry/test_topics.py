@@ -21,7 +21,7 @@ from hal.model.journal import Event
 from hal.model.limits import Limits
 from hal.model.reading import Quality, Reading
 from hal.model.signal import Kind, SignalR, SignalRW
-from hal.telemetry import topics
+from hal.telemetry import clock_states, descriptions, topics
 from hal.telemetry.alarms import decode_alarm
 from hal.telemetry.payload import encode
 from hal.telemetry.states import decode_detector, decode_device
@@ -121,23 +121,23 @@ def test_whatever_an_event_carries_the_payload_is_valid_json(data):
 def test_a_signal_describes_itself_with_the_limits_that_hold_now():
     stage = Stage("heater")
     stage.setpoint.narrow(Limits(20.0, math.inf), "the holder")
-    payload = topics.encode_description(topics.describe("em3", stage.setpoint))
+    payload = descriptions.encode_description(descriptions.describe("em3", stage.setpoint))
     found = strict(payload)
     assert (found["unit"], found["ucum"], found["udunits"]) == ("degC", "Cel", "degC")
     assert found["limits"] == [20.0, None]
     assert found["capabilities"] == ["Thermometer"]
     assert found["identity"] == "soft stage 7, version 1.2"
     assert found["setpoint_of"] == "temperature"
-    assert topics.decode_description(payload) == topics.describe("em3", stage.setpoint)
+    assert descriptions.decode_description(payload) == descriptions.describe("em3", stage.setpoint)
 
 
 def test_a_signal_without_limits_has_none_and_one_with_choices_names_them():
     stage = Stage("heater")
-    temperature, shutter = topics.describe("em3", stage.temperature), topics.describe("em3", stage.shutter)
+    temperature, shutter = descriptions.describe("em3", stage.temperature), descriptions.describe("em3", stage.shutter)
     assert (temperature.limits, temperature.writable, temperature.period) == (None, False, 0.5)
     assert temperature.long_name == "Temperature of the sample"
     assert (shutter.limits, shutter.choices, shutter.long_name) == (None, ("open", "shut"), "shutter")
-    assert topics.decode_description(topics.encode_description(shutter)) == shutter
+    assert descriptions.decode_description(descriptions.encode_description(shutter)) == shutter
 
 
 @pytest.mark.parametrize("time", [TIME, None])
@@ -202,12 +202,12 @@ DECODERS = {
     "insitu/": topics.decode_reading,
     "insitu-history/": topics.decode_reading,
     "insitu-meta/em3/outbox": topics.decode_outbox,
-    "insitu-meta/em3/signals/": topics.decode_description,
+    "insitu-meta/em3/signals/": descriptions.decode_description,
     "insitu-meta/em3/devices/": decode_device,
     "insitu-meta/em3/state": topics.decode_state,
     "insitu-meta/em3/alarms/trip": topics.decode_trip,
     "insitu-meta/em3/alarms/": decode_alarm,
-    "insitu-meta/em3/clocks/": topics.decode_clock,
+    "insitu-meta/em3/clocks/": clock_states.decode_clock,
     "insitu-meta/em3/streams/": decode_chunk,
     "insitu-meta/em3/detector/": decode_detector,
     "insitu-meta/em3/events/": topics.decode_event,
@@ -265,16 +265,16 @@ healths = st.builds(
 
 @given(healths)
 def test_the_state_of_a_clock_survives_the_way_there_and_back(health):
-    state = topics.clock_state("board", health, "5e55", TIME)
-    payload = topics.encode_clock(state)
+    state = clock_states.clock_state("board", health, "5e55", TIME)
+    payload = clock_states.encode_clock(state)
     assert isinstance(strict(payload)["offset"], str)  # JavaScript would round it
-    assert topics.decode_clock(payload) == state
+    assert clock_states.decode_clock(payload) == state
     assert all(getattr(state, f.name) == getattr(health, f.name) for f in dataclasses.fields(health))
 
 
 def test_what_is_not_known_of_a_clock_is_null():
     never = ExchangeClock(frequency=1e6, ppm=100.0, name="board").health(TIME)
-    found = strict(topics.encode_clock(topics.clock_state("board", never, "5e55", TIME)))
+    found = strict(clock_states.encode_clock(clock_states.clock_state("board", never, "5e55", TIME)))
     assert topics.clock_topic("em3", "board") == "insitu-meta/em3/clocks/board"
     assert not found["usable"]
     assert "board" in found["reason"]
