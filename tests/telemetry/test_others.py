@@ -111,7 +111,7 @@ class Sub:
             topic, qos, retained, payload = line.decode().rstrip("\n").split("\t", 3)
             self.heard.append((topic, int(qos), retained == "1", payload))
 
-    async def until(self, topic: str, wanted: Any = lambda content: True, within: float = 15.0) -> dict[str, Any]:
+    async def until(self, topic: str, wanted: Any = lambda content: True, within: float = 60.0) -> dict[str, Any]:
         """The content of the first message under `topic` for which `wanted` holds, however long ago it came."""
         async with asyncio.timeout(within):
             while True:

@@ -74,7 +74,8 @@ async def test_the_end_is_announced_as_clean_and_the_last_value_is_not_lost(stag
         assert state.clean
         assert state.time is not None
         shutters = [content["value"] for topic, content in ear.heard if topic.endswith("shutter")]
-        assert shutters == ["shut", "open"]
+        assert list(dict.fromkeys(shutters)) == ["shut", "open"]  # each perhaps more than once: it is polled as well
+        assert shutters[-1] == "open"
 
 
 @pytest.mark.real_clock

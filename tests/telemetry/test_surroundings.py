@@ -98,9 +98,10 @@ async def test_devices_links_cameras_and_streams_are_told_of(broker, tmp_path, m
             assert not telemetry.alarms
 
         async with listening(broker, topics.detector_topic("em3", "camera")) as client, lab.devices["camera"].filming():
-            state = decode_detector((await heard(client, lambda content: (content["matched"] or 0) > 0.9)).payload)
+            # The rate is that of the last moment, in which a camera on a busy machine may have sent nothing.
+            wanted = lambda content: (content["matched"] or 0) > 0.9 and content["rate"] > 0  # noqa: E731
+            state = decode_detector((await heard(client, wanted)).payload)
             assert state.frames > 10
-            assert state.rate > 0
             assert state.bound_ns > 0
 
         board = lab.devices["board"]
