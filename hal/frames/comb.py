@@ -9,6 +9,7 @@ import numpy as np
 from hal.frames.frame import Float64, Int64, Mask
 
 PAD = 64  # slots added before and after a train: pulses can be missing at its ends
+HOLE = 16  # exposures in a row whose pulses may have been missed
 _LONGEST = 1000  # periods of silence that counting may bridge; a longer one begins another train
 
 
@@ -19,6 +20,7 @@ class Train:
     time   s, shape (m,); where the pulse is missing, interpolated, at the ends extrapolated
     pulse  index of the slot's pulse, -1 if there is none
     before number of pulses in the slots before each one, shape (m + 1,)
+    hole   most slots in a row, between captured pulses, that have none (up to HOLE: more are a pause)
     period s, usual
     spread s, by how much a pulse lies beside its neighbours' line (robust standard deviation)
     """
@@ -26,6 +28,7 @@ class Train:
     time: Float64
     pulse: Int64
     before: Int64
+    hole: int
     period: float
     spread: float
     _put_out: dict[int, Int64] = field(default_factory=dict)
@@ -51,6 +54,13 @@ class Train:
             self._put_out[hole] = np.concatenate([[0], np.cumsum(np.cumsum(edge[:-1]) + (self.pulse >= 0))])
         before, last = self._put_out[hole], self.pulse.size
         return np.asarray(before[np.clip(first + count, 0, last)] - before[np.clip(first, 0, last)])
+
+    def empty(self, first: Int64) -> Int64:
+        """Slots without a pulse from each of `first` on, until one has."""
+        at = np.flatnonzero(self.pulse >= 0)
+        if not at.size:
+            return np.full(first.shape, self.pulse.size)
+        return np.asarray(at[np.clip(np.searchsorted(at, first), None, at.size - 1)] - first).clip(min=0)
 
     def at(self, slot: float) -> float:
         """Time of a (fractional) slot as its 200 neighbours see it, s."""
@@ -162,7 +172,9 @@ def _train(t: Float64, steps: Int64, edges: Float64, period: float, resolution: 
     pulse = first_within(edges, time, np.full(count, far))
     has = pulse >= 0
     time = np.where(has, edges[pulse], time)
-    return Train(time, pulse, np.concatenate([[0], np.cumsum(has)]), usual, spread)
+    gaps = np.diff(np.flatnonzero(has)) - 1
+    missed = int(gaps[gaps <= HOLE].max(initial=0))
+    return Train(time, pulse, np.concatenate([[0], np.cumsum(has)]), missed, usual, spread)
 
 
 def _beside(t: Float64, index: Int64, period: float) -> Float64:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 
 import numpy as np
 
@@ -80,9 +81,8 @@ def by_elimination(chains: Sequence[Chain], combs: Combs, limit: Float64, rules:
                 if all(chain is not None for chain in placed):
                     for (_, old), new in zip(stretch, placed, strict=True):
                         assert new is not None
-                        old.places, old.lost, old.rival = new.places, False, np.inf
-                        old.shifts, old.deficit = new.shifts, new.deficit
-                        old.floor, old.unsure, old.when = new.floor, new.unsure, new.when
+                        for name in (f.name for f in fields(Chain)):
+                            setattr(old, name, getattr(new, name))
                     any_ = True
         at += len(stretch) + 1
     return any_

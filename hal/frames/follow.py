@@ -37,6 +37,8 @@ class Follower:
         """s, of pulses about the line (robust standard deviation)."""
         self.by_start = False
         """It rests on a train's first pulse, and so may be off by whole intervals."""
+        self.room = 0
+        """And by at most so many to earlier: before that the detector had not been told to film."""
         self.last = -np.inf
         """The newest stamp learned from, s."""
 
@@ -89,10 +91,11 @@ class Promptness:
     """Latencies of the promptest frames, as the pulses that they were given have it: the check on those.
 
     known  the smallest latency is known and was subtracted; else it is only known not to be negative
+    slack  s, by which that may be off
     """
 
-    def __init__(self, known: bool) -> None:
-        self._known = known
+    def __init__(self, known: bool, slack: float = SLACK) -> None:
+        self._known, self._slack = known, slack
         self._lowest: Float64 = np.zeros(0)
 
     def learn(self, latency: Float64) -> None:
@@ -103,21 +106,28 @@ class Promptness:
         """Why the pulses can't be the frames', if lab time may be off by `doubt` (s); empty if they can."""
         if not self._lowest.size:
             return ""
-        if self._lowest[0] < -SLACK - doubt:
+        if self._lowest[0] < -self._slack - doubt:
             return "frames would have come before they were exposed"
-        # The promptest may have been a little late: as much as the next ones lie apart.
-        apart = min(max(5 * float(np.ptp(self._lowest)), _LATE), _PROMPT) if self._lowest.size == 5 else _PROMPT
-        if self._lowest[0] > (apart + SLACK + doubt if self._known else _SLOW):
+        if self._lowest[0] > (max(self._late, _LATE) + self._slack + doubt if self._known else _SLOW):
             return "its frames are too late for the first pulses to be theirs"
         return ""
 
-    def beside(self, interval: float, doubt: float) -> int:
+    @property
+    def _late(self) -> float:
+        """By how much even the promptest may have been late, s: as much as the next ones lie apart."""
+        return min(5 * float(np.ptp(self._lowest)), _PROMPT) if self._lowest.size == 5 else _PROMPT
+
+    def beside(self, interval: float, doubt: float, missable: int) -> int:
         """How many intervals (s) later all of them may have been exposed than it seems, or earlier, whichever is more.
 
         Later, if pulses came before the first exposure: as far as the promptest could still have arrived. Earlier, if
-        the first pulse was missed: as far as the promptest came sooner than the smallest latency, where that is known.
+        up to `missable` first pulses were missed: where the smallest latency is known, no further than the promptest
+        would then still have been prompt.
         """
         if not self._lowest.size:
-            return 0
-        spare, doubt = float(self._lowest[0]), SLACK + doubt
-        return int(max(doubt + (abs(spare) if self._known else spare), 0.0) / interval)
+            return missable
+        spare, doubt = float(self._lowest[0]), self._slack + doubt
+        later = int(max(doubt + spare, 0.0) / interval)
+        if self._known:
+            missable = min(missable, int(max(doubt + self._late - spare, 0.0) / interval))
+        return max(later, missable)

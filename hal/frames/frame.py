@@ -164,11 +164,13 @@ class FrameTimes:
     def or_by_arrival(self, rough: FrameTimes) -> FrameTimes:
         """Frames that no pulse settles keep the exposure that their arrival tells, less exact and just as true.
 
-        Their reason still says that it is not by a pulse.
+        An ambiguous one has whichever of both is the more exact. Their reason still says that no pulse settles them.
         """
+        placed = (self.reason == Reason.AMBIGUOUS) & (self.start != 0)
+        exact = placed & (~rough.valid | (self.bound <= rough.bound))
         unsettled = np.isin(self.reason, (Reason.AMBIGUOUS, Reason.NO_PULSE, Reason.NOT_MATCHED))
-        instead = ~self.valid & unsettled & rough.valid
-        if not instead.any():
+        instead = ~exact & unsettled & rough.valid
+        if not (exact & ~self.valid | instead).any():
             return self
 
         def either(mine: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
@@ -178,7 +180,7 @@ class FrameTimes:
         return replace(
             self, start=either(self.start, rough.start), stop=either(self.stop, rough.stop),
             bound=either(self.bound, rough.bound), sigma=either(self.sigma, rough.sigma), within=within,
-            valid=self.valid | instead,
+            valid=self.valid | instead | exact,
         )  # fmt: skip
 
     @property

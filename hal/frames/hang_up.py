@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hal.frames.comb import first_within
-from hal.frames.follow import SLACK, Follower, Promptness
+from hal.frames.follow import Follower, Promptness
 from hal.frames.frame import Float64, Int64
 from hal.frames.live_pulses import LivePulses
 from hal.frames.vote import nearest, vote
@@ -27,6 +27,8 @@ class Opening:
     low    the first pulse that may be the series', an index; high: the first that can't
     whole  no pulse of the series can be missing at its beginning, as far as one can know
     floor  smallest latency of earlier series' frames beyond `limit`, s; None: not known
+    least  whether the smallest latency is known and within `limit`;  slack: s, by which it may be off
+    begun  lab time before which no pulse can be of its exposures, ns
     """
 
     index: Int64
@@ -36,6 +38,9 @@ class Opening:
     high: int
     whole: bool
     floor: float | None
+    least: bool
+    slack: float
+    begun: int
 
 
 def beat(index: Int64, d: Float64) -> tuple[float, bool]:
@@ -50,7 +55,7 @@ def beat(index: Int64, d: Float64) -> tuple[float, bool]:
 
 
 def hang_up(
-    series: Opening, pulses: LivePulses, before: Follower | None, resolution: float, ppm: float, least_known: bool
+    series: Opening, pulses: LivePulses, before: Follower | None, resolution: float, ppm: float
 ) -> tuple[Follower | None, str]:
     """A follower from here on, or None and why there is none (yet)."""
     interval, steady = beat(series.index, series.d)
@@ -67,10 +72,10 @@ def hang_up(
     fresh.by_start = steady
     found: Follower | None = None
     if offset is not None:
-        found, why = _checked(series, pulses, fresh, offset, Promptness(least_known))
-    if found is None and steady and least_known:
+        found, why = _checked(series, pulses, fresh, offset)
+    if found is None and steady and series.least:
         for offset in _by_promptness(series, pulses, interval):
-            found, _ = _checked(series, pulses, Follower(interval, True, resolution, ppm), offset, Promptness(True))
+            found, _ = _checked(series, pulses, Follower(interval, True, resolution, ppm), offset)
             if found is not None:
                 return found, ""
     return found, why
@@ -90,7 +95,7 @@ def _at_start(series: Opening, pulses: LivePulses, fresh: Follower) -> tuple[flo
     period, index = fresh.interval, series.index
     zero = float(np.median(series.d - period * index))
     first_limit = int((series.limit - np.rint(1e9 * period * index).astype(np.int64)).min())
-    high = int(np.searchsorted(pulses.time, first_limit + round(SLACK * 1e9) + int(pulses.bound[series.low])))
+    high = int(np.searchsorted(pulses.time, first_limit + round(series.slack * 1e9) + int(pulses.bound[series.low])))
     begins = _begins(pulses.t, series.low, min(high, series.high), period)
     if not begins:
         return None, "no train of pulses begins where it could"
@@ -103,6 +108,7 @@ def _at_start(series: Opening, pulses: LivePulses, fresh: Follower) -> tuple[flo
             return None, "more than one train of pulses could be its"
     if pulses.lost[start]:
         return None, "pulses were lost just before its first one"
+    fresh.room = int(max(int(pulses.time[start]) + int(pulses.bound[start]) - series.begun, 0) * 1e-9 / period)
     return float(pulses.t[start]) - zero, ""
 
 
@@ -131,7 +137,7 @@ def _by_promptness(series: Opening, pulses: LivePulses, period: float) -> list[f
     """Offsets that make the promptest frame as prompt as one can be, if that leaves no other period."""
     allowed = pulses.on_clock(series.limit) - series.d
     lowest = np.sort(allowed)[:5]
-    doubt = SLACK + 1e-9 * float(pulses.bound[-1])
+    doubt = series.slack + 1e-9 * float(pulses.bound[-1])
     late = 5 * float(np.ptp(lowest)) if lowest.size == 5 else np.inf
     if late + 2 * doubt > 0.5 * period:
         return []
@@ -147,7 +153,7 @@ def _by_pattern(series: Opening, pulses: LivePulses, fresh: Follower) -> tuple[f
     if series.d.size < FEW:
         return None, "too few frames for a pattern"
     t = pulses.t[series.low : series.high]
-    latest = float((pulses.on_clock(series.limit) - series.d).min()) + SLACK + 1e-9 * float(pulses.bound[-1])
+    latest = float((pulses.on_clock(series.limit) - series.d).min()) + series.slack + 1e-9 * float(pulses.bound[-1])
     last = int(np.searchsorted(t, latest + series.d[-1], side="right"))
     first = max(0, last - _PAIRS // series.d.size)
     if last - first < FEW:
@@ -164,7 +170,7 @@ def _by_pattern(series: Opening, pulses: LivePulses, fresh: Follower) -> tuple[f
 
 
 def _checked(
-    series: Opening, pulses: LivePulses, fresh: Follower, offset: float, prompt: Promptness
+    series: Opening, pulses: LivePulses, fresh: Follower, offset: float
 ) -> tuple[Follower | None, str]:
     """With that offset most frames must have a pulse, none may come before its exposure, and not all long after."""
     at = series.d + offset
@@ -179,6 +185,7 @@ def _checked(
     if fresh.scatter > 0.04 * fresh.interval:
         return None, "its stamps and the pulses don't keep step"
     edge = np.searchsorted(pulses.t, close[fits])
+    prompt = Promptness(series.least, series.slack)
     prompt.learn(np.asarray((series.limit[fits] - pulses.time[edge]) * 1e-9))
     why = prompt.contradicts(1e-9 * float(pulses.bound[edge].max()))
     return (None, why) if why else (fresh, "")

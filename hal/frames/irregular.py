@@ -75,7 +75,7 @@ def _once(
     own = d[alone]
     # Rates differ by at most ppm, so each frame bounds the offset at the first one.
     slack = 1e-6 * frames.ppm * (own - own[0])
-    least = 0.0 if frames.min_latency is None else frames.min_latency
+    least = 0.0 if frames.min_latency is None else frames.min_latency - 3 * frames.min_latency_sigma
     latest = np.sort(limit[rows[alone]] - own + slack) - least + 1e-4
     offset = None
     for spoilt in sorted({0, own.size // 200, own.size // 30}):  # corrupted stamps may seem to be from the future

@@ -49,9 +49,7 @@ def by_kinship(chains: Sequence[Chain], combs: Combs, d: Float64, rules: Rules) 
         shift = round(off)
         tied = chain.shifts[chain.deficit == 0]
         if doubt < 0.45 * chain.period and abs(off - shift) * chain.period < doubt and shift in tied:
-            chain.move(shift)
-            chain.shifts, chain.deficit = np.zeros(1, np.int64), np.zeros(1, np.int64)
-            chain.ambiguous = 0
+            chain.settle(shift)
 
 
 def _line(chain: Chain, combs: Combs, d: Float64, rules: Rules) -> _Line | None:

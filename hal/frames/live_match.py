@@ -69,7 +69,7 @@ class LiveMatcher:
     frequency, ppm     of the detector's clock
     pulses             where the pulses come in, on lab time as known by then
     latency, latency_sigma  s from the beginning of an exposure to its pulse
-    min_latency        s from the end of an exposure to the promptest arrival, 0 if not known
+    min_latency, min_latency_sigma  s from the end of an exposure to the promptest arrival; 0 if not known
     clock              id of the clock that stamps the pulses
 
     A decided frame is not decided again. Valid ones have their exposure by a pulse, their own or those beside it. The
@@ -78,13 +78,14 @@ class LiveMatcher:
 
     def __init__(
         self, *, frequency: float, ppm: float, pulses: LivePulses, latency: float = 0.0, latency_sigma: float = 0.0,
-        min_latency: float = 0.0, clock: str = "",
+        min_latency: float = 0.0, min_latency_sigma: float = 0.0, clock: str = "",
     ) -> None:  # fmt: skip
         self.pulses = pulses
         self.why = ""
         """Why frames are left to the run's end; empty if none is."""
         self._frequency, self._ppm, self._clock = frequency, ppm, clock
         self._latency, self._latency_sigma, self._least = latency, latency_sigma, min_latency
+        self._slack = SLACK + (3 * min_latency_sigma if min_latency else 0.0)
         self._resolution = max(1.0 / frequency, 1.0 / pulses.frequency)
         self._waiting: list[Seen] = []
         self._zero: int | None = None  # the tick that stamps are counted from
@@ -98,8 +99,9 @@ class LiveMatcher:
         self._tried = False  # to hang a series up, which takes some ms, since `settle` was called
         self._recent: list[bool] = []
         self._last = (-1, -np.inf)  # index and t of the newest pulse found in this series
-        self._prompt = Promptness(min_latency > 0)
+        self._prompt = Promptness(min_latency > 0, self._slack)
         self._floor: float | None = None  # s, smallest latency of matched frames
+        self._hole = 0  # most pulses in a row that were missed so far
 
     @property
     def waiting(self) -> int:
@@ -200,13 +202,16 @@ class LiveMatcher:
         low = int(np.searchsorted(self.pulses.t, self._used, side="right"))
         before = self.pulses.time[low:] + self.pulses.bound[low:] < self._begun
         whole = self._whole and not before.any()
-        latest = int(limit.max()) + int(self.pulses.bound[-1]) + round(1e9 * SLACK)
+        latest = int(limit.max()) + int(self.pulses.bound[-1]) + round(1e9 * self._slack)
         high = int(np.searchsorted(self.pulses.time, latest))
-        opening = Opening(some.index, d, limit, low, high, whole, self._floor)
+        begun = self._begun + round((self._latency - 3 * self._latency_sigma) * 1e9)
+        opening = Opening(
+            some.index, d, limit, low, high, whole, self._floor, self._least > 0, self._slack, begun
+        )
         self._tried = True
-        found, self.why = hang_up(opening, self.pulses, self._before, self._resolution, self._ppm, self._least > 0)
+        found, self.why = hang_up(opening, self.pulses, self._before, self._resolution, self._ppm)
         if found is not None and found is not self._before:
-            self._prompt = Promptness(self._least > 0)
+            self._prompt = Promptness(self._least > 0, self._slack)
         self._follower = found
         self._again = 0 if found is not None else now + round(AGAIN * 1e9)
         return found is not None
@@ -238,7 +243,7 @@ class LiveMatcher:
         if rows.size:
             latency = np.asarray((self._limit(frames[rows]) - self.pulses.time[edge]) * 1e-9)
         turned = (frames.index[rows] - self._last[0]) * (self.pulses.t[edge] - self._last[1]) < 0
-        odd = hit & ((latency < -SLACK - doubt) | turned)
+        odd = hit & ((latency < -self._slack - doubt) | turned)
         if odd.sum() <= max(1, 0.02 * rows.size):  # corrupted stamps that point at another's pulse
             hit &= ~odd
         has, own = rows[hit], edge[hit]
@@ -259,11 +264,14 @@ class LiveMatcher:
             self._last = int(index[-1]), float(time[-1])
             self._used = self._last[1]
             if line.steady:
+                gaps = np.rint(np.diff(self.pulses.t[own[0] : own[-1] + 1]) / line.interval).astype(np.int64) - 1
+                self._hole = max(self._hole, int(gaps[gaps <= HOLE].max(initial=0)))
                 miss = ~hit & sure
                 _between(line, frames.index, rows[miss], index, time, at[miss], reach[miss], start, extra)
             least = float(latency[hit].min())
             self._floor = least if self._floor is None else min(self._floor, least)
-        beside = self._prompt.beside(line.interval, doubt) if line.by_start else 0
+        missable = min(line.room, 1 + self._hole)
+        beside = self._prompt.beside(line.interval, doubt, missable) if line.by_start else 0
         return self._told(frames[:end], start, extra + beside * line.interval, bool(beside))
 
     def _lose(self, frames: Seen, why: str) -> FrameTimes:

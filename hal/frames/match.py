@@ -17,6 +17,7 @@ from hal.frames.elimination import by_elimination, refuse_overlaps
 from hal.frames.frame import Codes, Float64, FrameTimes, Int64, Reason
 from hal.frames.irregular import by_pattern
 from hal.frames.kinship import by_kinship
+from hal.frames.one_clock import checked, refuse_strangers
 from hal.frames.pulses import RING, Pulses, debounce, usual_interval
 from hal.frames.regular import chains_of
 from hal.frames.series import Frames, falls, parts_of
@@ -148,7 +149,7 @@ def _place(
         stamped = np.ones(n, np.bool_) if frames.stamped is None else np.asarray(frames.stamped, np.bool_)
     if not stamped.any():
         if regular and frames.number is not None and frames.counts != "deliveries":
-            _regular(frames, np.arange(n), None, stamped, combs, limit, period, host, None, sheet, tally)
+            _regular(frames, np.arange(n), None, stamped, combs, edges, limit, period, host, None, sheet, tally)
         else:
             _unstamped(frames, t, edges, combs, limit, period, host, sheet, tally)
         return
@@ -159,7 +160,7 @@ def _place(
     tally.epochs = cuts.size + 1
     epochs = np.split(np.arange(n), cuts)
     if regular:
-        _regular(frames, np.arange(n), d, stamped, combs, limit, period, host, cuts, sheet, tally, clock, base)
+        _regular(frames, np.arange(n), d, stamped, combs, edges, limit, period, host, cuts, sheet, tally, clock, base)
         return
     for rows in epochs:
         _irregular(frames, rows, d, stamped, limit, t, edges, period, sheet, tally)
@@ -167,14 +168,16 @@ def _place(
 
 def _regular(
     frames: Frames, rows: Int64, d: Float64 | None, stamped: np.typing.NDArray[np.bool_], combs: list[Train],
-    limit: Float64, period: float, host: float, cuts: Int64 | None, sheet: _Sheet, tally: _Tally,
+    edges: Float64, limit: Float64, period: float, host: float, cuts: Int64 | None, sheet: _Sheet, tally: _Tally,
     clock: MatchClock | None = None, base: int = 0,
 ) -> None:  # fmt: skip
     least = 0.0 if frames.min_latency is None else frames.min_latency
     resolution = max(frames.resolution, 1.0 / frames.frequency)
     found = Combs(combs)
-    slack = _SLACK + host
-    rules = Rules(combs[0].period if combs else period, frames.ppm, resolution, least, slack)
+    slack = _slack(frames, host)
+    armed = -np.inf if frames.armed is None else (frames.armed - base) * 1e-9 - _SLACK - host
+    since = 0.0 if frames.armed is None else min(armed, 0.0)  # the first pulse was at 0
+    rules = Rules(combs[0].period if combs else period, frames.ppm, resolution, least, slack, armed, since)
     split = []
     for epoch in np.split(rows, [] if cuts is None else cuts):
         own = None if d is None else d[epoch]
@@ -196,6 +199,7 @@ def _regular(
     if d is not None:
         for own_chains in kin:
             by_kinship(own_chains, found, d, rules)
+            refuse_strangers(own_chains, found, rules)
     spreads = []
     for chain in chains:
         for place in chain.places:
@@ -212,7 +216,14 @@ def _regular(
             sheet.extra[row] = np.where(none, 5 * train.spread + 1e-7, 0.0)
             sheet.reason[row] = Reason.OK
             sheet.reason[part.rows[~inside]] = Reason.NO_PULSE
-            if none.mean() > 0.7:
+            if d is not None and (told := checked(slot, d[row], stamped[row], train, edges, rules)) is not None:
+                better = told.edge >= 0
+                sheet.start[row[better]], sheet.edge[row[better]] = edges[told.edge[better]], told.edge[better]
+                sheet.extra[row] = np.where(better, 0.0, sheet.extra[row] + told.extra)
+                sheet.reason[row[told.refused]] = Reason.NOT_MATCHED
+                sheet.start[row[told.refused]] = np.nan
+                row = row[~told.refused]
+            if none.size and none.mean() > 0.7:
                 sheet.reason[row] = Reason.NO_PULSE
             if chain.ambiguous:
                 sheet.extra[row] += chain.ambiguous * train.period
@@ -221,6 +232,11 @@ def _regular(
             tally.dropped += part.extent[1] - part.rows.size
             spreads.append(train.spread)
     tally.residual = float(np.median(spreads)) * 1e9 if spreads else float("nan")
+
+
+def _slack(frames: Frames, host: float) -> float:
+    """By how much a frame may seem to arrive sooner than the smallest latency, s."""
+    return _SLACK + host + (0.0 if frames.min_latency is None else 3 * frames.min_latency_sigma)
 
 
 def _carry_over(chain: Chain, combs: Combs, tick: float, lab: float, rate: float) -> None:
@@ -233,8 +249,7 @@ def _carry_over(chain: Chain, combs: Combs, tick: float, lab: float, rate: float
             off = (lab + rate * (stamp - tick) - now) / chain.period
             shift = round(off)
             if abs(off - shift) < 0.3 and shift in chain.shifts:
-                chain.move(shift)
-                chain.shifts, chain.deficit = np.zeros(1, np.int64), np.zeros(1, np.int64)
+                chain.settle(shift)
                 chain.rival = np.inf
             return
 
@@ -274,7 +289,7 @@ def _unstamped(
     if frames.min_latency is None:
         sheet.reason[:] = Reason.AMBIGUOUS
         return
-    got = by_arrival(slots, limit, count, frames.min_latency, period, _SLACK + host, bool(combs))
+    got = by_arrival(slots, limit, count, frames.min_latency, period, _slack(frames, host), bool(combs))
     every = frames.per_series is not None and all(c.time.size - 2 * PAD == frames.per_series for c in combs)
     if every and combs and n == slots.size:
         # As many deliveries as exposures, series by series: nothing was dropped.

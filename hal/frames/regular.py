@@ -83,8 +83,7 @@ def _best(
     tried: list[tuple[int, Chain, tuple[int, int]]] = []
     for train, shift in options[:60]:
         chain = Chain(_grow(group[low:high], seed - low, train, shift, combs, rules), rules.period)
-        measure(chain, combs, limit)
-        _not_before(chain, rules)
+        _not_before(chain, chain.places[seed - low], combs, limit, rules)
         total = sum(_inside(p, combs) for p in chain.places)
         if total >= 2:
             tried.append((total, chain, (train, shift)))
@@ -95,17 +94,33 @@ def _best(
     near = sorted((t for t in tried if t[0] >= 0.8 * most - 1), key=lambda t: t[1].floor)
     won = near[0][2]
     chain = Chain(_grow(group, seed, *won, combs, rules), rules.period)
-    measure(chain, combs, limit)
-    _not_before(chain, rules)
+    _not_before(chain, chain.places[seed], combs, limit, rules)
     chain.rival = near[1][1].floor - near[0][1].floor if len(near) > 1 else np.inf
     return chain
 
 
-def _not_before(chain: Chain, rules: Rules) -> None:
-    """The seed's pulses may leave several shifts, and the later ones be too late for other parts of the chain."""
+def _not_before(chain: Chain, seed: Place, combs: Combs, limit: Float64, rules: Rules) -> None:
+    """The seed's pulses may leave several shifts, and the later ones be too late for other parts of the chain.
+
+    If they leave no earlier one, it is those parts that don't belong to the chain.
+    """
+    measure(chain, combs, limit)
     early = rules.least - rules.slack - chain.floor
-    if early > 0 and chain.floor > -np.inf:
-        chain.move(-int(np.ceil(early / chain.period)))
+    if early <= 0 or chain.floor == -np.inf:
+        return
+    by = int(np.ceil(early / chain.period))
+    inside = _inside(seed, combs)
+    chain.move(-by)
+    if _inside(seed, combs) >= inside:
+        return
+    chain.move(by)
+    for place in chain.places:
+        if place is not seed and place.train >= 0:
+            alone = Chain([place], chain.period)
+            measure(alone, combs, limit)
+            if alone.floor < rules.least - rules.slack:
+                place.train = -1
+    measure(chain, combs, limit)
 
 
 def _ranks(parts: Sequence[Part], combs: Combs, limit: Float64, rules: Rules) -> dict[int, int]:

@@ -39,6 +39,9 @@ class Frames:
     min_latency  s from the end of an exposure to the arrival of the promptest frame, as far as known:
                  none arrives earlier, some hardly later. None: unknown; then frames that nothing but
                  their arrival could place are ambiguous.
+    min_latency_sigma  s, its standard uncertainty
+    armed        int64 ns lab time: the detector was told to film then, and its pulses were captured from
+                 before on, so that no frame was exposed earlier. None: not known.
     """
 
     arrival: Int64
@@ -55,6 +58,8 @@ class Frames:
     regular: bool = True
     per_series: int | None = None
     min_latency: float | None = None
+    min_latency_sigma: float = 0.0
+    armed: int | None = None
 
     def __post_init__(self) -> None:
         n = np.asarray(self.arrival).shape
@@ -70,6 +75,8 @@ class Frames:
             raise ValueError("frames: period must be positive and per_series at least 1, or None if unknown")
         if self.counts not in ("acquisition", "series", "deliveries"):
             raise ValueError(f"frames: counts is {self.counts!r}; use 'acquisition', 'series' or 'deliveries'")
+        if not self.min_latency_sigma >= 0:
+            raise ValueError("frames: min_latency_sigma is negative or not a number; pass seconds")
         if not np.all(np.asarray(self.exposure) >= 0):
             raise ValueError("frames: an exposure is negative or not a number; pass seconds")
 
@@ -103,6 +110,18 @@ def falls(x: Float64 | Int64, few: int = _FEW) -> Int64:
     return np.array(out, np.int64)
 
 
+def _begun_anew(number: Int64, d: Float64, usable: Mask, period: float) -> Int64:
+    """Where numbers fell although stamps (s) went on: a series begins, however short, or that number is corrupted.
+
+    Corrupted is a number if the frames on either side of it go on from one another.
+    """
+    at = np.flatnonzero((np.diff(number) <= 0) & (np.diff(d) > 0.5 * period) & usable[1:] & usable[:-1]) + 1
+    left, right = at - 1, np.minimum(at + 1, number.size - 1)
+    ahead = number[right] - number[left]
+    goes_on = (right > at) & (ahead > 0) & (np.abs(d[right] - d[left] - ahead * period) < 0.4 * period)
+    return at[~goes_on]
+
+
 def outliers(r: Float64, slack: float) -> Mask:
     """Frames whose residual lies further than slack beside the median of five; only around jumps it is computed."""
     bad = np.zeros(r.size, np.bool_)
@@ -134,6 +153,8 @@ def parts_of(
     few = _FEW if frames.per_series is None else int(np.clip(frames.per_series // 2, 1, _FEW))
     run = np.zeros(rows.size, np.int64)
     run[falls(number, few)] = 1
+    if d is not None:
+        run[_begun_anew(number, d, usable, period)] = 1
     run = np.cumsum(run)
     slot, group = number, run
     if frames.counts == "acquisition" and frames.per_series is not None:

@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hal.frames.comb import Train
+from hal.frames.comb import HOLE, Train
 from hal.frames.frame import Float64, Int64
 from hal.frames.series import Part
 
 LATE = 10.0  # s, no frame arrives later
 PROMPT = 0.02  # s above the smallest latency that still count as prompt
 _ALIKE = 2e-3  # s by which the promptest frames of series may differ; those of one that was held up tell nothing
-_HOLE = 16  # exposures in a row whose pulses may have been missed
+_FEW = 2  # pulses by which the right shift may have fewer than another
 
 
 @dataclass(slots=True)
@@ -39,6 +39,9 @@ class Chain:
     shifts    what the pulses allow besides 0, and 0 itself; deficit: pulses fewer inside than the best
     floor     s, latency of the promptest frame at shift 0; sure: by how much it may be off
     rival     s by which the promptest frame would be later in the next best train, inf if there is none
+    front     slots without a pulse, at each of the shifts, with which a series would begin, though pulses were captured
+    missable  how many pulses in a row may have been missed, by what is seen of the train
+    barred    shifts that would give clearly more pulses, and that only the declared smallest latency forbids; how far
     """
 
     places: list[Place]
@@ -49,6 +52,9 @@ class Chain:
     unsure: float = np.inf
     rival: float = np.inf
     when: float = 0.0
+    front: Int64 = field(default_factory=lambda: np.zeros(1, np.int64))
+    missable: int = _FEW
+    barred: int = 0
     ambiguous: int = 0  # whole periods by which the truth may differ
     lost: bool = False  # not even the series is sure
 
@@ -57,11 +63,18 @@ class Chain:
         """The pulses alone leave one shift."""
         return bool((self.deficit == 0).sum() == 1) and self.rival == np.inf
 
+    def settle(self, shift: int) -> None:
+        """Shift is the only one left."""
+        self.move(shift)
+        self.shifts, self.deficit, self.front = np.zeros((3, 1), np.int64)
+        self.ambiguous = 0
+
     def move(self, shift: int) -> None:
         """Make shift the new 0."""
         for place in self.places:
             place.shift += shift
         self.shifts = self.shifts - shift
+        self.barred = self.barred and max(self.barred - shift, 1)
         self.floor -= shift * self.period
 
 
@@ -104,11 +117,13 @@ class Rules:
     resolution: float  # s, of the stamps
     least: float  # s, no frame arrives earlier after its exposure
     slack: float  # s, by which `least` and the pulses' lab time may be off
+    armed: float = -np.inf  # s, no frame was exposed before
+    since: float = np.inf  # s, from then on at the latest pulses were captured
 
 
 def hole(count: int) -> int:
     """How many pulses in a row may have been missed; more, in a series of `count`, are a pause."""
-    return min(_HOLE, count // 4)
+    return min(HOLE, count // 4)
 
 
 def measure(chain: Chain, combs: Combs, limit: Float64) -> None:
@@ -122,6 +137,7 @@ def measure(chain: Chain, combs: Combs, limit: Float64) -> None:
             late.append(limit[place.part.rows[inside]] - t.time[at[inside]])
             chain.when = float(t.time[min(max(int(at[0]), 0), t.time.size - 1)])
     every = np.concatenate(late) if late else np.zeros(0)
+    chain.floor, chain.unsure = np.inf, np.inf
     if every.size:
         few = min(5, every.size) - 1
         lowest = np.partition(every, few)[: few + 1]
@@ -130,24 +146,47 @@ def measure(chain: Chain, combs: Combs, limit: Float64) -> None:
 
 def allowed_shifts(chain: Chain, combs: Combs, limit: Float64, rules: Rules) -> None:
     """Which whole-number shifts of the whole chain have as many pulses inside its series, or nearly."""
-    floor = rules.least - rules.slack
+    least = rules.least - rules.slack
     most = max(combs.trains[p.train].time.size for p in chain.places)
-    up = min(int(max((chain.floor - floor) / chain.period, 0.0)) + 1, most)
-    down = min(int(max(LATE - chain.floor, 0.0) / chain.period) + 1, most)
+    up = min(int(max((chain.floor + rules.slack) / chain.period, 0.0)) + 1, most)
+    down = min(int(max(LATE - chain.floor, 0.0) / chain.period) + 1, most, _room(chain, combs, rules))
     shifts = np.arange(-down, up + 1)
-    shifts = shifts[(chain.floor - shifts * chain.period >= floor) | (shifts == 0)]
+    shifts = shifts[(chain.floor - shifts * chain.period >= -rules.slack) | (shifts == 0)]
     total = np.zeros(shifts.size, np.int64)
     missed = hole(max(p.part.extent[1] for p in chain.places))
     for place in sorted(chain.places, key=lambda p: -p.part.extent[1]):
         first, count = place.part.extent
         total += combs.trains[place.train].put_out(shifts + place.shift + first, count, missed)
-        near = total >= total.max() - 4 - _HOLE
+        near = total >= total.max() - 4 - HOLE
         shifts, total = shifts[near], total[near]
+    early = (chain.floor - shifts * chain.period < least) & (shifts != 0)
+    # By how many, if latency could hardly hide a period, or could.
+    clearly = 1 if chain.period > rules.least else _FEW
+    chain.barred = int(shifts[early & (total >= total[~early].max(initial=0) + clearly)].max(initial=0))
+    shifts, total = (shifts[~early], total[~early]) if not early.all() else np.zeros((2, 1), np.int64)
+    chain.missable = max(_FEW, 1 + max(combs.trains[p.train].hole for p in chain.places))
     deficit = total.max() - total
-    near = deficit <= 2
+    near = deficit <= chain.missable
     chain.shifts, chain.deficit = shifts[near], deficit[near]
+    chain.front = np.max([_front(p, chain.shifts, combs, rules) for p in chain.places], axis=0)
     tied = chain.shifts[chain.deficit == 0]
     chain.move(int(tied[np.argmin(np.abs(tied))]))
+
+
+def _room(chain: Chain, combs: Combs, rules: Rules) -> int:
+    """By how many slots all series may be earlier: none was exposed before the detector was told to film."""
+    if rules.armed == -np.inf:
+        return int(np.iinfo(np.int32).max)
+    first = min(combs.trains[p.train].at(p.part.extent[0] + p.shift) for p in chain.places)
+    return int(max(first - rules.armed, 0.0) / chain.period)
+
+
+def _front(place: Place, shifts: Int64, combs: Combs, rules: Rules) -> Int64:
+    """Slots without pulse with which the series would begin at each shift, as far as pulses were being captured."""
+    train, (first, count) = combs.trains[place.train], place.part.extent
+    since = int(np.searchsorted(train.time, rules.since))
+    begin = shifts + place.shift + first
+    return np.minimum(train.empty(np.maximum(begin, since)), count)
 
 
 def decide(chains: Sequence[Chain], least: float | None, slack: float, host: float) -> None:
@@ -167,16 +206,23 @@ def decide(chains: Sequence[Chain], least: float | None, slack: float, host: flo
         # The promptest of the chain may itself have been a little late: as much as the next ones lie apart.
         late = min(5 * chain.unsure, PROMPT)
         high = late + doubt
-        if known is not None and late < 0.4 * chain.period and doubt + high < 0.95 * chain.period and doubt < PROMPT:
+        possible = (chain.front <= chain.missable) | (chain.shifts == 0)
+        if known is not None and late < PROMPT and doubt < PROMPT:
             over = chain.floor - chain.shifts * chain.period - known
-            fits = np.flatnonzero((over >= -doubt) & (over <= high))
-            if fits.size == 1 and (chain.deficit[fits[0]] == 0 or chain.period > 4e-4):
-                chain.move(int(chain.shifts[fits[0]]))
+            fits = (over >= -doubt) & (over <= high)
+            alone = fits.sum() == 1 and late < 0.4 * chain.period and doubt + high < 0.95 * chain.period
+            most = _FEW if chain.period > 4e-4 else 0
+            if alone and chain.deficit[fits][0] <= most:
+                chain.move(int(chain.shifts[fits][0]))
                 tied = np.zeros(1, np.int64)
+            elif fits.any():
+                possible = possible & fits
         if chain.rival < np.inf:
             prompt = known is not None and chain.floor - known <= min(0.35 * chain.rival, PROMPT) + doubt
             chain.lost = not prompt
-        chain.ambiguous = int(np.abs(tied).max()) if tied.size > 1 else 0
+        chain.ambiguous = chain.barred
+        if tied.size > 1:
+            chain.ambiguous = max(1, chain.barred, int(np.abs(chain.shifts[possible]).max(initial=0)))
 
 
 def _reference(

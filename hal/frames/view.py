@@ -65,8 +65,10 @@ class Frame:
     def by_pulse(self) -> bool:
         """Whether a pulse tells its exposure by now."""
         later = self._chunk.later
-        known = later is not None and later.times is not None
-        return known and self.exposure.valid and self.exposure.reason in (Reason.OK, Reason.AMBIGUOUS)
+        if later is None or later.times is None or not self.exposure.valid:
+            return False
+        by_arrival = self.exposure.start == int(self._chunk.start[self._row])  # of an ambiguous one, as that is better
+        return self.exposure.reason == Reason.OK or (self.exposure.reason == Reason.AMBIGUOUS and not by_arrival)
 
     @property
     def ticks(self) -> int:

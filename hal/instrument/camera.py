@@ -46,6 +46,8 @@ QUIET = 0.6
 """Seconds without a frame after which a stopped camera has sent all it had."""
 RATE_OVER = 1.0
 """Seconds over which the frame rate is measured."""
+FILMS = "films"
+"""The journal's word for a camera that was told to film: `since` (lab time, ns) no exposure was before."""
 
 ChunkListener = Callable[[FrameChunk], None]
 
@@ -282,13 +284,14 @@ class CameraInstrument(Instrument):
         self._ours = True
         try:
             await self._begin_capture()
+            told = self.context.timebase.now()
             await self.begin()
         except BaseException:
             self._ours = False
             await self._end_capture()
             raise
         self.armed = True
-        self.context.journal.note("operation", self.name, "films")
+        self.context.journal.note("operation", self.name, FILMS, since=told)
 
     async def _cease(self) -> None:
         self.armed = self._by_hand = self._ours = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from .declared import CameraClock
 
 if TYPE_CHECKING:
     from ..frames.pulses import Pulses
+    from .parts import Event
     from .realign import FrameColumns
     from .ticks import PulseRecord
 
@@ -52,12 +54,23 @@ class Matching:
     """Why there are no times."""
 
 
+def told_to_film(events: Iterable[Event], camera: str, frames: FrameColumns) -> int | None:
+    """Lab time (ns) at which a run's camera was first told to film; None if it filmed before, or nobody noted it."""
+    from ..instrument.camera import FILMS
+
+    first = next((e for e in events if e.kind == "operation" and e.device == camera and e.text == FILMS), None)
+    since = first.data.get("since") if first is not None and isinstance(first.data, dict) else None
+    return since if isinstance(since, int) and (frames.arrival >= since).all() else None
+
+
 def by_pulses(
-    frames: FrameColumns, rough: FrameTimes, camera: CameraClock, recorded: PulseRecord, number: int, clocks: RunClocks
-) -> Matching:
+    frames: FrameColumns, rough: FrameTimes, camera: CameraClock, recorded: PulseRecord, number: int, clocks: RunClocks,
+    armed: int | None = None,
+) -> Matching:  # fmt: skip
     """Exposures by the pulses at input `number`; without usable pulses, the reason why.
 
     `rough` are the exposures by arrival: they tell which pulses are near when the beat changed within the run.
+    armed: lab time (ns) before which no frame was exposed, and since when pulses were stamped; None: not known.
     """
     from ..frames.pulses import Pulses
 
@@ -75,7 +88,7 @@ def by_pulses(
         latency=camera.pulse_latency, latency_sigma=camera.pulse_latency_sigma,
         resolution=1.0 / clocks.model(device).frequency, valid=at.valid, clock=device,
     )  # fmt: skip
-    times, pulse, scatter = _matched(frames, rough, camera, pulses)
+    times, pulse, scatter = _matched(frames, rough, camera, pulses, armed)
     times = _with_reasons(times, frames.reason)
     own = pulse >= 0
     settled, reason = times.valid, times.reason
@@ -95,7 +108,7 @@ def by_pulses(
 
 
 def _matched(
-    frames: FrameColumns, rough: FrameTimes, camera: CameraClock, pulses: Pulses
+    frames: FrameColumns, rough: FrameTimes, camera: CameraClock, pulses: Pulses, armed: int | None
 ) -> tuple[FrameTimes, Int64, float]:
     """Match stretches of one beat each, whose pulses would else be taken for strays of the others."""
     from ..frames.match import match
@@ -116,7 +129,7 @@ def _matched(
                 arrival=frames.arrival[at], exposure=frames.exposure[at], ticks=frames.ticks[at],
                 frequency=camera.frequency, ppm=camera.ppm, number=frames.number[at], counts="series",
                 first=camera.first, period=stretch.period, regular=stretch.period is not None,
-                min_latency=camera.latency or None,
+                min_latency=camera.latency or None, min_latency_sigma=camera.latency_sigma, armed=armed,
             ),
             replace(pulses, valid=near),
         )  # fmt: skip
