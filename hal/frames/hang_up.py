@@ -169,9 +169,7 @@ def _by_pattern(series: Opening, pulses: LivePulses, fresh: Follower) -> tuple[f
     return offset, ""
 
 
-def _checked(
-    series: Opening, pulses: LivePulses, fresh: Follower, offset: float
-) -> tuple[Follower | None, str]:
+def _checked(series: Opening, pulses: LivePulses, fresh: Follower, offset: float) -> tuple[Follower | None, str]:
     """With that offset most frames must have a pulse, none may come before its exposure, and not all long after."""
     at = series.d + offset
     known = at < pulses.newest + 0.25 * fresh.interval

@@ -6,6 +6,7 @@ do: fitted by a line, n of them over T tell the rate to sqrt(12) sigma / (T sqrt
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,25 +32,33 @@ class _Line:
 
 def by_kinship(chains: Sequence[Chain], combs: Combs, d: Float64, rules: Rules) -> None:
     """Settle the ambiguous among the chains of one epoch of the detector's clock; d are all stamps of the run, s."""
-    open_ = [c for c in chains if c.ambiguous and not c.lost]
-    sure = [c for c in chains if not c.lost and not c.ambiguous and (c.deficit == 0).sum() == 1]
-    if not open_ or not sure:
+    here = [c for c in chains if not c.lost and (c.ambiguous or (c.deficit == 0).sum() == 1)]
+    if len(here) < 2 or not any(c.ambiguous for c in here):
         return
-    known = [line for c in sure if (line := _line(c, combs, d, rules)) is not None]
-    for chain in open_:
-        own = _line(chain, combs, d, rules)
-        if own is None or not known:
-            continue
-        near = min(known, key=lambda k: abs(k.d - own.d))
-        gap = abs(own.d - near.d)
-        weights = np.array([1 / own.sigma**2, 1 / near.sigma**2])
-        slope = float(np.array([own.slope, near.slope]) @ weights / weights.sum())
-        doubt = gap * (_SURE / float(np.sqrt(weights.sum())) + _WANDER) + 0.1 * rules.resolution + 1e-7
-        off = (near.t - near.d + slope * (own.d - near.d) - (own.t - own.d)) / chain.period
-        shift = round(off)
-        tied = chain.shifts[chain.deficit == 0]
-        if doubt < 0.45 * chain.period and abs(off - shift) * chain.period < doubt and shift in tied:
-            chain.settle(shift)
+    lines = [(c, line) for c in here if (line := _line(c, combs, d, rules)) is not None]
+    # Each alone may look complete one slot late; hardly two, and both alike.
+    lines.sort(key=lambda pair: pair[1].d)
+    for (one, own), (other, near) in itertools.pairwise(lines):
+        pair = (one, other) if one.swapped or other.swapped else ()
+        if pair and all(c.swapped or not c.ambiguous for c in pair) and _apart(own, near, one.period, rules) == 0:
+            one.settle(0)
+            other.settle(0)
+    sure = [line for c, line in lines if not c.ambiguous]
+    for chain, own in lines:
+        if chain.ambiguous and sure:
+            shift = _apart(own, min(sure, key=lambda k: abs(k.d - own.d)), chain.period, rules)
+            if shift is not None and shift in (chain.shifts if chain.swapped else chain.shifts[chain.deficit == 0]):
+                chain.settle(shift)
+
+
+def _apart(own: _Line, near: _Line, period: float, rules: Rules) -> int | None:
+    """By how many slots the chain of `own` should be later for the clock to go on from `near`; None: not known."""
+    gap = abs(own.d - near.d)
+    weights = np.array([1 / own.sigma**2, 1 / near.sigma**2])
+    slope = float(np.array([own.slope, near.slope]) @ weights / weights.sum())
+    doubt = gap * (_SURE / float(np.sqrt(weights.sum())) + _WANDER) + 0.1 * rules.resolution + 1e-7
+    off = (near.t - near.d + slope * (own.d - near.d) - (own.t - own.d)) / period
+    return round(off) if doubt < 0.45 * period and abs(off - round(off)) * period < doubt else None
 
 
 def _line(chain: Chain, combs: Combs, d: Float64, rules: Rules) -> _Line | None:

@@ -205,9 +205,7 @@ class LiveMatcher:
         latest = int(limit.max()) + int(self.pulses.bound[-1]) + round(1e9 * self._slack)
         high = int(np.searchsorted(self.pulses.time, latest))
         begun = self._begun + round((self._latency - 3 * self._latency_sigma) * 1e9)
-        opening = Opening(
-            some.index, d, limit, low, high, whole, self._floor, self._least > 0, self._slack, begun
-        )
+        opening = Opening(some.index, d, limit, low, high, whole, self._floor, self._least > 0, self._slack, begun)
         self._tried = True
         found, self.why = hang_up(opening, self.pulses, self._before, self._resolution, self._ppm)
         if found is not None and found is not self._before:

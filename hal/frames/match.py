@@ -21,7 +21,7 @@ from hal.frames.one_clock import checked, refuse_strangers
 from hal.frames.pulses import RING, Pulses, debounce, usual_interval
 from hal.frames.regular import chains_of
 from hal.frames.series import Frames, falls, parts_of
-from hal.frames.shifts import Chain, Combs, Rules, decide
+from hal.frames.shifts import Chain, Combs, Rules, decide, reckon_swaps
 
 __all__ = ["Frames", "MatchClock", "MatchSummary", "Matched", "Pulses", "match"]
 
@@ -191,6 +191,8 @@ def _regular(
         zero = int(frames.ticks[at])
         for chain in chains:
             _carry_over(chain, found, (clock.tick - zero) / frames.frequency, (clock.lab - base) * 1e-9, clock.rate)
+    if frames.per_series is None:
+        reckon_swaps(chains, found)
     decide(chains, frames.min_latency, slack, host)
     refuse_overlaps(chains, found)
     if by_elimination(chains, found, limit, rules):

@@ -26,7 +26,7 @@ _ASKED = 30  # parts on either side that are asked
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """Of the frames of a part: which contradict, a better edge (-1: none), and by how much the others may be off (s)."""
+    """Of a part's frames: which contradict, a better edge (-1: none), by how much the others may be off (s)."""
 
     refused: Mask
     edge: Int64

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hal.frames.comb import PAD
+from hal.frames.comb import PAD, Train
 from hal.frames.frame import Float64
 from hal.frames.series import Part
 from hal.frames.shifts import LATE, PROMPT, Chain, Combs, Place, Rules, allowed_shifts, hole, measure
@@ -195,27 +195,37 @@ def _options(
         among = [q for q in among if q in combs.between(guess[0] - guess[1] - span, guess[0] + guess[1] + span)]
     for q in reversed(among):
         t = combs.trains[q]
-        seen = mine - rules.least + rules.slack
-        inner = seen <= t.time[-1]
-        top = t.time.size - PAD // 2 - first
-        if inner.any():
-            top = min(top, int((np.searchsorted(t.time, seen[inner], side="right") - 1 - part.slot[inner]).min()))
+        top, possible = (_latest(t, part, mine - least + rules.slack) for least in (rules.least, 0.0))
         low = PAD // 2 - first - count
         if guess is not None:
             middle = float(np.interp(guess[0], t.time, np.arange(t.time.size))) - part.ends[0][0]
             wide = guess[1] / t.period + 1.5
-            low, top = max(low, int(np.ceil(middle - wide))), min(top, int(np.floor(middle + wide)))
+            low, last = max(low, int(np.ceil(middle - wide))), int(np.floor(middle + wide))
+            top, possible = min(top, last), min(possible, last)
         if top < low:
             continue
-        shifts = np.arange(low, top + 1)
+        shifts = np.arange(low, possible + 1)
         inside = t.put_out(shifts + first, count, hole(count))
-        best = int(inside.max())
         # A train that is complete only if the frames had arrived before their exposure is another one's.
         every = t.put_out(np.arange(PAD // 2 - first - count, t.time.size), count, hole(count))
-        if best >= max(1, 0.2 * count) and best >= int(every.max()) - max(3, 0.03 * count):
+        enough = max(1, 0.2 * count, int(every.max()) - max(3, 0.03 * count))
+        best = int(inside[: top - low + 1].max())
+        if best < enough <= int(inside.max()):
+            return []  # only the declared latency forbids it: one of both is wrong
+        shifts, inside = shifts[: top - low + 1], inside[: top - low + 1]
+        if best >= enough:
             found.append((best, q, int(shifts[np.flatnonzero(inside == best)[-1]])))
     most = max((f[0] for f in found), default=0)
     return [(q, s) for inside, q, s in found if inside >= 0.8 * most - 1]
+
+
+def _latest(train: Train, part: Part, seen: Float64) -> int:
+    """The last shift with which no frame of the part was exposed later than `seen` says, s."""
+    inner = seen <= train.time[-1]
+    top = train.time.size - PAD // 2 - part.extent[0]
+    if inner.any():
+        top = min(top, int((np.searchsorted(train.time, seen[inner], side="right") - 1 - part.slot[inner]).min()))
+    return top
 
 
 def _guess(part: Part, known: list[tuple[float, float]], rules: Rules) -> tuple[float, float] | None:

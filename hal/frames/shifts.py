@@ -20,6 +20,7 @@ from hal.frames.series import Part
 LATE = 10.0  # s, no frame arrives later
 PROMPT = 0.02  # s above the smallest latency that still count as prompt
 _ALIKE = 2e-3  # s by which the promptest frames of series may differ; those of one that was held up tell nothing
+_RARE = 3e-5  # what happens to so few series is not reckoned with
 _FEW = 2  # pulses by which the right shift may have fewer than another
 
 
@@ -41,7 +42,8 @@ class Chain:
     rival     s by which the promptest frame would be later in the next best train, inf if there is none
     front     slots without a pulse, at each of the shifts, with which a series would begin, though pulses were captured
     missable  how many pulses in a row may have been missed, by what is seen of the train
-    barred    shifts that would give clearly more pulses, and that only the declared smallest latency forbids; how far
+    barred    the furthest shift with more pulses that only the declared smallest latency forbids;  gain: how many more
+    swap      how likely a missed first pulse and a dropped last frame are
     """
 
     places: list[Place]
@@ -55,7 +57,10 @@ class Chain:
     front: Int64 = field(default_factory=lambda: np.zeros(1, np.int64))
     missable: int = _FEW
     barred: int = 0
+    gain: int = 0
+    swap: float = 0.0
     ambiguous: int = 0  # whole periods by which the truth may differ
+    swapped: bool = False  # ambiguous only because it may look complete one slot late, see `reckon_swaps`
     lost: bool = False  # not even the series is sure
 
     @property
@@ -67,7 +72,7 @@ class Chain:
         """Shift is the only one left."""
         self.move(shift)
         self.shifts, self.deficit, self.front = np.zeros((3, 1), np.int64)
-        self.ambiguous = 0
+        self.ambiguous, self.swapped = min(self.ambiguous, self.barred), False
 
     def move(self, shift: int) -> None:
         """Make shift the new 0."""
@@ -160,9 +165,9 @@ def allowed_shifts(chain: Chain, combs: Combs, limit: Float64, rules: Rules) -> 
         near = total >= total.max() - 4 - HOLE
         shifts, total = shifts[near], total[near]
     early = (chain.floor - shifts * chain.period < least) & (shifts != 0)
-    # By how many, if latency could hardly hide a period, or could.
-    clearly = 1 if chain.period > rules.least else _FEW
-    chain.barred = int(shifts[early & (total >= total[~early].max(initial=0) + clearly)].max(initial=0))
+    more = early & (total > total[~early].max(initial=0))
+    chain.barred = int(shifts[more].max(initial=0))
+    chain.gain = int(total[more].max(initial=0) - total[~early].max(initial=0)) if more.any() else 0
     shifts, total = (shifts[~early], total[~early]) if not early.all() else np.zeros((2, 1), np.int64)
     chain.missable = max(_FEW, 1 + max(combs.trains[p.train].hole for p in chain.places))
     deficit = total.max() - total
@@ -189,6 +194,28 @@ def _front(place: Place, shifts: Int64, combs: Combs, rules: Rules) -> Int64:
     return np.minimum(train.empty(np.maximum(begin, since)), count)
 
 
+def reckon_swaps(chains: Sequence[Chain], combs: Combs) -> None:
+    """How likely it is that a series' first pulse was missed and its last frame dropped, by what was lost elsewhere.
+
+    Where nobody knows how many exposures a series has, it then looks complete one slot later. If pulses go on behind
+    its last frame, more were dropped in any case, or they are no frame's: then it takes no more than a missed pulse.
+    """
+    placed = [(c, p) for c in chains if not c.lost for p in c.places if p.train >= 0]
+    slots = sum(p.part.extent[1] for _, p in placed)
+    seen = sum(_captured(p, p.part.extent[0], p.part.extent[1], combs) for _, p in placed)
+    missed, dropped = slots - seen, slots - sum(p.part.rows.size for _, p in placed)
+    first = float(np.mean([p.part.slot[0] > 0 for _, p in placed if p.part.extent[0] == 0] or [0.0]))
+    for chain in chains:
+        chain.swap = (missed + 0.5) / (slots + 1) * max((dropped + 0.5) / (slots + 1), first)
+    for chain, place in placed:
+        if _captured(place, sum(place.part.extent), 1, combs):
+            chain.swap = missed / slots
+
+
+def _captured(place: Place, slot: int, count: int, combs: Combs) -> int:
+    return int(combs.trains[place.train].captured(np.array([slot + place.shift]), count)[0])
+
+
 def decide(chains: Sequence[Chain], least: float | None, slack: float, host: float) -> None:
     """Where pulses leave a choice, let the latency of the promptest frames decide, if it can.
 
@@ -196,6 +223,9 @@ def decide(chains: Sequence[Chain], least: float | None, slack: float, host: flo
     each other in time share it.
     """
     settled = [c for c in chains if not c.lost and c.settled]
+    # One pulse more may have been put out after a series whose first one was missed; more say that `least` is wrong,
+    # and so does one if it takes a whole period longer without it.
+    gain = sum(c.gain for c in chains if not c.lost)
     lowest = min((c.floor for c in settled), default=np.inf) if least is None else least
     settled = [c for c in settled if c.floor <= lowest + _ALIKE]
     for chain in chains:
@@ -207,6 +237,7 @@ def decide(chains: Sequence[Chain], least: float | None, slack: float, host: flo
         late = min(5 * chain.unsure, PROMPT)
         high = late + doubt
         possible = (chain.front <= chain.missable) | (chain.shifts == 0)
+        rivals = (chain.shifts < 0) & (chain.swap ** np.maximum(chain.deficit, 1) > _RARE)
         if known is not None and late < PROMPT and doubt < PROMPT:
             over = chain.floor - chain.shifts * chain.period - known
             fits = (over >= -doubt) & (over <= high)
@@ -214,15 +245,18 @@ def decide(chains: Sequence[Chain], least: float | None, slack: float, host: flo
             most = _FEW if chain.period > 4e-4 else 0
             if alone and chain.deficit[fits][0] <= most:
                 chain.move(int(chain.shifts[fits][0]))
-                tied = np.zeros(1, np.int64)
+                tied, rivals = np.zeros(1, np.int64), np.zeros(chain.shifts.size, np.bool_)
             elif fits.any():
                 possible = possible & fits
         if chain.rival < np.inf:
             prompt = known is not None and chain.floor - known <= min(0.35 * chain.rival, PROMPT) + doubt
             chain.lost = not prompt
-        chain.ambiguous = chain.barred
-        if tied.size > 1:
-            chain.ambiguous = max(1, chain.barred, int(np.abs(chain.shifts[possible]).max(initial=0)))
+        doubted = gain >= _FEW or (gain > 0 and least is not None and chain.period > least)
+        chain.ambiguous = chain.barred if doubted else 0
+        rivals &= possible
+        chain.swapped = tied.size == 1 and bool(rivals.any()) and not chain.ambiguous
+        if tied.size > 1 or rivals.any():
+            chain.ambiguous = max(1, chain.ambiguous, int(np.abs(chain.shifts[possible]).max(initial=0)))
 
 
 def _reference(

@@ -114,7 +114,8 @@ class FramePulses:
             frequency=camera.clock.frequency, ppm=camera.clock.ppm, pulses=LivePulses(self.device.clock.frequency),
             latency=getattr(options, "pulse_latency", 0.0),
             latency_sigma=getattr(options, "pulse_latency_sigma", 0.0),
-            min_latency=camera.clock.latency, min_latency_sigma=camera.clock.latency_sigma, clock=getattr(self.device, "name", ""),
+            min_latency=camera.clock.latency, min_latency_sigma=camera.clock.latency_sigma,
+            clock=getattr(self.device, "name", ""),
         )  # fmt: skip
 
     def _pulses(self, chunk: EdgeChunk) -> None:
