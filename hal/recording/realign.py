@@ -25,7 +25,7 @@ from .clocks import RunClocks
 from .declared import CameraClock, Changes
 from .layout import QUALITIES, UNKNOWN_TIME, Aligned, Alignment
 from .layout import FrameTimes as RecordedTimes
-from .matching import Matching, by_pulses
+from .matching import Matching, by_pulses, told_to_film
 
 if TYPE_CHECKING:
     from .parts import FrameStack, SignalRecord
@@ -122,7 +122,8 @@ def realigned(recording: Recording, changes: Changes | None = None) -> Realigned
         times, pulse, by = by_arrival(frames, declared), None, "the lower envelope of their arrivals"
         if stack.frame_clock is not None and len(frames.number):
             device, number = stack.frame_clock
-            matching = by_pulses(frames, times, declared, recording.pulses[device], number, clocks)
+            armed = told_to_film(recording.events, name, frames)
+            matching = by_pulses(frames, times, declared, recording.pulses[device], number, clocks, armed)
             found.matchings[name] = matching
             if matching.times is not None:
                 times, pulse, by = matching.times, matching.pulse, f"pulses at input {number} of {device}"
