@@ -52,6 +52,8 @@ class Regime:
     stalls: float = 0.15  # per second: nothing arrives for up to 2 s, then all at once
     jitter: float = 1.5e-4  # s
     pause: float = 0.6  # s, mean between series
+    counted: bool = True  # how many exposures a series has is told
+    declared: float | None = 1.0  # the smallest latency is told, as this many times what it is
 
 
 REGIMES: dict[str, Regime] = {
@@ -77,6 +79,8 @@ REGIMES: dict[str, Regime] = {
     "irregular, no stamps": Regime(irregular=True, stamps=False, counts="deliveries", missing=0.001, stray=0.5),
     "pulses go on, missing": Regime(series=4, extra=(3, 2), missing=0.01, missing_bursts=0.5),
     "no stamps, deliveries": Regime(stamps=False, counts="deliveries", drop=0.005, series=1, missing=0.001),
+    "a third of pulses lost": Regime(missing=0.3),
+    "length not told": Regime(series=8, counted=False, counts="series", edges=True, drop=0.01, missing=0.003),
     "everything": Regime(
         series=8, drop=0.02, bursts=2.0, edges=True, double=0.005, missing=0.01, missing_bursts=0.5, stray=2.0,
         ring=0.01, restart=0.3, resolution=1e-6, ppm=100.0, wander=0.5, corrupt=0.001, stalls=0.3,
@@ -156,8 +160,8 @@ def trace(regime: Regime, rate: float, seed: int, frames: int = 6_000) -> Trace:
         counts=regime.counts,  # type: ignore[arg-type]
         period=period,
         regular=not regime.irregular,
-        per_series=per_series,
-        min_latency=MIN_LATENCY,
+        per_series=per_series if regime.counted else None,
+        min_latency=None if regime.declared is None else regime.declared * MIN_LATENCY,
     )
     resolvable = ~doubled
     if not regime.stamps and regime.counts == "deliveries":
@@ -285,12 +289,22 @@ def _alike(
     out = np.zeros(frame.size, np.bool_)
     first = np.concatenate([[True], np.diff(series) > 0])
     last = np.concatenate([first[1:], [True]])
+    after = np.full(int(series[-1]) + 1, min(regime.extra[1], 1))
+    if not regime.counted:
+        # The last frame received may be the last exposure, or not.
+        received = np.zeros(owner.size, np.bool_)
+        received[frame] = True
+        ends = np.array([np.flatnonzero(received & (series == s))[-1] for s in range(after.size)])
+        beyond = np.arange(owner.size) > ends[series]
+        after = np.maximum(after, np.bincount(series[beyond & (owner >= 0)], minlength=after.size) > 0)
+        last = np.isin(np.arange(owner.size), ends)
     for c in np.unique(clock):
         mine = clock[frame] == c
         here = clock == c
-        later = np.sum(np.minimum(regime.extra[1], 1) - (owner[here & first] >= 0))
+        later = np.sum(after[series[here & first]] - (owner[here & first] >= 0))
         earlier = np.sum(np.minimum(regime.extra[0], 1) - (owner[here & last] >= 0))
-        if max(later, earlier) >= 0 and mine.any() and late[mine].min() + 2e-9 * BOUND > period:
+        unknown = regime.declared is None or late[mine].min(initial=np.inf) + 2e-9 * BOUND > period
+        if max(later, earlier) >= 0 and mine.any() and unknown:
             out |= mine
     return out
 

@@ -6,14 +6,13 @@ do: fitted by a line, n of them over T tell the rate to sqrt(12) sigma / (T sqrt
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from hal.frames.frame import Float64, Int64
-from hal.frames.shifts import Chain, Combs, Rules
+from hal.frames.shifts import RARE, Chain, Combs, Rules
 
 _WANDER = 7e-7  # how far a rate found in a series may be off some seconds later
 _OWN = 2e-8  # s, scatter of pulses
@@ -36,19 +35,43 @@ def by_kinship(chains: Sequence[Chain], combs: Combs, d: Float64, rules: Rules) 
     if len(here) < 2 or not any(c.ambiguous for c in here):
         return
     lines = [(c, line) for c in here if (line := _line(c, combs, d, rules)) is not None]
-    # Each alone may look complete one slot late; hardly two, and both alike.
     lines.sort(key=lambda pair: pair[1].d)
-    for (one, own), (other, near) in itertools.pairwise(lines):
-        pair = (one, other) if one.swapped or other.swapped else ()
-        if pair and all(c.swapped or not c.ambiguous for c in pair) and _apart(own, near, one.period, rules) == 0:
-            one.settle(0)
-            other.settle(0)
+    group, ahead = lines[:1], [0]
+    for pair in [*lines[1:], None]:
+        by = None if pair is None else _apart(pair[1], group[-1][1], pair[0].period, rules)
+        if by is None:
+            _together([chain for chain, _ in group], np.array(ahead))
+            group, ahead = [], []
+        if pair is not None:
+            group.append(pair)
+            ahead.append(0 if by is None else ahead[-1] + by)
     sure = [line for c, line in lines if not c.ambiguous]
     for chain, own in lines:
         if chain.ambiguous and sure:
             shift = _apart(own, min(sure, key=lambda k: abs(k.d - own.d)), chain.period, rules)
-            if shift is not None and shift in (chain.shifts if chain.swapped else chain.shifts[chain.deficit == 0]):
+            if shift is not None and shift in chain.shifts[chain.deficit == 0]:
                 chain.settle(shift)
+
+
+def _together(chains: Sequence[Chain], ahead: Int64) -> None:
+    """Settle chains that shift together: chain i by `ahead[i]` more than the first. What is missed adds up."""
+    if len(chains) < 2:
+        return
+    shifts = np.unique(np.concatenate([c.shifts - by for c, by in zip(chains, ahead, strict=True)]))
+    deficit = np.zeros(shifts.size, np.int64)
+    for chain, by in zip(chains, ahead, strict=True):
+        own = np.full(shifts.size, chain.missable + 1)
+        at = np.searchsorted(shifts, chain.shifts - by)
+        own[at] = chain.deficit
+        deficit += own
+    best = int(np.argmin(deficit))
+    more = np.delete(deficit, best) - deficit[best]
+    moves = (shifts[best] + ahead).tolist()
+    if (more < 1).any() or (max(c.swap for c in chains) ** more > RARE).any():
+        return
+    if all(move == 0 or chain.ambiguous for chain, move in zip(chains, moves, strict=True)):
+        for chain, move in zip(chains, moves, strict=True):
+            chain.settle(move)
 
 
 def _apart(own: _Line, near: _Line, period: float, rules: Rules) -> int | None:

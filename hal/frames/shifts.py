@@ -20,7 +20,7 @@ from hal.frames.series import Part
 LATE = 10.0  # s, no frame arrives later
 PROMPT = 0.02  # s above the smallest latency that still count as prompt
 _ALIKE = 2e-3  # s by which the promptest frames of series may differ; those of one that was held up tell nothing
-_RARE = 3e-5  # what happens to so few series is not reckoned with
+RARE = 3e-5  # what happens to so few series is not reckoned with
 _FEW = 2  # pulses by which the right shift may have fewer than another
 
 
@@ -60,7 +60,6 @@ class Chain:
     gain: int = 0
     swap: float = 0.0
     ambiguous: int = 0  # whole periods by which the truth may differ
-    swapped: bool = False  # ambiguous only because it may look complete one slot late, see `reckon_swaps`
     lost: bool = False  # not even the series is sure
 
     @property
@@ -72,7 +71,7 @@ class Chain:
         """Shift is the only one left."""
         self.move(shift)
         self.shifts, self.deficit, self.front = np.zeros((3, 1), np.int64)
-        self.ambiguous, self.swapped = min(self.ambiguous, self.barred), False
+        self.ambiguous = min(self.ambiguous, self.barred)
 
     def move(self, shift: int) -> None:
         """Make shift the new 0."""
@@ -167,7 +166,9 @@ def allowed_shifts(chain: Chain, combs: Combs, limit: Float64, rules: Rules) -> 
     early = (chain.floor - shifts * chain.period < least) & (shifts != 0)
     more = early & (total > total[~early].max(initial=0))
     chain.barred = int(shifts[more].max(initial=0))
-    chain.gain = int(total[more].max(initial=0) - total[~early].max(initial=0)) if more.any() else 0
+    chain.gain = int(total[more].max() - total[~early].max(initial=0)) if more.any() else 0
+    if more.any() and not any(_goes_on(p, chain.barred, combs) for p in chain.places):
+        chain.gain += _FEW  # there all its pulses are its own
     shifts, total = (shifts[~early], total[~early]) if not early.all() else np.zeros((2, 1), np.int64)
     chain.missable = max(_FEW, 1 + max(combs.trains[p.train].hole for p in chain.places))
     deficit = total.max() - total
@@ -176,6 +177,12 @@ def allowed_shifts(chain: Chain, combs: Combs, limit: Float64, rules: Rules) -> 
     chain.front = np.max([_front(p, chain.shifts, combs, rules) for p in chain.places], axis=0)
     tied = chain.shifts[chain.deficit == 0]
     chain.move(int(tied[np.argmin(np.abs(tied))]))
+
+
+def _goes_on(place: Place, shift: int, combs: Combs) -> bool:
+    """A pulse was captured just before the series or just after it, if it were shifted so."""
+    first, count = place.part.extent
+    return any(_captured(place, slot + shift, 1, combs) for slot in (first - 1, first + count))
 
 
 def _room(chain: Chain, combs: Combs, rules: Rules) -> int:
@@ -224,7 +231,7 @@ def decide(chains: Sequence[Chain], least: float | None, slack: float, host: flo
     """
     settled = [c for c in chains if not c.lost and c.settled]
     # One pulse more may have been put out after a series whose first one was missed; more say that `least` is wrong,
-    # and so does one if it takes a whole period longer without it.
+    # and so does one if a frame is a whole period late without it.
     gain = sum(c.gain for c in chains if not c.lost)
     lowest = min((c.floor for c in settled), default=np.inf) if least is None else least
     settled = [c for c in settled if c.floor <= lowest + _ALIKE]
@@ -237,7 +244,7 @@ def decide(chains: Sequence[Chain], least: float | None, slack: float, host: flo
         late = min(5 * chain.unsure, PROMPT)
         high = late + doubt
         possible = (chain.front <= chain.missable) | (chain.shifts == 0)
-        rivals = (chain.shifts < 0) & (chain.swap ** np.maximum(chain.deficit, 1) > _RARE)
+        rivals = (chain.shifts < 0) & (chain.swap ** np.maximum(chain.deficit, 1) > RARE)
         if known is not None and late < PROMPT and doubt < PROMPT:
             over = chain.floor - chain.shifts * chain.period - known
             fits = (over >= -doubt) & (over <= high)
@@ -254,7 +261,6 @@ def decide(chains: Sequence[Chain], least: float | None, slack: float, host: flo
         doubted = gain >= _FEW or (gain > 0 and least is not None and chain.period > least)
         chain.ambiguous = chain.barred if doubted else 0
         rivals &= possible
-        chain.swapped = tied.size == 1 and bool(rivals.any()) and not chain.ambiguous
         if tied.size > 1 or rivals.any():
             chain.ambiguous = max(1, chain.ambiguous, int(np.abs(chain.shifts[possible]).max(initial=0)))
 
