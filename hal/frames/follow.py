@@ -122,7 +122,7 @@ class Promptness:
 
         Later, if pulses came before the first exposure: as far as the promptest could still have arrived. Earlier, if
         up to `missable` first pulses were missed: where the smallest latency is known, no further than the promptest
-        would then still have been prompt.
+        would then still have been prompt, and at least so far as it seems to have come sooner than it can.
         """
         if not self._lowest.size:
             return missable
@@ -130,4 +130,5 @@ class Promptness:
         later = int(max(doubt + spare, 0.0) / interval)
         if self._known:
             missable = min(missable, int(max(doubt + self._late - spare, 0.0) / interval))
+            missable = max(missable, int((doubt - spare) / interval) if spare < 0 else 0)
         return max(later, missable)

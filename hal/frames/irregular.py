@@ -95,6 +95,7 @@ def _once(
     extra = np.where(pulse >= 0, 0.0, reach + frames.resolution)
     reason[:] = Reason.OK
     reason[inside > 1] = Reason.AMBIGUOUS
+    extra[inside > 1] = 2 * reach
     repeated = order[again]
     reason[repeated] = Reason.DUPLICATE
     kept = order[~again]

@@ -17,24 +17,16 @@ from hal.frames.elimination import by_elimination, refuse_overlaps
 from hal.frames.frame import Codes, Float64, FrameTimes, Int64, Reason
 from hal.frames.irregular import by_pattern
 from hal.frames.kinship import by_kinship
+from hal.frames.match_clock import MatchClock, carry_over, last_clock
 from hal.frames.one_clock import checked, refuse_strangers
 from hal.frames.pulses import RING, Pulses, debounce, usual_interval
 from hal.frames.regular import chains_of
 from hal.frames.series import Frames, falls, parts_of
-from hal.frames.shifts import Chain, Combs, Rules, decide, reckon_swaps
+from hal.frames.shifts import Combs, Rules, decide, reckon_swaps
 
 __all__ = ["Frames", "MatchClock", "MatchSummary", "Matched", "Pulses", "match"]
 
 _SLACK = 5e-5  # s, by which the smallest latency may be off
-
-
-@dataclass(frozen=True, slots=True)
-class MatchClock:
-    """The detector's clock at the last matched frame, to carry over to the next window: lab = f(ticks)."""
-
-    tick: int
-    lab: int  # ns, of the pulse's edge of the exposure
-    rate: float  # lab seconds per detector second
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +182,7 @@ def _regular(
         at = int(np.flatnonzero(stamped)[np.flatnonzero(stamped).size // 2])
         zero = int(frames.ticks[at])
         for chain in chains:
-            _carry_over(chain, found, (clock.tick - zero) / frames.frequency, (clock.lab - base) * 1e-9, clock.rate)
+            carry_over(chain, found, (clock.tick - zero) / frames.frequency, (clock.lab - base) * 1e-9, clock.rate)
     if frames.per_series is None:
         reckon_swaps(chains, found)
     decide(chains, frames.min_latency, slack, host)
@@ -239,21 +231,6 @@ def _regular(
 def _slack(frames: Frames, host: float) -> float:
     """By how much a frame may seem to arrive sooner than the smallest latency, s."""
     return _SLACK + host + (0.0 if frames.min_latency is None else 3 * frames.min_latency_sigma)
-
-
-def _carry_over(chain: Chain, combs: Combs, tick: float, lab: float, rate: float) -> None:
-    """The clock of the window before says which of the shifts that the pulses allow it is."""
-    for place in chain.places:
-        if place.train >= 0 and place.part.ends:
-            train = combs.trains[place.train]
-            slot, stamp = place.part.ends[0]
-            now = float(np.interp(slot + place.shift, np.arange(train.time.size), train.time))
-            off = (lab + rate * (stamp - tick) - now) / chain.period
-            shift = round(off)
-            if abs(off - shift) < 0.3 and shift in chain.shifts:
-                chain.settle(shift)
-                chain.rival = np.inf
-            return
 
 
 def _irregular(
@@ -371,7 +348,7 @@ def _result(
     hit = np.zeros(len(pulses), np.bool_)
     hit[pulse[valid & (pulse >= 0)]] = True
     used = int(hit.sum())
-    last = _last_clock(frames, moment, valid & (pulse >= 0))
+    last = last_clock(frames, moment, valid & (pulse >= 0))
     summary = MatchSummary(
         frames=n,
         matched=int(valid.sum()),
@@ -387,24 +364,3 @@ def _result(
         residual=tally.residual,
     )
     return Matched(times, pulse, summary, last)
-
-
-def _last_clock(frames: Frames, moment: Int64, good: np.typing.NDArray[np.bool_]) -> MatchClock | None:
-    """Tick and lab time at the end of the last matched frames, and the rate between some of them."""
-    if frames.ticks is None:
-        return None
-    at = np.flatnonzero(good if frames.stamped is None else good & frames.stamped)[-400:]
-    if at.size < 2:
-        return None
-    offset = moment[at] - np.rint(frames.ticks[at] * (1e9 / frames.frequency)).astype(np.int64)
-    usual = int(np.median(offset[-50:]))
-    near = at[np.abs(offset - usual) < 1_000_000]  # corrupted stamps out
-    if near.size < 2 or frames.ticks[near[-1]] == frames.ticks[near[0]]:
-        return None
-    c, t = frames.ticks[near].astype(np.float64) - float(frames.ticks[near[0]]), moment[near] - moment[near[0]]
-    spread = float(((c - c.mean()) ** 2).sum())
-    rate = float(((c - c.mean()) * (t - t.mean())).sum()) / spread * frames.frequency * 1e-9 if spread else 1.0
-    rate = float(np.clip(rate, 1 - 1e-6 * frames.ppm, 1 + 1e-6 * frames.ppm))
-    centre = c.mean()
-    lab = int(moment[near[0]]) + round(float(t.mean()))
-    return MatchClock(int(frames.ticks[near[0]]) + round(float(centre)), lab, rate)

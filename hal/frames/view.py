@@ -65,10 +65,13 @@ class Frame:
     def by_pulse(self) -> bool:
         """Whether a pulse tells its exposure by now."""
         later = self._chunk.later
-        if later is None or later.times is None or not self.exposure.valid:
+        if later is None or later.times is None or not later.times.valid[self._row]:
             return False
-        by_arrival = self.exposure.start == int(self._chunk.start[self._row])  # of an ambiguous one, as that is better
-        return self.exposure.reason == Reason.OK or (self.exposure.reason == Reason.AMBIGUOUS and not by_arrival)
+        if later.times.reason[self._row] == Reason.AMBIGUOUS:
+            return bool(
+                later.times.start[self._row] != self._chunk.start[self._row]
+            )  # else by arrival, as that is better
+        return bool(later.times.reason[self._row] == Reason.OK)
 
     @property
     def ticks(self) -> int:

@@ -18,6 +18,7 @@ UNTOLD = {
     ("pulses go on", 4_000),
     ("pulses go on", 120_000),
     ("everything", 120_000),
+    ("length not told", 120_000),
 }
 """Where the trace itself allows several answers at some seeds: frames are refused there, never guessed."""
 

@@ -58,6 +58,8 @@ async def test_frames_have_their_exposures_by_pulses_while_the_run_goes_on(tmp_p
         row = {int(number): k for k, number in enumerate(record.frames.number)}
         at = np.array([row[frame.number] for frame in told])
         assert (record.frames.pulse[at] >= 0).all()
+        films = next(event for event in record.events if event.text == "films")
+        assert films.data["since"] < record.frame_time.min()  # so no exposure was before it, and the matcher knows
         final, known = record.frame_time[at], record.frame_bound[at]
     live = np.array([frame.exposure.middle for frame in told])
     stated = np.array([frame.exposure.bound for frame in told])
