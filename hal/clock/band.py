@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .bounds import above, below
-from .shape import Rates
+from .shape import ENOUGH, Rates
+from .steps import steps
 
 Float64 = NDArray[np.float64]
 
@@ -55,22 +56,23 @@ class Band:
         self.rho, self.wander = rho, rates.wander
         windows, rate = rates.windows, rates.rate
         poor, length = max(1.0, rho / 1e-4), np.array([w.length for w in windows])
-        trip, grain = np.array([max(w.trip, 0.0) for w in windows]), np.array([w.grain for w in windows])
+        trip, sag = np.array([max(w.trip, 0.0) for w in windows]), np.array([w.sag for w in windows])
         self.centre = np.array([w.middle for w in windows])
         change = np.abs(np.diff(rate, prepend=rate[0], append=rate[-1]))
         jump = np.maximum(change[1:], change[:-1]) / 2
         # Between windows the rate is taken to change evenly, and not at all beyond the last one's middle.
         curve = np.concatenate([jump[:1], np.abs(np.diff(rate, 2)) / 4, jump[-1:]])[: rate.size]
         # Within a window the rate may wander, but no more than its straightness allows.
-        bend = np.minimum(self.wander * length / 2, 4.0 * grain / length)
+        bend = np.minimum(self.wander * length / 2, 4.0 * sag / length)
         unsure = np.minimum(rates.doubt, 2 * rho)
         unsure[-1] += rates.surprise
         self.near, self.far = NEAR * poor + unsure + jump + bend, FAR * poor + unsure + curve
         self.apart = HEIGHT * np.array([w.level for w in windows]) + np.minimum(jump * length / 4, 0.05 * trip)
-        self.sag = np.minimum([w.sag for w in windows], self.wander * length**2 / 8)
-        self.least = NARROW * float(trip.min())
-        if rates.steady:
-            self.least = max(self.least, STEADY * min(w.gap - w.grain for w in windows))
+        self.sag = np.minimum(sag, self.wander * length**2 / 8)
+        self.least = NARROW * max(min(w.trip if w.room is None else w.room for w in windows), 0.0)
+        told = [w.gap - w.grain for w in windows if w.room is not None and w.j - w.i >= ENOUGH]
+        if rates.steady and told:
+            self.least = max(self.least, STEADY * min(told))
 
     def narrowest(self, x: Float64, most: int) -> Narrowest:
         """At nodes x, every limit's x among them. If the band closes, which the truth forbids, all doubts are doubled
@@ -89,6 +91,18 @@ class Band:
                 break
         low, up = np.maximum(low, straight_low - bends), np.minimum(up, straight_up + bends)
         return Narrowest(opens, bottom, top, low, up, np.append(kappa, near[-1]))
+
+    def steps(self, x: Float64) -> list[tuple[float, float]]:
+        """Between which x the clock was set, if that explains why the band closes: nothing else moves both ways' limits
+        alike within a moment, but two ways that change against one another, which none can tell from it."""
+        _, k = self._spread(x, np.minimum(self.near, 2 * self.rho))
+        at = np.concatenate([self.xl, self.xu])
+        none = np.full(self.xu.size, -np.inf), np.full(self.xl.size, np.inf)
+        order = np.argsort(at, kind="stable")
+        low = np.concatenate([self.low + self.least / 2, none[0]])[order]
+        up = np.concatenate([none[1], self.up - self.least / 2])[order]
+        found = steps(np.interp(at[order], x, k), low, up, 1.0, first=1, least=ENOUGH // 2)
+        return [(float(at[order[step.before]]), float(at[order[step.after]])) for step in found]
 
     def _spread(self, x: Float64, doubt: Float64) -> tuple[Float64, Float64]:
         """kappa between nodes x and its integral."""

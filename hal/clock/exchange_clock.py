@@ -110,7 +110,10 @@ class ExchangeClock:
 
     def add(self, exchange: Exchange) -> None:
         """Take in an exchange, in order of reception. Never raises for what is in it: a corrupted one is left out."""
+        before = self._linker.rejected
         begins, readings, forget = self._linker.add(exchange)
+        if self._spans:
+            self._spans[-1].left_out(self._linker.rejected - before)
         if begins:
             self._spans.append(
                 Span(
@@ -119,6 +122,7 @@ class ExchangeClock:
                     rho=self.ppm * 1e-6,
                     delays=(self.delay_out * 1e9, self.delay_back * 1e9),
                     whole=self._whole,
+                    confused=self._linker.confused,
                 )
             )
             if len(self._spans) > SPANS:
@@ -152,7 +156,8 @@ class ExchangeClock:
 
         With their arrivals (lab time, ns) each tick is mapped by the epoch it can belong to, and in the latest turn
         of the counter before its arrival; one that can't have arrived when it did is invalid. Without, by the newest
-        epoch and in the turn next to its newest exchange. `boot`: only epochs of that boot are thought of.
+        epoch and in the turn next to its newest exchange. `boot`: only epochs of that boot are thought of. While the
+        last exchange fits no epoch, what came with it or after it is invalid.
         """
         spans = [(k, s) for k, s in enumerate(self._spans) if boot is None or s.boot == boot]
         if arrivals is None:
@@ -160,13 +165,18 @@ class ExchangeClock:
             answer = _Answer(c.size)
             for k, span in spans[-1:]:
                 near = np.full(c.size, float(span.last.sent))
-                self._map(answer, np.arange(c.size), k, self._counts(span, c, near, before=0.5))
+                counts = self._counts(span, c, near, before=0.5)
+                known = np.flatnonzero(counts <= span.last.sent) if self._linker.waiting else np.arange(c.size)
+                self._map(answer, known, k, counts[known])
             return answer.times()
         c, a = self._pairs(ticks, arrivals)
         answer, late = _Answer(c.size), np.full(c.size, np.inf)
         for k, span in spans:
             begin, end = self._life(k)
-            here = np.flatnonzero((a >= begin) & (a <= end + LATE * 1e9))
+            near = (a >= begin) & (a <= end + LATE * 1e9)
+            if self._linker.waiting and k + 1 == len(self._spans):
+                near &= a < self._linker.unsure_since
+            here = np.flatnonzero(near)
             if not here.size:
                 continue
             one = _Answer(here.size)
@@ -174,8 +184,14 @@ class ExchangeClock:
             after = (a[here] - one.time).astype(np.float64)
             # Wider than that, and nobody knows which turn of the counter it was.
             good = one.bound <= (1.0 - BEFORE) * self._counter.turn
-            good &= (after >= -one.bound - EARLY) & (after <= LATE * 1e9 + one.bound) & (np.abs(after) < late[here])
+            good &= (after >= -one.bound - EARLY) & (after <= LATE * 1e9 + one.bound)
             good &= (one.time >= begin - one.bound) & (one.time <= end + one.bound)
+            for last, first in self._confusion(k):
+                good &= (a[here] <= last) | (a[here] >= first) | (one.time <= last)
+            either = good & (answer.epoch[here] >= 0) & (a[here] < span.first.exchange.received)
+            if either.any():
+                one.either(answer, here, either)
+            good &= np.abs(after) < late[here]
             late[here[good]] = np.abs(after[good])
             answer.take(one, here, good)
         return answer.times()
@@ -200,20 +216,33 @@ class ExchangeClock:
         answer = _Answer(1)
         self._map(answer, np.zeros(1, np.int64), len(self._spans) - 1, count)
         raw = self._counter.ahead(span.first.exchange.ticks_received, 0)
-        reason = ""
-        if self._linker.waiting:
-            reason = f"{self.name}: its last answers don't follow the earlier ones; it seems to have started anew, wait"
-        elif span.widened > 1:
-            reason = (
+        model, why_not, note = span.model(), "", ""
+        if self._linker.behind:
+            why_not = (
+                f"{self.name}: its answers belong to the question before, each comes one too late; connect it anew"
+            )
+        elif self._linker.waiting:
+            why_not = (
+                f"{self.name}: its last answers don't follow the earlier ones; it seems to have started anew, wait"
+            )
+        elif model.widened > 1:
+            why_not = (
                 f"{self.name}: its time moves by more than the {self.ppm:g} ppm it is declared with, so the bound does "
                 "not hold; correct the ppm, or see who sets its clock"
             )
+        elif model.sets:
+            ago = int(count[0]) * 1e9 / self.frequency - model.sets[-1].until
+            by = -model.sets[-1].by * 1e-6
+            note = f"{self.name}: its time jumped by {by:+.3g} ms {ago * 1e-9:.0f} s ago; see who sets its clock"
+        elif len(self._spans) > 1 and self._spans[-2].boot == span.boot:
+            ago = now - span.first.exchange.received
+            note = f"{self.name}: its time jumped {ago * 1e-9:.0f} s ago; it was set, or started anew without saying so"
         return ClockHealth(
-            usable=not reason,
-            reason=reason,
+            usable=not why_not,
+            reason=why_not or note,
             age=(now - span.last.exchange.received) * 1e-9,
             offset=int(answer.time[0]) - round((raw + int(count[0])) * 1e9 / self.frequency),
-            rate_ppm=span.model().table.rates[1] * 1e6,
+            rate_ppm=model.table.rates[1] * 1e6,
             bound=int(answer.bound[0]),
             sigma=float(answer.sigma[0]),
             residual=span.residual(),
@@ -263,7 +292,17 @@ class ExchangeClock:
     def _life(self, k: int) -> tuple[float, float]:
         """Lab times between which ticks may belong to the k-th epoch."""
         begin = float(self._spans[k - 1].last.exchange.sent) if k else -np.inf
-        return begin, float(self._spans[k + 1].first.exchange.received) if k + 1 < len(self._spans) else np.inf
+        end = float(self._spans[k + 1].first.exchange.received) if k + 1 < len(self._spans) else np.inf
+        return begin, end
+
+    def _confusion(self, k: int) -> list[tuple[int, int]]:
+        """Lab times before and after the k-th epoch between which the counter did what nobody could follow."""
+        pairs = [self._spans[max(i, 0) : i + 2] for i in (k - 1, k)]
+        return [
+            (pair[0].last.exchange.received, pair[1].first.exchange.sent)
+            for pair in pairs
+            if len(pair) == 2 and pair[1].confused
+        ]
 
     def _map(self, answer: _Answer, at: Int64, k: int, counts: Int64) -> None:
         span, scale = self._spans[k], 1e9 / self.frequency
@@ -295,6 +334,15 @@ class _Answer:
     def take(self, other: _Answer, at: Int64, good: NDArray[np.bool_]) -> None:
         for mine, theirs in zip(self._columns(), other._columns(), strict=True):
             mine[at[good]] = theirs[good]
+
+    def either(self, other: _Answer, at: Int64, where: NDArray[np.bool_]) -> None:
+        """Nobody knows which of the two it is: both cover both."""
+        here, there = np.flatnonzero(where), at[where]
+        apart = np.abs(self.time[here] - other.time[there])
+        for mine, theirs in ((self.bound, other.bound), (self.tight, other.tight)):
+            mine[here] = theirs[there] = apart + np.maximum(mine[here], theirs[there])
+        sigma = np.hypot(np.maximum(self.sigma[here], other.sigma[there]), apart / np.sqrt(3.0))
+        self.sigma[here] = other.sigma[there] = sigma
 
     def times(self) -> LabTimes:
         return LabTimes(self.time, self.bound, self.tight, self.sigma, self.epoch >= 0, self.epoch)

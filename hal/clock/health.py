@@ -12,7 +12,7 @@ class ClockHealth:
     usable: bool
     """Ticks read now would get a lab time."""
     reason: str
-    """Why not, and what to do; empty when usable."""
+    """Why not, and what to do; of a usable clock what happened to it lately, mostly nothing."""
     age: float
     """s since the last look that was taken in; inf if there was none."""
     offset: int

@@ -18,6 +18,8 @@ Float64 = NDArray[np.float64]
 
 LEAST = 1e-12
 """No rate is known better."""
+ENOUGH = 32
+"""Exchanges on either side of a change of the path; of fewer the smallest round trip tells too little."""
 AGREE = 0.7
 """Median of |rate - slope| / doubt above which the oscillator is taken to change faster than thought."""
 
@@ -69,7 +71,7 @@ def rates_of(windows: list[Window], wander: float, usual: float, surprise: float
     own = np.maximum([w.doubt for w in windows], _unsteady(windows))
     rate, doubt, wander = _smoothed(middle, np.array([w.margin.slope for w in windows]), own, wander)
     jumps = np.abs(np.diff(rate)) - 2 * (doubt[1:] + doubt[:-1]) - usual * np.diff(middle)
-    steady = steady and not (_changes(windows) > 0.0).any()
+    steady = steady and _same_path(windows)
     surprise = max(surprise, float(jumps.max(initial=0.0)))
     return Rates(windows, rate, doubt, wander, surprise, steady, Shape(middle, rate))
 
@@ -78,6 +80,27 @@ def _changes(windows: list[Window]) -> Float64:
     """By how much the smallest round trip changed from each window to the next, less what chance may do, ns."""
     trip, noise = np.array([w.trip for w in windows]), np.array([w.noise for w in windows])
     return np.asarray(np.abs(np.diff(trip)) - DOUBT * np.hypot(noise[1:], noise[:-1]))
+
+
+def _same_path(windows: list[Window]) -> bool:
+    """Wherever the exchanges are parted, the smallest round trips before and after are the same but for chance."""
+    quick, later = _quickest(windows), _quickest(windows[::-1])[::-1]
+    for (trip, noise, count), (other, its_noise, its_count) in zip(quick[:-1], later[1:], strict=True):
+        if min(count, its_count) >= ENOUGH and abs(trip - other) > DOUBT * np.hypot(noise, its_noise):
+            return False
+    return True
+
+
+def _quickest(windows: list[Window]) -> list[tuple[float, float, int]]:
+    """Of each window and those before it: the smallest round trip, its noise, and how many exchanges they have."""
+    found: list[tuple[float, float, int]] = []
+    trip, noise, count = np.inf, 0.0, 0
+    for w in windows:
+        count += w.j - w.i
+        if w.trip < trip:
+            trip, noise = w.trip, w.noise
+        found.append((trip, noise, count))
+    return found
 
 
 def _unsteady(windows: list[Window]) -> Float64:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .bounds import above, below
-from .suspects import doubtful, impossible
+from .model import Model, fit
 from .table import Places, Table
-from .tube import Carried, Tube, tube
+from .tube import Carried
 from .unwrap import Reading
 from .windows import Limits
 
@@ -19,8 +18,6 @@ STEP = 256
 """Exchanges by which the live stretch moves on, ..."""
 LIVE = 512
 """... and its length when it has: older ones are condensed into a table, and go on to count by what they still say."""
-STEEPEST = 0.5
-"""Of the rate's limit: no clock is worse."""
 MEMORY = 1 << 16
 """Nodes kept of what was condensed; beyond it the older half loses every second one."""
 SECOND = 1e9
@@ -34,24 +31,33 @@ class Span:
 
     __slots__ = (
         "_calibrated", "_carried", "_columns", "_count", "_dirty", "_model", "_old", "_open", "_rho", "_scale",
-        "_stream", "_whole", "boot", "first", "last", "total", "widened",
+        "_stream", "_whole", "boot", "confused", "corrupted", "first", "last", "total",
     )  # fmt: skip
 
     def __init__(
-        self, first: Reading, *, frequency: float, rho: float, delays: tuple[float, float], whole: bool = False
+        self,
+        first: Reading,
+        *,
+        frequency: float,
+        rho: float,
+        delays: tuple[float, float],
+        whole: bool = False,
+        confused: bool = False,
     ) -> None:
+        """`whole`: keep every exchange; `confused`: before the first reading came some that fitted nowhere."""
+        self.confused = confused
         self.first = self.last = first
         self.boot = first.exchange.boot
         self._scale, self._rho, self._calibrated, self._whole = 1e9 / frequency, rho, delays, whole
         self._columns = np.zeros((6, 64))  # x and y lower, x and y upper, lab mid, count at sending
         self._count = self.total = 0
-        self.widened = 1.0
-        """By how much the rate's limit had to be widened for all exchanges to be possible."""
+        self.corrupted = 0
+        """Exchanges of this epoch that were left out before they came here."""
         self._stream: dict[int, tuple[float, float]] = {}
         self._open: int = -1
         self._carried: Carried | None = None
         self._old: Table | None = None
-        self._model: Tube | None = None
+        self._model: Model | None = None
         self._dirty = True
 
     # ------------------------------------------------------------------ what comes in
@@ -92,6 +98,11 @@ class Span:
             self._count -= 1
             self.total -= 1
             self._dirty = True
+
+    def left_out(self, count: int) -> None:
+        """So many exchanges more were corrupted beyond doubt."""
+        self.corrupted += count
+        self._dirty |= count > 0
 
     def add_one_way(self, counts: Int64, arrivals: Int64) -> None:
         """Take in counts (since the first reading) that arrived at lab time (ns)."""
@@ -141,7 +152,7 @@ class Span:
         after = x >= live.x[0]
         return tuple(np.where(after, a, b) for a, b in zip(now, then, strict=True))  # type: ignore[return-value]
 
-    def model(self) -> Tube:
+    def model(self) -> Model:
         """Of the live stretch; made anew when something came in."""
         if self._model is None or self._dirty:
             self._model, self._dirty = self._fit(), False
@@ -163,51 +174,23 @@ class Span:
         trip = upper - lower - self._scale
         return Limits(x[order], lower[order], z[order], upper[order], trip[order], self._scale)
 
-    def _fit(self) -> Tube:
-        limits = self._limits()
-        rho, self.widened = self._rho, 1.0
-        gone = impossible(limits, rho)
-        while gone is None and rho < STEEPEST:
-            # The datasheet's ppm is wrong, or somebody set the clock.
-            self.widened *= 1.5
-            rho = self._rho * self.widened
-            gone = impossible(limits, rho)
-        if gone is not None:
-            limits = _some(limits, ~gone)
-        model = self._tube(limits, rho)
-        for _ in range(3):
-            shape = model.rates.shape
-            odd = doubtful(limits.trip, limits.lower - shape(limits.xl), limits.upper - shape(limits.xu))
-            if not odd.any() or np.count_nonzero(odd) > 0.2 * odd.size:
-                break
-            limits = _some(limits, ~odd)
-            model = self._tube(limits, rho)
-        return model
-
-    def _tube(self, limits: Limits, rho: float) -> Tube:
-        out, back = self._calibrated
-        known = self._model.found if self._model is not None else None
-        return tube(self._streamed(limits, rho), rho, out=out, back=back, carried=self._carried, known=known)
-
-    def _streamed(self, limits: Limits, rho: float) -> Limits:
-        """With what came one way: upper limits only."""
-        closed = [point for second, point in self._stream.items() if self._whole or second < self._open]
-        if not closed:
-            return _sorted(limits, np.zeros(0), np.zeros(0))
-        x, y = np.array(closed).T
-        order = np.argsort(x)
-        x, y = x[order], y[order]
-        # A tick later than its arrival, or a second from anything two-way, was corrupted.
-        least = below(rho * limits.xl, limits.lower, rho * x)
-        most = above(rho * np.sort(limits.xu), limits.upper[np.argsort(limits.xu)], rho * x)
-        good = (y >= least) & (y <= most + 10e9)
-        return _sorted(limits, x[good], y[good])
+    def _fit(self) -> Model:
+        closed = sorted(point for second, point in self._stream.items() if self._whole or second < self._open)
+        x, y = np.array(closed, np.float64).reshape(-1, 2).T
+        return fit(
+            self._limits(), (x, y), self._rho, corrupted=self.corrupted, delays=self._calibrated,
+            carried=self._carried, earlier=self._model,
+        )  # fmt: skip
 
     def _condense(self) -> None:
         """Put the oldest exchanges of the live stretch into the table, with what they say about the later ones."""
         model = self.model()
         kept = self._columns[:, STEP : self._count]
         cut = float(kept[0].min())
+        for one in model.sets:
+            if one.since < cut < one.until:  # either side of the step fits these
+                kept = kept[:, kept[0] >= one.until]
+                cut = one.until
         self._carried = model.carried(cut)
         part = model.table.before(cut)
         self._old = part if self._old is None else self._old.then(part)
@@ -217,19 +200,3 @@ class Span:
         self._count = kept.shape[1]
         self._stream = {k: point for k, point in self._stream.items() if point[0] >= cut}
         self._dirty = True
-
-
-def _some(limits: Limits, keep: NDArray[np.bool_]) -> Limits:
-    """Of an exchange both limits or none."""
-    if keep.all():
-        return limits
-    return Limits(
-        limits.xl[keep], limits.lower[keep], limits.xu[keep], limits.upper[keep], limits.trip[keep], limits.tick
-    )
-
-
-def _sorted(limits: Limits, x: Float64, y: Float64) -> Limits:
-    """Upper limits in order, with more of them."""
-    xu, upper = np.concatenate([limits.xu, x]), np.concatenate([limits.upper, y])
-    order = np.argsort(xu, kind="stable")
-    return Limits(limits.xl, limits.lower, xu[order], upper[order], limits.trip, limits.tick)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,8 @@ class Table:
     """At n >= 1 nodes x (ns of nominal device time, ascending): the offset theta = lab time - x and limits to it, ns.
 
     Between two nodes theta is a straight line. A limit may move away from either node's by `rho` (hard) or `kappa`
-    (tight) per ns, and the nearer one holds. Beyond the ends theta goes on at the end's rate.
+    (tight) per ns, and the nearer one holds. Beyond the ends theta goes on at the end's rate. Where the clock was
+    set in between, either node's limits may hold.
     """
 
     x: Float64
@@ -33,6 +34,8 @@ class Table:
     """1/ns, growth of kappa beyond the ends."""
     rates: tuple[float, float]
     """At the first and at the last node."""
+    broken: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    """Between each node and the next the clock was set; of shape (0,) if it never was."""
 
     def at(self, x: Float64) -> Places:
         """theta, hard_low, hard_up, low, up at x."""
@@ -55,6 +58,8 @@ class Table:
                 self._extend(end, x, beyond, places)
         places[3][:] += places[0]
         places[4][:] += places[0]
+        if self.broken.size:
+            self._either(i, since, until, places)
         return places
 
     def _extend(self, end: int, x: Float64, beyond: NDArray[np.bool_], places: Places) -> None:
@@ -67,25 +72,43 @@ class Table:
         places[1][beyond], places[2][beyond] = self.hard_low[end] - hard, self.hard_up[end] + hard
         places[3][beyond], places[4][beyond] = self.low[end] - tight, self.up[end] + tight
 
+    def _either(self, i: NDArray[np.int64], since: Float64, until: Float64, places: Places) -> None:
+        """Put in what holds where the clock was set between nodes i and i + 1."""
+        at = np.flatnonzero(self.broken[i] & (since > 0) & (until > 0))
+        i, left, right = i[at], self.rho * since[at], self.rho * until[at]
+        j = i + 1
+        places[1][at] = np.minimum(self.hard_low[i] - left, self.hard_low[j] - right)
+        places[2][at] = np.maximum(self.hard_up[i] + left, self.hard_up[j] + right)
+        low, up = self.theta + self.low, self.theta + self.up
+        places[3][at] = np.minimum(low[i] - left, low[j] - right)
+        places[4][at] = np.maximum(up[i] + left, up[j] + right)
+
     def before(self, x: float) -> Table:
         """The nodes up to x."""
-        n = max(int(np.searchsorted(self.x, x, side="right")), 1)
-        return self._part(np.arange(n))
+        return self._part(slice(max(int(np.searchsorted(self.x, x, side="right")), 1)))
 
-    def then(self, later: Table) -> Table:
-        """Followed by nodes of a later table."""
-        here = self._part(np.arange(max(int(np.searchsorted(self.x, later.x[0])), 1)))
+    def then(self, later: Table, *, broken: bool = False) -> Table:
+        """Followed by nodes of a later table; `broken`: the clock was set in between."""
+        here = self._part(slice(max(int(np.searchsorted(self.x, later.x[0])), 1)))
         joined = {name: np.concatenate([getattr(here, name), getattr(later, name)]) for name in _COLUMNS}
+        if broken or here.broken.size or later.broken.size:
+            joined["broken"] = np.concatenate(
+                [one.broken if one.broken.size else np.zeros(one.x.size, np.bool_) for one in (here, later)]
+            )
+            joined["broken"][here.x.size - 1] |= broken
         return Table(**joined, rho=later.rho, wander=later.wander, rates=(self.rates[0], later.rates[1]))
 
     def thinned(self) -> Table:
         """Every second node of the older half left out; limits between them widen accordingly."""
         half = self.x.size // 2
-        return self._part(np.concatenate([np.arange(0, half, 2), np.arange(half, self.x.size)]))
+        nodes = np.concatenate([np.arange(0, half, 2), np.arange(half, self.x.size)])
+        part = self._part(nodes)
+        broken = np.logical_or.reduceat(self.broken, nodes) if self.broken.size else self.broken
+        return replace(part, kappa=np.maximum.reduceat(self.kappa, nodes), broken=broken)
 
-    def _part(self, nodes: NDArray[np.int64]) -> Table:
+    def _part(self, nodes: slice | NDArray[np.int64]) -> Table:
         columns = {name: getattr(self, name)[nodes] for name in _COLUMNS}
-        return Table(**columns, rho=self.rho, wander=self.wander, rates=self.rates)
+        return replace(self, **columns, broken=self.broken[nodes] if self.broken.size else self.broken)
 
 
 _COLUMNS = ("x", "theta", "hard_low", "hard_up", "low", "up", "kappa")

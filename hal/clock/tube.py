@@ -56,6 +56,8 @@ class Tube:
     table: Table
     rates: Rates
     found: Windows
+    steps: list[tuple[float, float]]
+    """Between which x the clock seems to have been set: then exchanges before and after want tubes of their own."""
 
     def carried(self, x: float) -> Carried:
         """What is left to say at x, all before it forgotten."""
@@ -76,11 +78,13 @@ def tube(
     back: float = 0.0,
     carried: Carried | None = None,
     known: Windows | None = None,
+    whole: bool = False,
 ) -> Tube:
     """Of limits from at least one exchange; rho: the datasheet's limit on the rate error.
 
     `out` and `back`, ns: calibrated smallest delays. They narrow the tight band and move the estimate; the hard
-    bound holds whether they are right or not. `known`: windows of an earlier call, for speed.
+    bound holds whether they are right or not. `known`: windows of an earlier call, for speed. `whole`: don't look for
+    steps of the clock.
     """
     inner = replace(limits, lower=limits.lower + out, upper=limits.upper - back, trip=limits.trip - out - back)
     found = Windows(inner, 1.05 * rho, known)
@@ -91,7 +95,8 @@ def tube(
     x = _nodes(inner, carried)
     usual = wander = WANDER * max(1.0, rho / 1e-4)
     before = (0.0, True) if carried is None else (carried.surprise, carried.steady)
-    # If the band closes, the rate changes faster than was thought, or is less sure.
+    found_steps: list[tuple[float, float]] = []
+    # If the band closes, the clock was set, or the rate changes faster than was thought, or is less sure.
     for most in (2, 2, 2, 12):
         rates = rates_of(windows, wander, usual, *before)
         shape = rates.shape
@@ -100,8 +105,11 @@ def tube(
             base = float(shape(np.array([carried.x]))[0])
             xl, low = _with(xl, low, carried.x, carried.low - base)
             xu, up = _with(xu, up, carried.x, carried.up - base)
-        band = Band(xl, low, xu, up, rates, rho).narrowest(x, most)
+        limited = Band(xl, low, xu, up, rates, rho)
+        band = limited.narrowest(x, most)
         if band.opens:
+            break
+        if rates.steady and not whole and (found_steps := limited.steps(x)):
             break
         wander = 4.0 * rates.wander
     level = _level(x, band.bottom, band.top, windows)
@@ -113,7 +121,7 @@ def tube(
         x, shape(x) + level, below(rho * xl, lower, rho * x), above(rho * xu, upper, rho * x),
         band.low - level, band.up - level, band.kappa, rho, rates.wander, (float(rates.rate[0]), float(rates.rate[-1])),
     )  # fmt: skip
-    return Tube(table, rates, found)
+    return Tube(table, rates, found, found_steps)
 
 
 def _with(x: Float64, y: Float64, at: float, value: float) -> tuple[Float64, Float64]:

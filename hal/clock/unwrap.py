@@ -11,7 +11,7 @@ one: it was silent for too long for its number of bits, and nothing tells how of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,12 +105,17 @@ class Linker:
     """Sorts exchanges into epochs, in order of reception.
 
     Another boot number begins an epoch at once. Else a reading that does not follow waits; three
-    that follow one another begin an epoch, a lone one was corrupted and is forgotten.
+    that follow one another begin an epoch, a lone one was corrupted and is forgotten. One that would follow
+    if it answered the question before it does just that: its own answer is still to come.
     """
 
-    __slots__ = ("_counter", "_last", "_pending", "rejected")
+    __slots__ = ("_counter", "_last", "_pending", "behind", "confused", "rejected")
 
     ENOUGH = 3
+    TRIPS = 4
+    """A question is on its way no longer than so many of the longest round trips known."""
+    APART = 8
+    """Questions are told apart by a clock whose time is known to this fraction of what lies between them."""
 
     def __init__(self, counter: Counter) -> None:
         self._counter = counter
@@ -118,11 +123,20 @@ class Linker:
         self._pending: list[Reading] = []
         self.rejected = 0
         """Exchanges that belong nowhere."""
+        self.behind = False
+        """The last answer belonged to the question before it."""
+        self.confused = False
+        """Since the present epoch's last reading there was one that followed neither it nor what came then."""
 
     @property
     def waiting(self) -> int:
         """Readings that may be an epoch's first."""
         return len(self._pending)
+
+    @property
+    def unsure_since(self) -> int:
+        """Lab time, ns, since which nobody knows what the counter does, while readings wait."""
+        return self._pending[0].exchange.sent
 
     def follows(self, exchange: Exchange) -> bool:
         """The present epoch's last reading is this exchange's, and none waits."""
@@ -130,7 +144,7 @@ class Linker:
 
     def resume(self, last: list[Reading]) -> None:
         """Readings of the present epoch were taken in elsewhere; these three are the last."""
-        self._last = last[-self.ENOUGH :]
+        self._last, self.behind, self.confused = last[-self.ENOUGH :], False, False
 
     def add(self, exchange: Exchange) -> tuple[bool, list[Reading], bool]:
         """(an epoch begins, readings to take in, the last one taken in is to be forgotten first)."""
@@ -143,7 +157,7 @@ class Linker:
             if first is None:
                 self.rejected += 1
                 return False, [], False
-            self._last, self._pending = [first], []
+            self._last, self._pending, self.behind, self.confused = [first], [], False, False
             return True, [first], False
         for back, before in enumerate(reversed(self._last)):
             reading = self._counter.follow(before, exchange)
@@ -157,13 +171,18 @@ class Linker:
             if back:
                 self._last.pop()
             self._last, self._pending = [*self._last[-2:], reading], []
+            self.behind = self.confused = False
             return False, [reading], bool(back)
         return self._wait(exchange)
 
     def _wait(self, exchange: Exchange) -> tuple[bool, list[Reading], bool]:
-        reading = self._counter.follow(self._pending[-1], exchange) if self._pending else None
+        self.behind = bool(self._pending) and self._answers_before(self._pending[-1].exchange, exchange)
+        reading = None
+        if self._pending and not self.behind:
+            reading = self._counter.follow(self._pending[-1], exchange)
         if reading is None:
             self.rejected += len(self._pending)
+            self.confused |= bool(self._pending)
             first = self._counter.first(exchange)
             self.rejected += first is None
             self._pending = [] if first is None else [first]
@@ -173,3 +192,13 @@ class Linker:
             return False, [], False
         self._last, self._pending = self._pending, []
         return True, self._last, False
+
+    def _answers_before(self, before: Exchange, exchange: Exchange) -> bool:
+        """By the epoch's count this answer was made just after the question before was sent, not after its own."""
+        between, silent = exchange.sent - before.sent, exchange.received - self._last[-1].exchange.received
+        trips = [e.received - e.sent for e in (before, exchange, *(reading.exchange for reading in self._last))]
+        way = self.TRIPS * max(trips)
+        if self.APART * (way + 2 * self._counter.rho * silent) > between:
+            return False
+        moved = replace(exchange, sent=before.sent, received=before.sent + way)
+        return self._counter.follow(self._last[-1], moved) is not None

@@ -22,6 +22,8 @@ HANDFUL = 8
 """Of fewer a line touches so many that the rest tells nothing of the delays."""
 SAG = 0.05
 """Share of the smallest round trip that a straight line may leave out."""
+STRAIGHT = 0.1
+"""The same where the smallest round trip is no measure of the smallest delays."""
 DOUBT = 2.5
 """The smallest of n round trips scatters; so many times that may be missing from the gap."""
 FEW = 4
@@ -62,6 +64,11 @@ class Limits:
     tick: float
     """ns."""
 
+    def part(self, which: slice | NDArray[np.bool_]) -> Limits:
+        """Of some exchanges both limits, of the others none."""
+        xl, lower, xu, upper, trip = (c[which] for c in (self.xl, self.lower, self.xu, self.upper, self.trip))
+        return Limits(xl, lower, xu, upper, trip, self.tick)
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -88,6 +95,9 @@ class Window:
     """ns, by how much the gap of so many exchanges exceeds the smallest delays, of the order of."""
     sag: float
     """ns, by how much theta may leave the line without that it shows."""
+    room: float | None = None
+    """ns, the sum of the smallest delays, nearly: the smallest round trip, or the gap where that is known to be less;
+    None of a window too short to tell."""
 
     @property
     def gap(self) -> float:
@@ -99,11 +109,19 @@ class Window:
         return 1.0 / (self.low + self.up)
 
     @property
+    def finer(self) -> float:
+        return max(self.low, self.up)
+
+    @property
+    def coarser(self) -> float:
+        return min(self.low, self.up)
+
+    @property
     def doubt(self) -> float:
         """Of the slope. The likeliest line rests on delays that keep their kind, which `even` sees no finer than
         UNEVEN times the finer side's waits; whatever the delays do, the slope is among the possible ones."""
         line, slope = self.possible, self.margin.slope
-        unseen = UNEVEN * FEW / max(self.low, self.up) / self.length
+        unseen = UNEVEN * FEW / self.finer / self.length
         return min(max(self.margin.doubt, unseen), max(line.high - slope, slope - line.low, self.margin.doubt))
 
     @property
@@ -129,22 +147,33 @@ class Windows:
         self._of_upper[0] = 0
         self._evens: dict[tuple[int, int], float | None] = {}
         self._fitted: dict[tuple[int, int], Window] = {}
-        if known is not None and known._begins(limits) and known.steepest == steepest:
-            whole = known.count // BLOCK
-            self._evens = {key: even for key, even in known._evens.items() if key[1] <= whole}
-            self._fitted = {key: window for key, window in known._fitted.items() if key[1] <= whole}
+        if known is not None and known.steepest == steepest:
+            self._take_over(known)
 
-    def _begins(self, later: Limits) -> bool:
-        """`later` has these limits and others after them."""
-        mine, n, m = self.limits, self.count, self.limits.xu.size
-        if later.xl.size < n or later.xu.size < m or (later.xu.size > m and later.xu[m] < later.xl[n - 1]):
-            return False
-        return (
-            np.array_equal(mine.xl, later.xl[:n])
-            and np.array_equal(mine.lower, later.lower[:n])
-            and np.array_equal(mine.xu, later.xu[:m])
-            and np.array_equal(mine.upper, later.upper[:m])
-        )
+    def _take_over(self, known: Windows) -> None:
+        """What was found of exchanges that are still the same, if only some were forgotten before and came after."""
+        mine, old = self.limits, known.limits
+        gone = int(np.searchsorted(old.xl, mine.xl[0]))
+        blocks, rest = divmod(gone, BLOCK)
+        if rest or gone >= known.count:
+            return
+        first = int(known._of_upper[blocks])
+        n, m = known.count - gone, old.xu.size - first
+        if mine.xl.size < n or mine.xu.size < m or (mine.xu.size > m and mine.xu[m] < mine.xl[n - 1]):
+            return
+        pairs = (
+            (old.xl[gone:], mine.xl[:n]), (old.lower[gone:], mine.lower[:n]),
+            (old.xu[first:], mine.xu[:m]), (old.upper[first:], mine.upper[:m]),
+        )  # fmt: skip
+        if not all(np.array_equal(before, now) for before, now in pairs):
+            return
+        whole = known.count // BLOCK
+        keys = [(i, j) for i, j in known._evens if i >= blocks and j <= whole]
+        self._evens = {(i - blocks, j - blocks): known._evens[i, j] for i, j in keys}
+        for (i, j), window in known._fitted.items():
+            if i >= blocks and j <= whole:
+                moved = replace(window, i=window.i - gone, j=window.j - gone) if gone else window
+                self._fitted[i - blocks, j - blocks] = moved
 
     def leaves(self) -> list[Window]:
         """Windows that a straight line describes, one after the other."""
@@ -213,16 +242,20 @@ class Windows:
             lack = max(lack, least.gap - w.gap)
             if lack > LACK * least.grain:
                 return None
-        return replace(w, margin=w.possible, sag=lack + w.grain)
+        return replace(w, margin=w.possible, sag=lack + w.grain, room=min(w.trip, w.gap))
 
     def even(self, i: int, j: int) -> bool:
         """A line through blocks i to j leaves no more out than chance may, in any part of them."""
         i, j = max(i, 0), min(j, self.blocks)
         if (i, j) not in self._evens:
             w = self.window(i, j)
-            self._evens[i, j] = sag = self._sag(w) if self._wide_enough(w) else None
+            sag, wide = self._sag(w), self._wide_enough(w)
+            # Where no question is quick both ways, as between two polls in step, the finer side alone has to do.
+            if sag is not None and not wide and sag > STRAIGHT * w.trip:
+                sag = None
+            self._evens[i, j] = sag
             if sag is not None:
-                self._fitted[i, j] = replace(w, sag=sag)
+                self._fitted[i, j] = replace(w, sag=sag, room=w.trip if wide else w.gap)
         return self._evens[i, j] is not None
 
     def _wide_enough(self, w: Window) -> bool:
@@ -236,31 +269,36 @@ class Windows:
 
         Of n exponential waits the smallest is S/n on average, and the next ones follow S/n apart: that the smallest
         of a part exceeds that of the whole by more than FAR_OFF times the way to the EIGHTH is rarer than
-        (1 + FAR_OFF)^-EIGHTH. The finer side tells how far theta follows the line.
+        (1 + FAR_OFF)^-EIGHTH. The finer side tells how far theta follows the line; where the other is so much coarser
+        that rare quick messages may have been its lowest, the finer one has to do.
         """
         m, line = self.limits, w.margin
         p, q = w.i, w.j
         r, s = (int(self._of_upper[k]) for k in (p // BLOCK, -(-q // BLOCK)))
         out = -m.lower[p:q] + line.slope * (m.xl[p:q] - line.middle)
         back = m.upper[r:s] - line.slope * (m.xu[r:s] - line.middle)
-        sag = w.grain
-        for waits in (out, back):
-            least, most = float(waits.min()), 0.0
-            for parts in (2, 4):
-                if waits.size < 4 * parts:
-                    break
-                edges = [waits.size * k // parts for k in range(parts + 1)]
-                for a, b in pairwise(edges):
-                    part = waits[a:b]
-                    k = min(EIGHTH, part.size - 1)
-                    near = np.partition(part, (0, k))
-                    off, apart = float(near[0] - least), float(near[k] - near[0]) / k
-                    if off > FAR_OFF * apart * EIGHTH + FINEST:
-                        return None
-                    most = max(most, off + SPACINGS * apart)
-            if most:
-                sag = min(sag, most)
-        return sag
+        sags = self._follows(out), self._follows(back)
+        even = [sag for sag in sags if sag is not None]
+        if len(even) < 2 and (not even or w.coarser * UNEVEN > w.finer or (sags[0] is None) == (w.low >= w.up)):
+            return None
+        return min(w.grain, *even)
+
+    def _follows(self, waits: Float64) -> float | None:
+        """The same for one way's waits beyond a line."""
+        least, most = float(waits.min()), 0.0
+        for parts in (2, 4):
+            if waits.size < 4 * parts:
+                break
+            edges = [waits.size * k // parts for k in range(parts + 1)]
+            for a, b in pairwise(edges):
+                part = waits[a:b]
+                k = min(EIGHTH, part.size - 1)
+                near = np.partition(part, (0, k))
+                off, apart = float(near[0] - least), float(near[k] - near[0]) / k
+                if off > FAR_OFF * apart * EIGHTH + FINEST:
+                    return None
+                most = max(most, off + SPACINGS * apart)
+        return most or np.inf
 
     def window(self, i: int, j: int) -> Window:
         """Of blocks i to j."""

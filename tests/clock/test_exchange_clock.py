@@ -476,6 +476,89 @@ def test_exchanges_that_cannot_be_are_left_out_and_the_bound_holds(what: str) ->
         assert error.max() < 60_000
 
 
+# ------------------------------------------------------------------ answers that are late, clocks that are set
+
+
+def one_late(e: Exchanges, begin: int, end: int) -> Exchanges:
+    """The answer to question `begin` came too late for it and was taken for the next one's, and so on to `end`."""
+    first, second = e.ticks_received.copy(), e.ticks_sent.copy()
+    first[begin + 1 : end], second[begin + 1 : end] = first[begin : end - 1], second[begin : end - 1]
+    kept = np.delete(np.arange(len(e)), begin)
+    return Exchanges(e.boot, e.sent, first, second, e.received)[kept]
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+def test_answers_that_belong_to_the_question_before_are_left_out_and_said(bits: int) -> None:
+    device, t = Device(bits=bits), np.arange(0.1, 300.0, 1.0)
+    late = one_late(device.ask(t, *usb(31, t)), 100, 160)
+    clock = ExchangeClock(frequency=F, ppm=100.0, bits=bits, name="board")
+    for exchange in late[:120]:
+        clock.add(exchange)
+    health = clock.health(int(late.received[119]))
+    assert not health.usable
+    assert "the question before" in health.reason
+    for exchange in late[120:]:
+        clock.add(exchange)
+    assert clock.health(int(late.received[-1])).usable
+    asked = np.concatenate([np.linspace(5.0, 99.0, 500), np.linspace(101.0, 299.0, 1000)])
+    for model in (clock, ExchangeClock.fit(late, frequency=F, ppm=100.0, bits=bits)):
+        got = model.to_lab(device.ticks(asked), lab(asked + 0.01))
+        assert got.valid.all()
+        assert (got.epoch == 0).all()
+        assert (np.abs(got.time - lab(asked)) <= got.tight).all()
+
+
+@pytest.mark.parametrize(("by", "rate"), [(200e-6, 5.0), (-300e-6, 5.0), (300e-6, 1.0), (-600e-6, 1.0)])
+def test_a_clock_that_jumps_by_about_a_round_trip_is_cut_there_and_its_bounds_hold(by: float, rate: float) -> None:
+    device, t = Wandering(lambda t: by * (t > 200.5), ppm=-4.0), each_second(400.0, rate=rate)
+    exchanges = device.ask(t, *usb(32, t))
+    clock = ExchangeClock.fit(exchanges, frequency=F, ppm=50.0, name="board")
+    asked = np.linspace(5.0, 395.0, 3000)
+    got = clock.to_lab(device.ticks(asked), lab(asked + 0.01))
+    error = np.abs(got.time - lab(asked))
+    assert (error <= got.tight).all()
+    assert error[np.abs(asked - 200.5) > 10.0 / rate].max() < 50_000
+    assert float(np.median(got.tight)) < 1.2 * 110_000
+    health = clock.health(int(exchanges.received[-1]))
+    assert health.usable
+    assert "jumped" in health.reason
+
+
+def test_ticks_that_come_with_answers_nobody_can_place_are_not_guessed() -> None:
+    device = Wandering(lambda t: 500e-6 * np.clip(t - 200.0, 0.0, 60.0), ppm=5.0)  # far more than declared
+    t = np.arange(0.1, 400.0, 1.0)
+    clock = ExchangeClock.fit(device.ask(t, *usb(33, t)), frequency=F, ppm=50.0)
+    asked = np.linspace(5.0, 395.0, 3000)
+    got = clock.to_lab(device.ticks(asked), lab(asked + 0.01))
+    error = np.abs(got.time - lab(asked))
+    assert np.mean((error > got.bound)[got.valid]) < 0.01  # nothing can be promised of it
+    assert got.valid[(asked < 199.0) | (asked > 263.0)].all()
+
+
+# ------------------------------------------------------------------ polls
+
+
+@pytest.mark.parametrize("rate", [3.0, 10.0])
+def test_two_polls_in_step_hide_the_smallest_delays_from_every_round_trip_but_not_from_the_band(rate: float) -> None:
+    rng, device = np.random.default_rng(34), Device(ppm=3.0)
+    t = each_second(400.0, rate=rate)
+    frame = 1e-3 * (1 + 17e-6)
+
+    def polled(at: Float64) -> Float64:
+        busy = np.where(rng.random(at.size) < 0.01, rng.exponential(2e-3, at.size), 0.0)
+        return (-at) % frame + rng.exponential(5e-6, at.size) + busy
+
+    out = 20e-6 + polled(t)
+    back = 30e-6 + polled(t + out + 20e-6)
+    exchanges = device.ask(t, out, back)
+    asked = np.linspace(1.0, 399.0, 3000)
+    got = ExchangeClock.fit(exchanges, frequency=F, ppm=50.0).to_lab(device.ticks(asked))
+    error = np.abs(got.time - lab(asked))
+    assert (out + back).min() > 300e-6  # no question was quick both ways
+    assert (error <= got.tight).all()
+    assert error.max() < 100_000
+
+
 # ------------------------------------------------------------------ whatever comes
 
 
