@@ -34,6 +34,10 @@ EIGHTH = 8
 """A part of a window stays away from its line if its lowest wait exceeds the whole's lowest by more than ..."""
 FAR_OFF = 1.0
 """... so many times what lies between the part's lowest and its ninth-lowest."""
+SHORT = 32
+"""Exchanges in the shortest of many parts, ..."""
+FAR_OUT = 3.0
+"""... of which none by chance is so many times further off (4^-EIGHTH)."""
 SPACINGS = 4.0
 """A part of a window may be further off than its lowest wait by so many times the spacing of its lowest waits."""
 LACK = 0.5
@@ -249,10 +253,8 @@ class Windows:
         i, j = max(i, 0), min(j, self.blocks)
         if (i, j) not in self._evens:
             w = self.window(i, j)
-            sag, wide = self._sag(w), self._wide_enough(w)
-            # Where no question is quick both ways, as between two polls in step, the finer side alone has to do.
-            if sag is not None and not wide and sag > STRAIGHT * w.trip:
-                sag = None
+            wide = self._wide_enough(w)
+            sag = self._sag(w, wide)
             self._evens[i, j] = sag
             if sag is not None:
                 self._fitted[i, j] = replace(w, sag=sag, room=w.trip if wide else w.gap)
@@ -263,14 +265,15 @@ class Windows:
         about `noise`."""
         return w.gap >= w.trip - SAG * max(w.trip, self.limits.tick) - DOUBT * w.noise
 
-    def _sag(self, w: Window) -> float | None:
+    def _sag(self, w: Window, wide: bool) -> float | None:
         """By how much theta may leave the line unseen; None if some part of the window does not come as near to the
         line as the whole does, within the scatter of its own waits.
 
         Of n exponential waits the smallest is S/n on average, and the next ones follow S/n apart: that the smallest
         of a part exceeds that of the whole by more than FAR_OFF times the way to the EIGHTH is rarer than
         (1 + FAR_OFF)^-EIGHTH. The finer side tells how far theta follows the line; where the other is so much coarser
-        that rare quick messages may have been its lowest, the finer one has to do.
+        that rare quick messages may have been its lowest, the finer one has to do. So it has if no question is quick
+        both ways, as between two polls in step, and the line is not `wide`; then even the shortest parts must follow.
         """
         m, line = self.limits, w.margin
         p, q = w.i, w.j
@@ -281,7 +284,10 @@ class Windows:
         even = [sag for sag in sags if sag is not None]
         if len(even) < 2 and (not even or w.coarser * UNEVEN > w.finer or (sags[0] is None) == (w.low >= w.up)):
             return None
-        return min(w.grain, *even)
+        sag = min(w.grain, *even)
+        if not wide and (sag > STRAIGHT * w.trip or not self._throughout(out if w.low >= w.up else back)):
+            return None
+        return sag
 
     def _follows(self, waits: Float64) -> float | None:
         """The same for one way's waits beyond a line."""
@@ -299,6 +305,17 @@ class Windows:
                     return None
                 most = max(most, off + SPACINGS * apart)
         return most or np.inf
+
+    @staticmethod
+    def _throughout(waits: Float64) -> bool:
+        """No short part stays away by more than waits scatter: theta does not swing about the line."""
+        parts, least = 8, float(waits.min())
+        while waits.size >= SHORT * parts:
+            near = np.partition(waits[: waits.size // parts * parts].reshape(parts, -1), (0, EIGHTH), axis=1)
+            if (near[:, 0] - least > FAR_OUT * (near[:, EIGHTH] - near[:, 0]) + FINEST).any():
+                return False
+            parts *= 2
+        return True
 
     def window(self, i: int, j: int) -> Window:
         """Of blocks i to j."""
