@@ -6,6 +6,7 @@ parts of a window stay away from its line. Derivations: `docs/explanation/clocks
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -151,6 +152,7 @@ class Windows:
         self._of_upper[0] = 0
         self._evens: dict[tuple[int, int], float | None] = {}
         self._fitted: dict[tuple[int, int], Window] = {}
+        self._straight: dict[tuple[int, int], Window | None] = {}
         if known is not None and known.steepest == steepest:
             self._take_over(known)
 
@@ -172,12 +174,19 @@ class Windows:
         if not all(np.array_equal(before, now) for before, now in pairs):
             return
         whole = known.count // BLOCK
-        keys = [(i, j) for i, j in known._evens if i >= blocks and j <= whole]
-        self._evens = {(i - blocks, j - blocks): known._evens[i, j] for i, j in keys}
-        for (i, j), window in known._fitted.items():
-            if i >= blocks and j <= whole:
-                moved = replace(window, i=window.i - gone, j=window.j - gone) if gone else window
-                self._fitted[i - blocks, j - blocks] = moved
+
+        def moved(window: Window) -> Window:
+            return replace(window, i=window.i - gone, j=window.j - gone) if gone else window
+
+        def kept(keys: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+            return [(i, j) for i, j in keys if i >= blocks and j <= whole]
+
+        for i, j in kept(known._fitted):
+            self._fitted[i - blocks, j - blocks] = moved(known._fitted[i, j])
+        for i, j in kept(known._straight):
+            window = known._straight[i, j]
+            self._straight[i - blocks, j - blocks] = None if window is None else moved(window)
+        self._evens = {(i - blocks, j - blocks): known._evens[i, j] for i, j in kept(known._evens)}
 
     def leaves(self) -> list[Window]:
         """Windows that a straight line describes, one after the other."""
@@ -231,6 +240,11 @@ class Windows:
     def straight(self, i: int, j: int) -> Window | None:
         """Blocks i to j and the slopes that are possible, if they leave room for a straight line, as much as any part
         of them leaves."""
+        if (i, j) not in self._straight:
+            self._straight[i, j] = self._as_straight(i, j)
+        return self._straight[i, j]
+
+    def _as_straight(self, i: int, j: int) -> Window | None:
         w = self.window(i, j)
         lack, cell = 0.0, 1
         while 2 * cell < j - i:
