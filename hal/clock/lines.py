@@ -101,15 +101,23 @@ class Band:
 
     def best(self, low: float = 1.0, up: float = 1.0, less: float = 0.0) -> Margin:
         """Along the middle of the slopes with the best score; low and high score at most `less` below."""
-        s = self._slopes
         score = up * self._ceiling - low * self._floor
         most = float(score.max())
         first, last = self._within(score, most - 1e-9 * (1.0 + abs(most)))
         slope = (first + last) / 2
         if less:
             first, last = self._within(score, most - less)
-        floor, ceiling = np.interp(slope, s, self._floor), np.interp(slope, s, self._ceiling)
-        return Margin(self.middle, slope, first, last, float(floor), float(ceiling))
+        return self._along(slope, first, last)
+
+    def open(self) -> Margin:
+        """Along the middle of all slopes that leave any room."""
+        gap = self._ceiling - self._floor
+        first, last = self._within(gap, min(float(gap.max()), 0.0))
+        return self._along((first + last) / 2, first, last)
+
+    def _along(self, slope: float, low: float, high: float) -> Margin:
+        floor, ceiling = (float(np.interp(slope, self._slopes, y)) for y in (self._floor, self._ceiling))
+        return Margin(self.middle, slope, low, high, floor, ceiling)
 
     def _within(self, score: Float64, need: float) -> tuple[float, float]:
         """The slopes between which the score is at least `need`."""

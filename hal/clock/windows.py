@@ -37,8 +37,8 @@ FAR_OFF = 1.0
 """... so many times what lies between the part's lowest and its ninth-lowest."""
 SHORT = 32
 """Exchanges in the shortest of many parts, ..."""
-FAR_OUT = 3.0
-"""... of which none by chance is so many times further off (4^-EIGHTH)."""
+FAR_OUT = 2.0
+"""... of which hardly one is by chance so many times further off (3^-EIGHTH)."""
 SPACINGS = 4.0
 """A part of a window may be further off than its lowest wait by so many times the spacing of its lowest waits."""
 LACK = 0.5
@@ -299,7 +299,10 @@ class Windows:
         if len(even) < 2 and (not even or w.coarser * UNEVEN > w.finer or (sags[0] is None) == (w.low >= w.up)):
             return None
         sag = min(w.grain, *even)
-        if not wide and (sag > STRAIGHT * w.trip or not self._throughout(out if w.low >= w.up else back)):
+        if not wide and (
+            sag > STRAIGHT * w.trip
+            or not self._throughout([way for way, s in zip((out, back), sags, strict=True) if s])
+        ):
             return None
         return sag
 
@@ -321,14 +324,15 @@ class Windows:
         return most or np.inf
 
     @staticmethod
-    def _throughout(waits: Float64) -> bool:
+    def _throughout(ways: list[Float64]) -> bool:
         """No short part stays away by more than waits scatter: theta does not swing about the line."""
-        parts, least = 8, float(waits.min())
-        while waits.size >= SHORT * parts:
-            near = np.partition(waits[: waits.size // parts * parts].reshape(parts, -1), (0, EIGHTH), axis=1)
-            if (near[:, 0] - least > FAR_OUT * (near[:, EIGHTH] - near[:, 0]) + FINEST).any():
-                return False
-            parts *= 2
+        for waits in ways:
+            parts, least = 8, float(waits.min())
+            while waits.size >= SHORT * parts:
+                near = np.partition(waits[: waits.size // parts * parts].reshape(parts, -1), (0, EIGHTH), axis=1)
+                if (near[:, 0] - least > FAR_OUT * (near[:, EIGHTH] - near[:, 0]) + FINEST).any():
+                    return False
+                parts *= 2
         return True
 
     def window(self, i: int, j: int) -> Window:
@@ -357,7 +361,8 @@ class Windows:
         least = float(np.partition(trip, second)[second])
         # Two of the points touch the line by construction: of a handful, waits tell nothing.
         likely = band.best(low, up, NATS) if q - p >= HANDFUL else None
-        widest = band.best(1.0, 1.0, ROOM * (1.0 / low + 1.0 / up))
+        # Of fewer than a block's every one touches the line, and any slope is possible that leaves room.
+        widest = band.best(1.0, 1.0, ROOM * (1.0 / low + 1.0 / up)) if q - p >= BLOCK else band.open()
         grain = FEW / low + FEW / up
         ends = float(m.xl[p]), float(m.xl[q - 1])
         return Window(p, q, *ends, likely or widest, widest, low, up, noise, least, grain, sag=grain)
