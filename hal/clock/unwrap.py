@@ -109,7 +109,7 @@ class Linker:
     if it answered the question before it does just that: its own answer is still to come.
     """
 
-    __slots__ = ("_counter", "_last", "_pending", "behind", "confused", "rejected")
+    __slots__ = ("_counter", "_last", "_pending", "behind", "confused", "rejected", "unsure_since")
 
     ENOUGH = 3
     TRIPS = 4
@@ -127,16 +127,13 @@ class Linker:
         """The last answer belonged to the question before it."""
         self.confused = False
         """Since the present epoch's last reading there was one that followed neither it nor what came then."""
+        self.unsure_since = 0
+        """Lab time, ns, of the first question since then whose answer did not follow; while readings wait."""
 
     @property
     def waiting(self) -> int:
         """Readings that may be an epoch's first."""
         return len(self._pending)
-
-    @property
-    def unsure_since(self) -> int:
-        """Lab time, ns, since which nobody knows what the counter does, while readings wait."""
-        return self._pending[0].exchange.sent
 
     def follows(self, exchange: Exchange) -> bool:
         """The present epoch's last reading is this exchange's, and none waits."""
@@ -176,6 +173,8 @@ class Linker:
         return self._wait(exchange)
 
     def _wait(self, exchange: Exchange) -> tuple[bool, list[Reading], bool]:
+        if not self._pending:
+            self.unsure_since = exchange.sent
         self.behind = bool(self._pending) and self._answers_before(self._pending[-1].exchange, exchange)
         reading = None
         if self._pending and not self.behind:

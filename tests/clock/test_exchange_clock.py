@@ -508,6 +508,17 @@ def test_answers_that_belong_to_the_question_before_are_left_out_and_said(bits: 
         assert (np.abs(got.time - lab(asked)) <= got.tight).all()
 
 
+def test_a_counter_put_back_by_just_one_period_of_the_poll_is_not_guessed_at() -> None:
+    device, t = Wandering(lambda t: -1.0 * (t > 200.5)), np.arange(0.1, 400.0, 1.0)
+    exchanges = device.ask(t, *usb(35, t))
+    asked = np.concatenate([np.linspace(5.0, 200.0, 500), np.linspace(201.2, 395.0, 500)])  # not before anybody asked
+    for clock in (fed(exchanges), ExchangeClock.fit(exchanges, frequency=F, ppm=100.0)):
+        got = clock.to_lab(device.ticks(asked), lab(asked + 0.01))
+        assert np.array_equal(got.valid, asked < 200.5)  # answers of the question before would look just so
+        assert (np.abs(got.time - lab(asked)) <= got.bound)[got.valid].all()
+        assert not clock.health(int(exchanges.received[-1])).usable
+
+
 @pytest.mark.parametrize(("by", "rate"), [(200e-6, 5.0), (-300e-6, 5.0), (300e-6, 1.0), (-600e-6, 1.0)])
 def test_a_clock_that_jumps_by_about_a_round_trip_is_cut_there_and_its_bounds_hold(by: float, rate: float) -> None:
     device, t = Wandering(lambda t: by * (t > 200.5), ppm=-4.0), each_second(400.0, rate=rate)
