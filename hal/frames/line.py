@@ -9,20 +9,20 @@ from functools import cached_property
 import numpy as np
 
 from hal.frames.channel import Aligned
-from hal.frames.frame import Codes, Float32, Float64, Int64, Mask
-from hal.frames.piece import LOOKBACK, Piece, pieces
+from hal.frames.frame import Codes, Float32, Float64, Int64
+from hal.frames.piece import Piece, pieces
 from hal.frames.place import Block, Places, Seen
 from hal.frames.readings import (
     Readings,
     cumulative,
     finish,
     long_exposures,
-    pick,
     reasons,
     single,
     unknown,
     whole_exposures,
 )
+from hal.frames.uncertain import run_lengths, spread_of, terms
 
 
 class Line:
@@ -41,7 +41,7 @@ class Line:
 
     def prepare(self, p: Piece) -> None:
         """Work out the uncertainties between the readings of a piece."""
-        t, r, inside = self._terms(p), self.r, slice(p.low, p.high)
+        t, r, inside = terms(self.r, p), self.r, slice(p.low, p.high)
         common2 = r.channel.sigma_common**2
         aperture = r.channel.aperture_s * 1e9
         ends = t.ends
@@ -60,148 +60,19 @@ class Line:
         self.ends[p.low : p.high + 1] = ends + common2
         self.slope2[p.low : p.high + 1] = t.g2 * 1e18
 
-    def _terms(self, p: Piece) -> _Terms:
-        r, at = self.r, slice(p.low, p.high + 1)
-        dv = self.dv[p.low : p.high]
-        usable = None if r.whole else r.usable[p.low : p.high]
-        noise = r.sigma[at] ** 2
-        g2 = self._slope2(p)
-        gauss = noise
-        if r.delayed:
-            late = g2 * r.delay2[at]
-            gauss = noise + late
-        # The very same value twice is one internal reading asked for twice: its noise doesn't average.
-        a, b = noise[:-1], noise[1:]
-        half = 0.25 * (a + b)
-        twice: Float64 | None = None
-        same = dv == 0.0 if usable is None else usable & (dv == 0.0)
-        if same.any():
-            twice = np.where(same, np.sqrt(a * b), 0.0)
-            half += 0.5 * twice
-        if r.delayed:
-            half += 0.5 * (late[:-1] + late[1:])
-        ends = gauss
-        ages: Float64 | None = None
-        if p.wide:
-            # Ages that neighbours share stay as they are half-way, others average (and become less uniform).
-            age2, alike = p.ages
-            ages = g2 * age2
-            ends = spread_of(gauss, ages, alike)
-            part = np.where(self._together(p, gauss, ages), 1.0, 0.5)
-            half = spread_of(half, part * 0.5 * (ages[:-1] + ages[1:]), part * 0.5 * (alike[:-1] + alike[1:]))
-        sums2 = a + b
-        return _Terms(noise, g2, ages, twice, ends, half, self._bend2(p), self._jump2(p, dv, sums2, usable))
-
-    def _slope2(self, p: Piece) -> Float64:
-        """Squared slope at each reading, per ns^2, over at least its neighbours and at least +-w.
-
-        A shorter base would take noise (or the stairs of an instrument's cache) for a slope; and what
-        noise alone would show as a slope is none.
-        """
-        r = self.r
-        square = r.value.take(p.after, mode="clip")
-        square -= r.value.take(p.before, mode="clip")
-        square *= square
-        square -= pick(r.sigma, p.after) ** 2 + pick(r.sigma, p.before) ** 2
-        np.maximum(square, 0.0, out=square)
-        square *= p.per_base2
-        return square
-
-    def _together(self, p: Piece, gauss: Float64, ages: Float64) -> Mask:
-        """Intervals whose two readings share one error of time, as far as is known.
-
-        Ages in overlapping intervals may be independent all the same (a bus on which others are served first).
-        Then readings scatter about the line through their neighbours by as much as their ages make them, where
-        a saw-tooth's don't, but for a few. Judged by the last `LOOKBACK` readings, where ages rule the error.
-        """
-        r, together = self.r, p.together
-        if r.x.size < 3 or not together.any() or not (ages > 4.0 * gauss).any():
-            return together
-        long = p.longer
-        error = r.sigma[long.low : long.high + 1] ** 2
-        late = self._slope2(long)
-        scatter = late * long.ages[0]
-        if r.delayed:
-            error = error + late * r.delay2[long.low : long.high + 1]
-        telling = (scatter > 4.0 * error)[1:-1] & long.together[1:] & long.together[:-1]
-        if not r.whole:
-            telling &= r.usable[long.low + 1 : long.high] & r.usable[long.low : long.high - 1]
-        first, second = long.between
-        value = r.value[long.low : long.high + 1]
-        off = value[1:-1] - first * value[:-2] - second * value[2:]
-        expected = (1.0 + first**2 + second**2) * (error + scatter)[1:-1]
-        far = telling & (off**2 > _MEDIAN * expected)
-
-        def recent(found: Mask) -> Int64:
-            """How many of the readings up to each interval's first one."""
-            total = np.concatenate([np.zeros(LOOKBACK + 1, np.int64), np.cumsum(found)])
-            at = np.arange(p.low, p.high) - long.low  # found[i - 1] belongs to reading i
-            begun = at if r.run is None else np.maximum(at, r.run[0][p.low : p.high] - long.low + LOOKBACK)
-            return np.asarray(total[LOOKBACK + at] - total[np.minimum(begun, LOOKBACK + at)])
-
-        known = recent(telling)
-        return together & ~((known >= 3 * LOOKBACK // 4) & (3 * recent(far) > known))
-
-    def _bend2(self, p: Piece) -> Float64 | None:
-        """Squared second derivative within each interval, as far as noise can't explain it; None: nowhere."""
-        r = self.r
-        low, high = max(p.low - 1, 0), min(p.high + 2, r.x.size)  # readings with one more on either side
-        if high - low < 3:
-            return None
-        noise = r.sigma[low:high] ** 2
-        rate, slope = p.rate, self.dv[low : high - 1] * p.rate
-        found = np.diff(slope)
-        found *= found
-        from_noise = noise[:-2] * p.squares[0] + noise[1:-1] * p.squares[1] + noise[2:] * p.squares[2]
-        from_noise *= _CLEAR
-        found -= from_noise
-        if not r.whole:
-            found[~(r.usable[low : high - 2] & r.usable[low + 1 : high - 1])] = 0.0
-        if found.max() <= 0.0:
-            return None
-        np.maximum(found, 0.0, out=found)
-        mean = 0.5 * (1.0 / rate[:-1] + 1.0 / rate[1:])
-        bend2 = np.zeros(p.high - p.low + 1)
-        first = low + 1 - p.low
-        bend2[first : first + found.size] = found / mean**2
-        return np.maximum(bend2[:-1], bend2[1:])
-
-    def _jump2(self, p: Piece, dv: Float64, noise: Float64, usable: Mask | None) -> Float64 | None:
-        """Squared jump at an unknown place in each interval: truth is one end or the other; None: nowhere.
-
-        What the slopes on either side explain, with readings 2 w further apart than stamped, is no jump.
-        noise: of both readings.
-        """
-        least = 2 * _CLEAR * noise
-        step = np.abs(dv)
-        if not (step * step > least).any():
-            return None
-        r, at = self.r, slice(p.low, p.high + 1)
-        before, after = p.farther
-        v, x = r.value[at], r.x[at]
-        falling = np.abs(v - r.value.take(before)) / np.maximum(x - r.x.take(before), 1.0)
-        rising = np.abs(r.value.take(after) - v) / np.maximum(r.x.take(after) - x, 1.0)
-        calm = np.maximum(falling[:-1], rising[1:])
-        step -= calm * p.reach
-        np.maximum(step, 0.0, out=step)
-        step *= step
-        step -= least
-        np.maximum(step, 0.0, out=step)
-        return step if usable is None else np.where(usable, step, 0.0)
-
     def on(self, places: Places, uncertainty: bool = True) -> Aligned:
         """Value and sigma for each frame of the film."""
         r = self.r
         if r.x.size < 2:
             return single(r, places)
-        value = places.middle.interpolated(r.value)
-        if not uncertainty:
-            return self.complete(places, value, unknown(value.size), uncertainty)
-        sigma = np.empty(value.size, np.float32)
+        n = len(places.film.frames)
+        value, sigma = np.empty(n), np.empty(n, np.float32) if uncertainty else unknown(n)
         seen = places.film.seen_by(r.channel.clock)
-        ends = Ends.of(self, seen)
+        ends = self.at_readings(seen)
         for block in places.middle.blocks():
-            self.sigma_at(block, sigma, seen, ends)
+            block.interpolate(self.r.value, self.dv, value[block.frames])
+            if uncertainty:
+                self.sigma_at(block, sigma[block.frames], seen, ends)
         return self.complete(places, value, sigma, uncertainty)
 
     def at_readings(self, seen: Seen) -> Float32:
@@ -210,31 +81,31 @@ class Line:
             return np.asarray(self.ends + self.slope2 * seen.sigma[0] ** 2)
         return self.ends
 
-    def sigma_at(self, block: Block, sigma: Float32, seen: Seen, ends: Ends) -> None:
-        """Uncertainties at the middles of the block's frames, written where they belong."""
-        at = block.frames
+    def sigma_at(self, block: Block, out: Float32, seen: Seen, ends: Float32) -> None:
+        """Into `out`: uncertainties at the middles of the block's frames; ends: sigma^2 at each reading."""
         u = block.u.astype(np.float32)
         down = np.float32(1.0) - u
-        s = sigma[at]
-        block.spread(self.c, s)
+        if seen.even:
+            first, next_ = block.spread(ends[:-1]), block.spread(ends[1:])
+        else:
+            time2 = seen.sigma[block.frames] ** 2
+            first, next_ = (
+                block.spread(e) + time2 * block.spread(s)
+                for e, s in ((ends[:-1], self.slope2[:-1]), (ends[1:], self.slope2[1:]))
+            )
+        next_ *= u
+        t = block.spread(self.c)
+        t *= u
         if self.bent:
-            t = block.spread(self.d)
-            t *= down
-            t *= u
-            s += t
-        s *= down
-        s += block.spread(ends.rise)
-        s *= u
-        s += block.spread(ends.first)
-        if not seen.even:
-            g = block.spread(ends.slope2_rise)
-            g *= u
-            g += block.spread(self.slope2)
-            g *= seen.sigma[at]
-            g *= seen.sigma[at]
-            s += g
-        np.maximum(s, np.float32(0.0), out=s)
-        np.sqrt(s, out=s)
+            bend = block.spread(self.d)
+            bend *= u
+            bend *= u
+            bend *= down
+            t += bend
+        t += first
+        t *= down
+        t += next_
+        np.sqrt(np.maximum(t, np.float32(0.0), out=t), out=out)
 
     def complete(self, places: Places, value: Float64, sigma: Float32, uncertainty: bool) -> Aligned:
         """Means where exposures are long, and nothing where the data break off."""
@@ -251,7 +122,7 @@ class Line:
     ) -> None:
         """Replace value, sigma and reason of the frames `long` by means over their exposures."""
         r, sums = self.r, self._sums
-        length = places.film.exposure[long]
+        length = places.film.exposure(long)
         ka, ua = places.start.k[long], places.start.u[long]
         kb, ub = places.stop.k[long], places.stop.u[long]
         reason[long] = whole_exposures(r, places, long, sums.broken)
@@ -267,13 +138,14 @@ class Line:
             return np.asarray(top - total[ka] - ua * (total[ka + 1] - total[ka]))
 
         errors = self._error_sums
-        # Weights of the readings under a trapezoid: (1/8, 3/4, 1/8) at E = dt; never worse than one reading.
-        i = places.middle.k[long]
-        one = np.maximum(errors.each[i], errors.each[i + 1])
-        noise = between(errors.noise) / (length * (length + 0.6 * r.dt[i]))
+        i, p = places.middle.k[long], places.middle.u[long]
+        one, dt = np.maximum(errors.each[i], errors.each[i + 1]), r.dt[i]
+        # Weights of n = E / dt readings under a trapezoid, and so much more of those that resemble their neighbours.
+        like = errors.like[i]
+        noise = between(errors.noise) * like / (length + (0.467 + 0.8 * (like - 1.0)) * dt + 0.35 * dt * dt / length)
+        noise = np.minimum(noise / length, one)
         if errors.shared:
-            p = places.middle.u[long]
-            point = ((1 - p) ** 2 + p**2) * one + 2 * errors.twice[i] * p * (1 - p)
+            point = one * (1.0 - 2.0 * errors.share[i] * p * (1.0 - p))
             noise = np.where(errors.clock2[i] > 0, np.minimum(noise, point), noise)
         ends = self.v0[kb] + rise_b - self.v0[ka] - rise_a
         slope2 = np.maximum(ends**2 - 4.0 / 3.0 * one, 0.0) / length**2
@@ -295,18 +167,22 @@ class Line:
     def _error_sums(self) -> _ErrorSums:
         r = self.r
         p = Piece(r, 0, r.x.size - 1)
-        t, none = self._terms(p), np.zeros(r.dt.size)
+        t, none = terms(r, p), np.zeros(r.dt.size)
         age2, _ = p.ages
         same = r.usable & (self.dv == 0.0)
         apart = t.noise[:-1] + t.noise[1:]
         if t.ages is not None:
             apart += np.where(p.together, 0.0, t.ages[:-1] + t.ages[1:])
+        share = np.ones(r.dt.size) if t.share is None else np.where(same, 1.0, t.share)
+        # As if each were so much like the one before it (a first-order lag): share = 1 - (2 rho - rho^2 / 2) / 1.5.
+        rho = 2.0 - np.sqrt(4.0 - 3.0 * (1.0 - share))
+        slope = (r.value[p.after] - r.value[p.before]) / np.maximum(r.x[p.after] - r.x[p.before], 1.0)
         return _ErrorSums(
             each=t.noise,
-            twice=none if t.twice is None else t.twice,
+            share=np.where(same, 0.0, share),
+            like=(1.0 + rho) / np.maximum(1.0 - rho, 1e-3),
             noise=cumulative(0.5 * apart * run_lengths(same, r.dt) * r.dt),
-            # Chords err to the same side.
-            bend=cumulative(none if t.bend2 is None else np.sqrt(t.bend2) / 12.0 * r.dt**3),
+            bend=cumulative(np.diff(slope) * (r.dt**2 / 12.0 + (1e9 * r.channel.aperture_s) ** 2 / 24.0)),
             jump=cumulative(none if t.jump2 is None else t.jump2 / 12.0 * r.dt**2),
             clock2=np.where(p.together, np.maximum(age2[:-1], age2[1:]), 0.0),
             delay2=np.maximum(r.delay2[:-1], r.delay2[1:]),
@@ -330,35 +206,6 @@ def _as_old(r: Readings, other: Readings) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Ends:
-    """sigma^2 of a frame at each reading, and what is to be added up to the next; the same for its squared slope."""
-
-    first: Float32
-    rise: Float32
-    slope2_rise: Float32
-
-    @classmethod
-    def of(cls, line: Line, seen: Seen) -> Ends:
-        """For frames whose times are as uncertain as `seen` says."""
-        first = line.at_readings(seen)
-        return cls(first, np.diff(first), np.diff(line.slope2))
-
-
-@dataclass(frozen=True, slots=True)
-class _Terms:
-    """Parts of sigma^2 over a piece: per reading (noise to ends), and per interval; None where there is nothing."""
-
-    noise: Float64
-    g2: Float64  # squared slope, per ns^2
-    ages: Float64 | None
-    twice: Float64 | None
-    ends: Float64
-    half: Float64
-    bend2: Float64 | None
-    jump2: Float64 | None
-
-
-@dataclass(frozen=True, slots=True)
 class _Sums:
     """What means over exposures take differences of: sums up to each reading."""
 
@@ -369,40 +216,14 @@ class _Sums:
 
 @dataclass(frozen=True, slots=True)
 class _ErrorSums:
-    """The same of sigma^2; noise^2 of each reading; per interval the variances that don't average."""
+    """The same of sigma^2; noise^2 of each reading; per interval what of it averages, and what doesn't."""
 
     each: Float64
-    twice: Float64
+    share: Float64
+    like: Float64
     noise: Float64
-    bend: Float64
+    bend: Float64  # of the chords' errors, which change sign as the curvature does
     jump: Float64
     clock2: Float64
     delay2: Float64
     shared: bool
-
-
-_MEDIAN = 0.455  # of the square of a standard normal error
-_CLEAR = 4.0  # a second difference or a jump counts once it exceeds two sigma of what noise would do
-
-
-def spread_of(gauss2: Float64, uniform2: Float64, part: Float64 | float = 1.0) -> Float64:
-    """The square of the half-width that holds 68.3 % of the sum of a normal and a uniform error.
-
-    gauss2 and uniform2 are their variances; part: 1 for one uniform error, 0.5 for the sum of two
-    alike. The sum's excess kurtosis is kappa = -1.2 part (uniform2 / variance)^2, and the half-width
-    in standard deviations h = 1 - kappa/12 + 0.0573 kappa^2: the first term is the Cornish-Fisher
-    expansion's at one sigma, the second makes a single uniform error exact (0.6827 sqrt(3)). Right
-    within 0.6 % in between. h >= 1, and +-2 h holds 95.45 % or more.
-    """
-    total = gauss2 + uniform2
-    share = np.divide(uniform2, total, out=np.zeros_like(total), where=total > 0)
-    kappa = 1.2 * part * share**2
-    return np.asarray(total * (1.0 + kappa * (1.0 / 12.0 + 0.0573 * kappa)) ** 2)
-
-
-def run_lengths(same: Mask, dt: Float64) -> Float64:
-    """Per interval the time one internal reading stands for, intervals that repeat it included."""
-    if not same.any():
-        return dt
-    run = np.concatenate([[0], np.cumsum(~same[:-1])])
-    return np.asarray(np.bincount(run, dt)[run], np.float64)

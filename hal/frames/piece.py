@@ -11,8 +11,10 @@ from hal.frames.frame import Float64, Int64, Mask
 from hal.frames.place import blocks
 from hal.frames.readings import Readings
 
-LOOKBACK = 32
+AGES = 32
 """Readings by which it is judged whether ages are independent."""
+NOISE = 128
+"""Readings by which noise is judged."""
 
 
 class Piece:
@@ -47,14 +49,26 @@ class Piece:
 
     @cached_property
     def rate(self) -> Float64:
-        """1 / ns, of each interval and one more on either side, where there is one."""
-        return np.asarray(1.0 / self.r.dt[max(self.low - 1, 0) : self.high + 1])
+        """1 / ns, of each interval."""
+        return np.asarray(1.0 / self.dt)
 
     @cached_property
     def squares(self) -> tuple[Float64, Float64, Float64]:
         """Squares of the three weights with which neighbouring readings make a change of slope."""
         first, second = self.rate[:-1], self.rate[1:]
         return first**2, (first + second) ** 2, second**2
+
+    @cached_property
+    def per_two(self) -> Float64:
+        """1 / ns, of each two intervals in a row."""
+        return np.asarray(1.0 / (self.dt[:-1] + self.dt[1:]))
+
+    @cached_property
+    def third(self) -> Float64:
+        """Sum of the squared weights with which four readings make a third difference (of changes times `per_two`)."""
+        first, last = self.rate[:-1] * self.per_two, self.rate[1:] * self.per_two
+        left, right = first[1:] + first[:-1] + last[:-1], first[1:] + last[1:] + last[:-1]
+        return np.asarray(first[:-1] ** 2 + left**2 + right**2 + last[1:] ** 2)
 
     @cached_property
     def chord2(self) -> Float64:
@@ -67,7 +81,7 @@ class Piece:
     @cached_property
     def longer(self) -> Piece:
         """This piece and as many readings before it as are looked back upon."""
-        return Piece(self.r, max(self.low - LOOKBACK, 0), min(self.high + 1, self.r.x.size - 1))
+        return Piece(self.r, max(self.low - NOISE, 0), min(self.high + 1, self.r.x.size - 1))
 
     @cached_property
     def between(self) -> tuple[Float64, Float64]:

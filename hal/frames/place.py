@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hal.frames.frame import Codes, Float32, Float64, FrameTimes, Int64, Mask, Reason
 
-BLOCK = 8192
+Number = TypeVar("Number", np.float32, np.float64, np.int64)
+
+BLOCK = 16384
 """Frames or readings worked on at once: temporaries of 64 KB stay in the cache, and below what malloc asks of the
 system (whose fresh pages cost five times what an addition does)."""
 
@@ -31,9 +32,13 @@ class Moments:
             known = np.flatnonzero(frames.valid)
             time = time[known].take(np.clip(np.searchsorted(known, np.arange(time.size)), 0, known.size - 1))
         self.time = time
-        self.x = (time - time[0]).astype(np.float64) if time.size else np.zeros(0)
+        self.x = np.empty(time.size)
         """ns from the first frame's, exact below 2^53 ns = 104 days."""
-        self.ascending = bool((time[1:] >= time[:-1]).all())
+        self.ascending = True
+        for part in blocks(time.size):
+            np.subtract(time[part], time[0], out=self.x[part], casting="unsafe")
+            now = self.x[max(part.start - 1, 0) : part.stop]
+            self.ascending = self.ascending and bool((now[1:] >= now[:-1]).all())
 
     def __len__(self) -> int:
         return int(self.time.size)
@@ -54,8 +59,11 @@ class Film:
     def __init__(self, frames: FrameTimes) -> None:
         self.frames = frames
         self._seen: dict[bool, Seen] = {}
-        self.exposure = (frames.stop - frames.start).astype(np.float64)
-        self.longest = float(self.exposure.max()) if len(frames) else 0.0
+        self.longest = max((float(self.exposure(part).max()) for part in blocks(len(frames))), default=0.0)
+
+    def exposure(self, at: slice | Int64) -> Float64:
+        """ns, how long the frames `at` were exposed."""
+        return (self.frames.stop[at] - self.frames.start[at]).astype(np.float64)
 
     def seen_by(self, clock: str) -> Seen:
         """The uncertainty that the frames' times have beside readings stamped by `clock`.
@@ -74,6 +82,25 @@ class Film:
         return self._seen[common]
 
     @cached_property
+    def all_valid(self) -> bool:
+        """Whether all frames have times."""
+        return bool(self.frames.valid.all())
+
+    @cached_property
+    def no_reason(self) -> Codes:
+        """For channels, read-only: no frame lacks a value."""
+        codes = np.full(len(self.frames), Reason.OK, np.uint8)
+        codes.setflags(write=False)
+        return codes
+
+    @cached_property
+    def no_loss(self) -> Mask:
+        """The same as a mask."""
+        valid = np.ones(len(self.frames), np.bool_)
+        valid.setflags(write=False)
+        return valid
+
+    @cached_property
     def middle(self) -> Moments:
         """Middles of the exposures."""
         return Moments(self.frames.middle, self.frames)
@@ -89,58 +116,91 @@ class Film:
         return Moments(self.frames.stop, self.frames)
 
 
-@dataclass(frozen=True, slots=True)
 class Block:
-    """Some frames in a row, and where each lies: at the fraction u of the interval from reading k to k + 1."""
+    """Some frames in a row, and where each lies: at the fraction u of the interval from reading k to k + 1.
 
-    frames: slice
-    k: Int64  # clipped to the existing intervals
-    u: Float64  # 0 to 1
+    Frames before the first reading or after the last one are put at the nearest end.
+    """
 
-    def __getitem__(self, part: slice) -> Block:
-        """Some of these frames (a slice with start and stop)."""
-        first = self.frames.start
-        return Block(slice(first + part.start, first + part.stop), self.k[part], self.u[part])
+    __slots__ = ("_among", "_counts", "_k", "_place", "_u", "_x", "frames", "late")
 
-    def spread(self, per_interval: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """A number per interval (or of each one's first reading), given to each frame: in a new array, or `out`."""
-        return per_interval.take(self.k, out=out, mode="clip")
+    def __init__(self, place: Place, frames: slice) -> None:
+        self.frames = frames
+        self._place, self._x = place, place.moments.x[frames]
+        self._k: Int64 | None = None
+        self._u: Float64 | None = None
+        self._counts: Int64 | None = None  # frames in each of the intervals `_among`, where they are in order
+        x, time = self._x, place.x
+        last = time.size - 2
+        self.late: slice | Mask | None = None  # the frames on the last reading or after it; None for none
+        if not x.size:
+            self._k = np.zeros(0, np.int64)
+        elif place.moments.ascending:
+            first = min(max(int(time.searchsorted(x[0], side="right")) - 1, 0), last)
+            end = min(max(int(time.searchsorted(x[-1], side="right")), first + 1), last + 1)
+            self._among = slice(first, end)
+            edges = np.empty(end - first + 1, np.int64)
+            edges[0], edges[-1] = 0, x.size
+            edges[1:-1] = x.searchsorted(time[first + 1 : end])
+            self._counts = edges[1:] - edges[:-1]
+            if x[-1] >= time[-1]:
+                self.late = slice(int(x.searchsorted(time[-1])), None)
+        else:
+            if x.max() >= time[-1]:
+                self.late = x >= time[-1]
+            self._k = np.clip(time.searchsorted(x, side="right") - 1, 0, last)
+
+    @property
+    def k(self) -> Int64:
+        """Interval of each frame, clipped to the existing ones."""
+        if self._k is None:
+            self._k = self.spread(np.arange(self._place.x.size - 1))
+        return self._k
+
+    @property
+    def u(self) -> Float64:
+        """Fraction of it, 0 to 1; exactly 0 on a reading (1 on the last one)."""
+        if self._u is None:
+            place, x = self._place, self._x
+            u = self.spread(place.x)
+            np.subtract(x, u, out=u)
+            u *= self.spread(place.rate)
+            if self.late is not None or (x.size and x.min() < place.x[0]):
+                np.clip(u, 0.0, 1.0, out=u)
+            self._u = u
+        return self._u
+
+    def spread(self, per_interval: NDArray[Number]) -> NDArray[Number]:
+        """A number per interval (or of each one's first reading), given to each frame."""
+        if self._counts is None:
+            return per_interval.take(self.k)
+        return per_interval[self._among].repeat(self._counts)
+
+    def interpolate(self, value: Float64, rise: Float64, out: Float64) -> None:
+        """Into `out`: a value per reading, of which rise are the differences, linear in between."""
+        np.multiply(self.spread(rise), self.u, out=out)
+        out += self.spread(value)
+        if self.late is not None:
+            out[self.late] = value[-1]
 
 
 class Place:
     """Where one moment of each frame lies among at least two readings at ascending `time`, ns."""
 
     def __init__(self, moments: Moments, time: Int64) -> None:
-        self.time, self._moments = time, moments
-        self._x = (time - (moments.time[0] if len(moments) else 0)).astype(np.float64)
+        self.moments = moments
+        self.x = (time - (moments.time[0] if len(moments) else 0)).astype(np.float64)
         """Readings in ns from the first frame: differences of int64 before any float."""
-        self._index = np.arange(time.size, dtype=np.float64)
-
-    def block(self, at: slice) -> Block:
-        """The frames `at`."""
-        coordinate = self.interpolated(self._index, at)
-        k = coordinate.astype(np.int64)
-        np.minimum(k, self.time.size - 2, out=k)
-        coordinate -= k
-        return Block(at, k, coordinate)
-
-    def interpolated(self, value: Float64, at: slice = slice(None)) -> Float64:
-        """A value per reading, linear in between and the end's beyond, at the frames `at`."""
-        x, among = self._moments.x[at], slice(None)
-        if x.size < self._x.size and self._moments.ascending and x.size:
-            # Only the readings around these frames: np.interp looks at all that it gets.
-            low = int(self._x.searchsorted(x[0], side="right")) - 1
-            among = slice(max(low, 0), int(self._x.searchsorted(x[-1], side="right")) + 1)
-        return np.interp(x, self._x[among], value[among])
+        self.rate = 1.0 / np.maximum(np.diff(self.x), 1.0)
 
     def blocks(self) -> Iterator[Block]:
         """All frames, cut."""
-        return map(self.block, blocks(len(self._moments)))
+        return (Block(self, part) for part in blocks(len(self.moments)))
 
     @cached_property
     def whole(self) -> Block:
         """All frames at once: only for the few who need them so."""
-        return self.block(slice(0, len(self._moments)))
+        return Block(self, slice(0, len(self.moments)))
 
     @property
     def k(self) -> Int64:
@@ -177,9 +237,12 @@ class Places:
     @cached_property
     def outside(self) -> Codes:
         """Why a frame can't have a value on this time base, whatever the values: by its middle."""
-        frames, time = self.film.frames, self.time
+        film, time = self.film, self.time
+        frames, middle = film.frames, film.middle
+        simple = time.size and len(middle) and middle.ascending and film.all_valid
+        if simple and middle.time[0] >= time[0] and middle.time[-1] <= time[-1]:
+            return film.no_reason
         reason = np.zeros(len(frames), np.uint8)
-        middle = self.film.middle
         if not time.size:
             reason[:] = Reason.NO_DATA
         elif middle.ascending:
@@ -188,7 +251,7 @@ class Places:
         else:
             reason[middle.time < time[0]] = Reason.BEFORE_DATA
             reason[middle.time > time[-1]] = Reason.AFTER_DATA
-        if not frames.valid.all():
+        if not film.all_valid:
             reason[~frames.valid] = Reason.NO_FRAME_TIME
         reason.setflags(write=False)
         return reason
@@ -196,11 +259,13 @@ class Places:
     @cached_property
     def inside(self) -> Mask:
         """Where there is no such reason."""
+        if self.outside is self.film.no_reason:
+            return self.film.no_loss
         valid = np.asarray(self.outside == Reason.OK)
         valid.setflags(write=False)
         return valid
 
     @cached_property
-    def all_inside(self) -> bool:
-        """Whether that is everywhere."""
-        return bool(self.inside.all())
+    def lost(self) -> Int64:
+        """The frames where there is one."""
+        return np.zeros(0, np.int64) if self.inside is self.film.no_loss else np.flatnonzero(~self.inside)

@@ -239,7 +239,7 @@ def long_exposures(r: Readings, places: Places, exact: Int64) -> Iterator[Int64]
     if exact.size:
         k = k.copy()
         k[exact] -= 1
-    long = np.flatnonzero((film.exposure > 0.5 * r.dt.take(k)) & film.frames.valid)
+    long = np.flatnonzero((film.exposure(slice(None)) > 0.5 * r.dt.take(k)) & film.frames.valid)
     yield from (long[part] for part in blocks(long.size))
 
 
@@ -263,8 +263,8 @@ def finish(value: Float64, sigma: Float32, reason: Codes, places: Places) -> Ali
     """NaN wherever there is a reason."""
     inside = places.inside
     valid = inside if reason is places.outside else reason == Reason.OK
-    if valid is not inside or not places.all_inside:
-        lost = np.flatnonzero(~valid)
+    lost = places.lost if valid is inside else np.flatnonzero(~valid)
+    if lost.size:
         value[lost] = np.nan
         if sigma.strides != (0,):
             sigma[lost] = np.nan

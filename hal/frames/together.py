@@ -13,19 +13,16 @@ max(0, 1 - |s - j|), and q is the product of two neighbouring hats.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hal.frames.channel import Aligned
 from hal.frames.frame import Float32, Float64, Int64
-from hal.frames.line import Ends, Line
-from hal.frames.place import Block, Places
+from hal.frames.line import Line
+from hal.frames.place import Block, Number, Places
 from hal.frames.readings import unknown
 
-_Real = TypeVar("_Real", np.float32, np.float64)
 _INTERVALS = 3  # between readings, in one product: fewer make many products, more make many zeros
 _FRAMES = (32, 256)  # in one product, at least and at most
 _READINGS = 24  # in one product, at most: with more, one line after the other is faster
@@ -39,10 +36,12 @@ def lines_on(lines: Sequence[Line], places: Places, uncertainty: bool = True) ->
     table = _Table(lines, places, value, sigma)
     group = int(np.clip(_INTERVALS * n // m, *_FRAMES))
     for block in places.middle.blocks():
-        whole = block.k.size // group * group
-        for part in (slice(0, whole), slice(whole, block.k.size)):
-            if part.stop > part.start:
-                table.fill(block[part], min(group, part.stop - part.start))
+        begin, end = block.frames.start, block.frames.stop
+        rest = (end - begin) % group
+        if rest < end - begin:
+            table.fill(block if not rest else Block(places.middle, slice(begin, end - rest)), group)
+        if rest:
+            table.fill(Block(places.middle, slice(end - rest, end)), rest)
     return [
         line.complete(places, value[i], unknown(n) if sigma is None else sigma[i], uncertainty)
         for i, line in enumerate(lines)
@@ -53,9 +52,8 @@ class _Table:
     """Numbers of all lines, shape (lines, readings or intervals), and where the results go, (lines, frames)."""
 
     def __init__(self, lines: Sequence[Line], places: Places, value: Float64, sigma: Float32 | None) -> None:
-        self.lines, self.place, self.value, self.sigma = lines, places.middle, value, sigma
+        self.lines, self.value, self.sigma = lines, value, sigma
         self.seen = places.film.seen_by(lines[0].r.channel.clock)
-        self.last = places.time.size - 1
         self.per_reading = np.stack([line.r.value for line in lines])
         self.bent = any(line.bent for line in lines)
         if sigma is None:
@@ -103,20 +101,16 @@ class _Table:
 
     def _one_by_one(self, block: Block) -> None:
         for i, line in enumerate(self.lines):
-            self.value[i, block.frames] = self.place.interpolated(line.r.value, block.frames)
+            block.interpolate(line.r.value, line.dv, self.value[i, block.frames])
             if self.sigma is not None:
-                line.sigma_at(block, self.sigma[i], self.seen, self._ends[i])
-
-    @cached_property
-    def _ends(self) -> list[Ends]:
-        return [Ends.of(line, self.seen) for line in self.lines]
+                line.sigma_at(block, self.sigma[i, block.frames], self.seen, self.ends[i])
 
 
-def _taken(table: NDArray[_Real], at: Int64) -> NDArray[_Real]:
+def _taken(table: NDArray[Number], at: Int64) -> NDArray[Number]:
     """The numbers at the readings of each product: (products, lines, readings)."""
     return table.take(at, axis=1, mode="clip").transpose(1, 0, 2)
 
 
-def _cut(out: NDArray[_Real], group: int) -> NDArray[_Real]:
+def _cut(out: NDArray[Number], group: int) -> NDArray[Number]:
     """A view of (lines, frames) as (products, lines, group)."""
     return out.reshape(len(out), -1, group).transpose(1, 0, 2)
