@@ -176,7 +176,7 @@ class Line:
         share = np.ones(r.dt.size) if t.share is None else np.where(same, 1.0, t.share)
         # As if each were so much like the one before it (a first-order lag): share = 1 - (2 rho - rho^2 / 2) / 1.5.
         rho = 2.0 - np.sqrt(4.0 - 3.0 * (1.0 - share))
-        slope = (r.value[p.after] - r.value[p.before]) / np.maximum(r.x[p.after] - r.x[p.before], 1.0)
+        slope = p.across(r.value) / np.maximum(p.across(r.x), 1.0)
         return _ErrorSums(
             each=t.noise,
             share=np.where(same, 0.0, share),

@@ -15,7 +15,7 @@ from hal.frames.channel import Aligned, Channel, Kind
 from hal.frames.end_to_end import MOST, EndToEnd
 from hal.frames.frame import Float32, Float64, FrameTimes, Int64, Mask, Reason
 from hal.frames.line import Line, prepare
-from hal.frames.piece import NOISE
+from hal.frames.piece import LOOKBACK
 from hal.frames.place import Film, Places
 from hal.frames.readings import Readings
 from hal.frames.steps import Steps
@@ -296,7 +296,7 @@ class LiveAligner:
                 oldest = min(oldest, int(start[valid].min()))
         # Slopes look back by 2 w and one reading more, uncertainties by another; joined answers span 2 w.
         reach = 4 * int(b.bound.max()) + max(round(b.fixed.delay_s * 1e9), 0)
-        keep = int(np.searchsorted(b.time, oldest - reach)) - 4 - NOISE
+        keep = int(np.searchsorted(b.time, oldest - reach)) - 4 - LOOKBACK
         if keep > b.time.size // 2:
             b.keep(slice(keep, None))
         b.enough = max(_FEW, b.time.size + b.time.size // 8)

@@ -9,12 +9,14 @@ import numpy as np
 
 from hal.frames.frame import Float64, Int64, Mask
 from hal.frames.place import blocks
-from hal.frames.readings import Readings
+from hal.frames.readings import Readings, pick
 
 AGES = 32
 """Readings by which it is judged whether ages are independent."""
 NOISE = 128
 """Readings by which noise is judged."""
+LOOKBACK = AGES + NOISE + 16
+"""Readings before one that its uncertainty may depend on: ages are judged by noise, and that by third differences."""
 
 
 class Piece:
@@ -25,22 +27,42 @@ class Piece:
         self._width = r.width[low : high + 1]
         self.dt = r.dt[low:high]
         self.wide = bool(self._width.any())
-        self.before, self.after = r.neighbours(self._width, low, high + 1)
+        self.plain = r.run is None and 2.0 * float(self._width.max()) <= r.shortest
+        """Whether each reading's neighbours are simply those beside it."""
+
+    @cached_property
+    def neighbours(self) -> tuple[Int64, Int64]:
+        """The readings before and after each, at least w away."""
+        return self.r.neighbours(self._width, self.low, self.high + 1)
+
+    @cached_property
+    def farther(self) -> tuple[Int64, Int64]:
+        """Those at least 2 w away."""
+        return self.r.neighbours(2.0 * self._width, self.low, self.high + 1)
+
+    def across(self, of: Float64) -> Float64:
+        """`of` (per reading of the channel) at the neighbour after each reading of the piece less at that before."""
+        if not self.plain:
+            before, after = self.neighbours
+            found = of.take(after)
+            found -= of.take(before)
+            return found
+        low, high = max(self.low - 1, 0), min(self.high + 2, of.size)
+        out = np.empty(self.high - self.low + 1)
+        np.subtract(of[low + 2 : high], of[low : high - 2], out=out[low + 1 - self.low : high - 1 - self.low])
+        if self.low == 0:
+            out[0] = of[1] - of[0]
+        if self.high == of.size - 1:
+            out[-1] = of[-1] - of[-2]
+        return out
 
     @cached_property
     def per_base2(self) -> Float64:
         """1 / ns^2, of the time between the neighbours that a slope is taken over; per reading."""
-        x = self.r.x
-        base = x.take(self.after)
-        base -= x.take(self.before)
+        base = self.across(self.r.x)
         np.maximum(base, 1.0, out=base)
         base *= base
         return np.asarray(1.0 / base)
-
-    @cached_property
-    def farther(self) -> tuple[Int64, Int64]:
-        """The neighbours at least 2 w away."""
-        return self.r.neighbours(2.0 * self._width, self.low, self.high + 1) if self.wide else (self.before, self.after)
 
     @cached_property
     def reach(self) -> Float64:
@@ -57,6 +79,11 @@ class Piece:
         """Squares of the three weights with which neighbouring readings make a change of slope."""
         first, second = self.rate[:-1], self.rate[1:]
         return first**2, (first + second) ** 2, second**2
+
+    @cached_property
+    def all_squares(self) -> Float64:
+        """Their sum."""
+        return sum(self.squares[1:], self.squares[0])
 
     @cached_property
     def per_two(self) -> Float64:
@@ -81,7 +108,7 @@ class Piece:
     @cached_property
     def longer(self) -> Piece:
         """This piece and as many readings before it as are looked back upon."""
-        return Piece(self.r, max(self.low - NOISE, 0), min(self.high + 1, self.r.x.size - 1))
+        return Piece(self.r, max(self.low - LOOKBACK, 0), min(self.high + 1, self.r.x.size - 1))
 
     @cached_property
     def between(self) -> tuple[Float64, Float64]:
@@ -95,11 +122,13 @@ class Piece:
 
         An answer's age in the instrument's cache and the wait for the answer are two uniform errors.
         """
-        age = np.minimum(0.5e9 * self.r.channel.max_age_s, self._width) ** 2
-        wait = (self._width - np.sqrt(age)) ** 2
+        width = pick(self._width, slice(None))
+        age = np.minimum(0.5e9 * self.r.channel.max_age_s, width)
+        wait = (width - age) ** 2
+        age *= age
         both = age + wait
         alike = np.divide(age**2 + wait**2, both**2, out=np.ones_like(both), where=both > 0)
-        return both / 3.0, alike
+        return np.broadcast_to(both / 3.0, self._width.shape), np.broadcast_to(alike, self._width.shape)
 
     @cached_property
     def together(self) -> Mask:

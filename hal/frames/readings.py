@@ -281,6 +281,6 @@ def cumulative(per_interval: Float64 | Mask) -> Float64:
     return np.concatenate([[0.0], np.cumsum(per_interval)])
 
 
-def pick(of: Float64, index: Int64) -> Float64:
+def pick(of: Float64, index: Int64 | slice) -> Float64:
     """The entries at `index`; a single one of an array that is the same throughout."""
-    return of[:1] if of.strides == (0,) else of.take(index)
+    return of[:1] if of.strides == (0,) else of[index]

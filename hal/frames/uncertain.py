@@ -8,7 +8,7 @@ import numpy as np
 
 from hal.frames.frame import Float64, Int64, Mask
 from hal.frames.piece import AGES, NOISE, Piece
-from hal.frames.readings import Readings, pick
+from hal.frames.readings import Readings
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def terms(r: Readings, p: Piece) -> Terms:
             between *= part
             kind = kind * part
         half = spread_of(half, between, kind)
-    jumps, jump2 = _jumps(r, p, dv, sums2)
+    jumps, jump2 = _jumps(r, p, dv, sums2, changes.slope)
     bend2 = _bend2(r, p, changes)
     full = None
     if jumps.size:
@@ -75,11 +75,14 @@ def slope2(r: Readings, p: Piece, noise: Float64) -> Float64:
     A shorter base would take noise (or the stairs of an instrument's cache) for a slope; and what
     noise alone would show as a slope is none. noise: of each reading.
     """
-    square = r.value.take(p.after, mode="clip")
-    square -= r.value.take(p.before, mode="clip")
+    square = p.across(r.value)
     square *= square
-    stated = pick(r.sigma, p.after) ** 2 + pick(r.sigma, p.before) ** 2
-    square -= stated if stated.all() else np.where(stated > 0.0, stated, 2.0 * noise)
+    if r.sigma.strides == (0,) and r.sigma[0] > 0.0:
+        square -= 2.0 * r.sigma[0] ** 2
+    else:
+        before, after = p.neighbours
+        stated = r.sigma.take(after) ** 2 + r.sigma.take(before) ** 2
+        square -= stated if stated.all() else np.where(stated > 0.0, stated, 2.0 * noise)
     np.maximum(square, 0.0, out=square)
     square *= p.per_base2
     return square
@@ -90,6 +93,7 @@ class _Changes:
     """How far the readings of a piece, and those looked back upon (`Piece.longer`), lie off their neighbours' lines."""
 
     noise: Float64  # variance of each reading
+    slope: Float64  # per ns, from each reading to the next
     square: Float64  # squared change of slope at the inner readings; 0 beside a break
     from_noise: Float64  # its expectation, if the readings' noise were independent and all there is
     known: Mask | None  # not beside a break; None: all of them
@@ -98,22 +102,25 @@ class _Changes:
     def of(cls, r: Readings, p: Piece) -> _Changes:
         long = p.longer
         low, high = long.low, long.high
-        change = np.diff(r.value[low : high + 1])
-        change *= long.rate
-        change = change[1:] - change[:-1]
+        slope = r.value[low + 1 : high + 1] - r.value[low:high]
+        slope *= long.rate
+        change = slope[1:] - slope[:-1]
         known = None if r.whole else r.usable[low : high - 1] & r.usable[low + 1 : high]
         sigma = r.sigma[low : high + 1]
         noise = sigma * sigma
         if not sigma.all() and (r.good[low : high + 1] & (sigma == 0.0)).any():
             noise = np.where(sigma > 0.0, noise, _scatter(r, long, change, known))
-        first, middle, last = long.squares
-        expected = noise[:-2] * first
-        expected += noise[1:-1] * middle
-        expected += noise[2:] * last
+        if sigma.strides == (0,) and sigma[0] > 0.0:
+            expected = sigma[0] ** 2 * long.all_squares
+        else:
+            first, middle, last = long.squares
+            expected = noise[:-2] * first
+            expected += noise[1:-1] * middle
+            expected += noise[2:] * last
         change *= change
         if known is not None:
             change[~known] = 0.0
-        return cls(noise, change, expected, known)
+        return cls(noise, slope, change, expected, known)
 
 
 def _scatter(r: Readings, long: Piece, change: Float64, known: Mask | None) -> Float64:
@@ -147,8 +154,9 @@ def _own_share(r: Readings, p: Piece, changes: _Changes) -> Float64 | None:
     """
     ratio = np.minimum(changes.square, 6.0 * changes.from_noise)  # a bend or a jump says nothing of noise
     ratio /= np.maximum(changes.from_noise, _TINY)
-    if not changes.from_noise.all():
-        ratio[changes.from_noise == 0.0] = 1.0
+    stated = r.sigma[p.longer.low + 1 : p.longer.high]
+    if not (stated.all() and changes.from_noise.all()):
+        ratio[(stated == 0.0) | (changes.from_noise == 0.0)] = 1.0  # what was found as noise is each one's own
     inside = slice(p.low - p.longer.low, p.high - p.longer.low)
     if changes.known is None:
         many = np.minimum(np.arange(inside.start, inside.stop, dtype=np.float64), NOISE)
@@ -227,24 +235,34 @@ def _bend2(r: Readings, p: Piece, changes: _Changes) -> Float64 | None:
     return np.maximum(at[:-1], at[1:])
 
 
-def _jumps(r: Readings, p: Piece, dv: Float64, noise: Float64) -> tuple[Int64, Float64]:
+def _jumps(r: Readings, p: Piece, dv: Float64, noise: Float64, slope: Float64) -> tuple[Int64, Float64]:
     """Intervals with a jump at an unknown place, and its square: truth is one end or the other.
 
     What the slopes on either side explain, with readings 2 w further apart than stamped, is no jump.
-    noise: of both readings.
+    noise: of both readings; slope: of `_Changes`.
     """
     least = 2 * _CLEAR * noise
     wide = dv * dv > least
     if not r.whole:
         wide &= r.usable[p.low : p.high]
+    if p.plain:
+        # It must be steeper than the intervals on either side.
+        steep = np.zeros(dv.size + 2)
+        low, high = max(p.low - 1, 0), min(p.high + 1, r.x.size - 1)
+        np.abs(slope[low - p.longer.low : high - p.longer.low], out=steep[low - p.low + 1 : high - p.low + 1])
+        wide &= steep[1:-1] > np.maximum(steep[:-2], steep[2:])
     at = np.flatnonzero(wide)
     if not at.size:
         return at, np.zeros(0)
-    before, after = (side[at + more] for side, more in zip(p.farther, (0, 1), strict=True))
     here = at + p.low
-    falling = np.abs(r.value[here] - r.value[before]) / np.maximum(r.x[here] - r.x[before], 1.0)
-    rising = np.abs(r.value[after] - r.value[here + 1]) / np.maximum(r.x[after] - r.x[here + 1], 1.0)
-    step = np.maximum(np.abs(dv[at]) - np.maximum(falling, rising) * p.reach[at], 0.0)
+    if p.plain:
+        calm = np.maximum(steep[at], steep[at + 2])
+    else:
+        before, after = p.farther[0][at], p.farther[1][at + 1]
+        falling = np.abs(r.value[here] - r.value[before]) / np.maximum(r.x[here] - r.x[before], 1.0)
+        rising = np.abs(r.value[after] - r.value[here + 1]) / np.maximum(r.x[after] - r.x[here + 1], 1.0)
+        calm = np.maximum(falling, rising)
+    step = np.maximum(np.abs(dv[at]) - calm * p.reach[at], 0.0)
     square = step**2 - least[at]
     jump = square > 0.0
     return at[jump], square[jump]
