@@ -20,7 +20,8 @@ class Channel:
                 measured. `max_age` and half the aperture are already taken off it.
     value       float; NaN counts as bad quality.
     time_bound  ns, half-width of that interval: array or scalar.
-    sigma       standard uncertainty of one reading's noise, unit of value: array or scalar.
+    sigma       standard uncertainty of one reading's noise, unit of value: array or scalar. 0: not stated;
+                in linear channels it is then what the readings before show.
     sigma_common  standard uncertainty that all readings share (calibration); never averaged down.
     kind        "linear" between readings, or "step": a value holds until the next reading.
     polled      step channels only: the value was looked up, so that a change happened somewhere
