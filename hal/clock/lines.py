@@ -25,6 +25,10 @@ def hull_below(x: Float64, y: Float64) -> tuple[Float64, Float64]:
     """
     while x.size > CHAIN:
         dx, dy = x[1:] - x[:-1], y[1:] - y[:-1]
+        if not dx.all():  # of points above each other only the lowest counts
+            first = np.flatnonzero(np.concatenate([[True], dx != 0.0]))
+            x, y = x[first], np.minimum.reduceat(y, first)
+            continue
         corner = dy[:-1] * dx[1:] < dy[1:] * dx[:-1]
         if np.count_nonzero(corner) > 0.9 * corner.size:
             break

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -20,6 +20,7 @@ def columns(pairs: list[tuple[int, int]]) -> tuple[Float64, Float64]:
 
 
 @settings(deadline=None)
+@example([*[(0, 0)] * 80, (1, 0), (1, -1), (1, -1)], 0.0)  # several at one place, at the end of many
 @given(points, st.floats(-20.0, 20.0))
 def test_the_hull_bears_every_line_that_the_points_bear(pairs: list[tuple[int, int]], slope: float) -> None:
     x, y = columns(pairs)
