@@ -108,7 +108,8 @@ def _clock_table(states: list[Any]) -> str:
         rate = "-" if s.rate_ppm is None else f"{s.rate_ppm:+.3f}"
         bound, sigma = ("-" if ns is None else f"{ns / 1e3:.4g}" for ns in (s.bound, s.sigma))
         age = "-" if s.age is None else f"{s.age:.1f}"
-        usable = "yes" if s.usable else f"no: {s.reason.removeprefix(s.device + ': ')}"
+        why = s.reason.removeprefix(s.device + ": ")
+        usable = ("yes" if s.usable else "no") + (f": {why}" if why else "")
         lines.append(f"{s.device:<16}{offset:>22}{rate:>12}{bound:>12}{sigma:>12}{age:>9}{s.exchanges:>11}  {usable}")
     return "\n".join(lines)
 

@@ -20,7 +20,7 @@ from hal import Lab
 from hal.instrument.bench import Bench
 from hal.model.reading import Quality
 from hal.recording import open_run
-from hal.telemetry.topics import describe
+from hal.telemetry.descriptions import describe
 
 pytestmark = [pytest.mark.real_clock, pytest.mark.needs_tool("cc")]
 
