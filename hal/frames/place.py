@@ -14,8 +14,8 @@ from hal.frames.frame import Codes, Float32, Float64, FrameTimes, Int64, Mask, R
 Number = TypeVar("Number", np.float32, np.float64, np.int64)
 
 BLOCK = 16384
-"""Frames or readings worked on at once: temporaries of 64 KB stay in the cache, and below what malloc asks of the
-system (whose fresh pages cost five times what an addition does)."""
+"""Frames or readings worked on at once: few enough for what numpy makes of them to stay in the cache, enough for the
+calls not to count."""
 
 
 def blocks(n: int) -> Iterator[slice]:

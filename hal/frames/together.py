@@ -34,14 +34,16 @@ def lines_on(lines: Sequence[Line], places: Places, uncertainty: bool = True) ->
     value = np.empty((len(lines), n))
     sigma = np.empty((len(lines), n), np.float32) if uncertainty else None
     table = _Table(lines, places, value, sigma)
-    group = int(np.clip(_INTERVALS * n // m, *_FRAMES))
+    group = 1 << round(np.log2(np.clip(_INTERVALS * n / m, *_FRAMES)))
     for block in places.middle.blocks():
         begin, end = block.frames.start, block.frames.stop
-        rest = (end - begin) % group
-        if rest < end - begin:
-            table.fill(block if not rest else Block(places.middle, slice(begin, end - rest)), group)
-        if rest:
-            table.fill(Block(places.middle, slice(end - rest, end)), rest)
+        rest = (end - begin) % group  # of the last block
+        if not rest:
+            table.fill(block, group)
+            continue
+        if end - begin > rest:
+            table.fill(Block(places.middle, slice(begin, end - rest)), group)
+        table.fill(Block(places.middle, slice(end - rest, end)), rest)
     return [
         line.complete(places, value[i], unknown(n) if sigma is None else sigma[i], uncertainty)
         for i, line in enumerate(lines)
