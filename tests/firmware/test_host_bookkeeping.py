@@ -101,10 +101,16 @@ def test_lines_of_the_heater_loop_are_received_dropped_or_lost():
 
 # ---------------------------------------------------------------------- interlocks
 
-RULES = st.builds(
-    gen.Interlock, kind=st.sampled_from([gen.InterlockKind.ABOVE, gen.InterlockKind.BELOW, gen.InterlockKind.STEP]),
-    input=st.integers(0, 7), threshold=st.integers(1, 32767), window=st.integers(1, 32), passes=st.integers(1, 255),
+INPUT, THRESHOLD = st.integers(0, 7), st.integers(1, 32766)
+LEVELS = st.builds(
+    gen.Interlock, kind=st.sampled_from([gen.InterlockKind.ABOVE, gen.InterlockKind.BELOW]),
+    input=INPUT, threshold=THRESHOLD, window=st.integers(1, 32), passes=st.integers(1, 255),
 )  # fmt: skip
+# A step is seen for no more passes than its window has.
+STEPS = st.tuples(INPUT, THRESHOLD, st.integers(1, 32), st.integers(1, 32)).map(
+    lambda step: gen.Interlock(gen.InterlockKind.STEP, *step[:2], max(step[2:]), min(step[2:]))
+)
+RULES = LEVELS | STEPS
 
 
 @settings(max_examples=50, deadline=None)
