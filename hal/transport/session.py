@@ -26,6 +26,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..clock.timebase import Timebase
 from ..errors import HalError, NoReply
@@ -83,8 +84,7 @@ class Probe:
         return False
 
 
-@dataclass(frozen=True, slots=True)
-class _Owed:
+class _Owed(NamedTuple):
     """What has had no reply yet."""
 
     message: bytes
@@ -296,7 +296,7 @@ class Session(KeptLink):
         fresh = not self._owed  # else what has come by now may be the beginning of what is owed
         if self._half and asyncio.get_running_loop().time() > self._last_heard + limit:
             self._torn = True
-        if owed := self._really_owed():
+        if self._owed and (owed := self._really_owed()):
             same = [one.sent for one in owed if one.message == message]
             if hasty:
                 doubts, patience, sure = len(owed), GRACE, False
@@ -385,13 +385,10 @@ class Session(KeptLink):
         while True:
             while self._messages:
                 message = self._messages.pop(0)
-                for probe in self._probes:
-                    if probe.question != asked and probe.recognises(message):
-                        self._answered(probe)
-                        break
-                else:
-                    if matches is None or matches(message):
-                        return message
+                if self._probes and self._answers_a_probe(message, asked):
+                    continue
+                if matches is None or matches(message):
+                    return message
             try:
                 if (left := deadline - loop.time()) <= 0:
                     raise TimeoutError
@@ -403,6 +400,14 @@ class Session(KeptLink):
             messages = self.framing.feed(data)
             self._half = not messages
             self._messages += messages
+
+    def _answers_a_probe(self, message: bytes, asked: bytes) -> bool:
+        """Whether it is the late answer to one that was asked before."""
+        for probe in self._probes:
+            if probe.question != asked and probe.recognises(message):
+                self._answered(probe)
+                return True
+        return False
 
     def _discard(self) -> None:
         """What was begun to be heard is not of use."""
