@@ -137,21 +137,26 @@ def _smoothed(middle: Float64, slope: Float64, own: Float64, wander: float) -> t
 
 
 def _solved(weight: Float64, link: Float64, slope: Float64) -> tuple[Float64, Float64]:
-    """The minimum of sum weight (r - slope)^2 + sum link (r[k+1] - r[k])^2, and the square roots of its variances."""
-    n = slope.size
-    diagonal = (weight + np.append(link, 0.0) + np.append(0.0, link)).tolist()
-    tie, want = link.tolist(), (weight * slope).tolist()
-    down, up = diagonal.copy(), diagonal.copy()  # pivots of elimination from above and from below
-    for k in range(1, n):
-        share = tie[k - 1] / down[k - 1]
-        down[k] -= share * tie[k - 1]
-        want[k] += share * want[k - 1]
-    for k in range(n - 2, -1, -1):
-        up[k] -= tie[k] ** 2 / up[k + 1]
-    rate = want
-    rate[-1] /= down[-1]
-    for k in range(n - 2, -1, -1):
-        rate[k] = (want[k] + tie[k] * rate[k + 1]) / down[k]
-    # A tridiagonal matrix has on its inverse's diagonal 1 / (down + up - diagonal).
-    variance = 1.0 / np.maximum(np.array(down) + np.array(up) - np.array(diagonal), 1e-30)
-    return np.array(rate), np.sqrt(variance)
+    """The minimum of sum weight (r - slope)^2 + sum link (r[k+1] - r[k])^2, and the square roots of its variances.
+
+    Springs in a row: `weight` holds each rate to its slope, `link` to the next rate. Whatever is before k pulls like
+    one spring, the link and the rest in series. That takes sums of positive numbers only: elimination loses all its
+    digits where links are 16 orders stiffer than weights, as between windows close together that know little.
+    """
+    forth, drawn_forth = _pulled(weight.tolist(), link.tolist(), slope.tolist())
+    back, drawn_back = _pulled(weight[::-1].tolist(), link[::-1].tolist(), slope[::-1].tolist())
+    # What draws on k from before and from after, each with where it draws to; then k's own weight.
+    pull = np.array(forth) + np.array(back[::-1]) + weight
+    rate = (np.array(drawn_forth) + np.array(drawn_back[::-1]) + weight * slope) / pull
+    return rate, 1.0 / np.sqrt(pull)
+
+
+def _pulled(weight: list[float], link: list[float], slope: list[float]) -> tuple[list[float], list[float]]:
+    """Of each place, the stiffness of all that is before it, and that times where it draws to."""
+    stiff, drawn = [0.0], [0.0]
+    for w, tie, at in zip(weight[:-1], link, slope[:-1], strict=True):
+        whole = stiff[-1] + w
+        series = tie * whole / (tie + whole)
+        drawn.append(series * (drawn[-1] + w * at) / whole)
+        stiff.append(series)
+    return stiff, drawn

@@ -593,6 +593,26 @@ def test_no_delays_break_the_hard_bound(ways: list[tuple[float, float]], ppm: fl
         assert abs(clock.health(int(exchanges.received[-1])).rate_ppm) <= 52.5
 
 
+@pytest.mark.parametrize("seed", range(255, 275))
+def test_bursts_of_questions_whose_answers_are_held_up_leave_the_bounds_true(seed: int) -> None:
+    """A stalled machine catches up: stretches microseconds long that tell nothing of the rate, right beside others."""
+    rng = np.random.default_rng(seed)
+    n, burst = int(rng.integers(10, 120)), int(rng.integers(5, 30))
+    t = np.cumsum(
+        np.where(np.arange(n) % burst == 0, rng.uniform(0, 2, n), rng.exponential(10 ** rng.uniform(-6, -4), n))
+    )
+    out, back = (rng.exponential(10 ** rng.uniform(-4.0, -0.5), n) for _ in range(2))
+    device = Device()
+    clock = ExchangeClock(frequency=F, ppm=100.0)
+    for k, exchange in enumerate(device.ask(t, out, back)):
+        clock.add(exchange)
+        if k % 7 == 3:
+            asked = t[max(k - 7, 0) : k]
+            got = clock.to_lab(device.ticks(asked))
+            assert got.valid.all()
+            assert (np.abs(got.time - lab(asked)) <= got.bound).all()
+
+
 @settings(max_examples=6, deadline=None)
 @given(st.lists(st.integers(0, 900), min_size=1, max_size=4), st.integers(0, 100))
 def test_when_it_is_asked_changes_nothing(stops: list[int], seed: int) -> None:
