@@ -35,7 +35,7 @@ emulator = { seed = 5 }
 driver = "merlin"
 frame_clock = "board"
 frame_input = 0
-emulator = { fps = 400 }
+emulator = { fps = 50 }
 """
 SCRIPT = """
 import asyncio
@@ -74,7 +74,7 @@ async def test_a_run_has_its_exposures_by_the_boards_pulses_and_its_inputs_at_ev
         received, lost = board.sampled.received // 2, (board.sampled.dropped + board.sampled.lost) // 2
     with open_run(run.path) as record:
         frames, camera = record.frames, run.result["cameras"]["camera"]
-        assert camera["pulses"]["captured"] >= len(frames) > 300
+        assert camera["pulses"]["captured"] >= len(frames) > 200  # at a rate that a machine that stalls keeps up with
         assert camera["pulses"]["matched"] + camera["pulses"]["inferred"] == len(frames)
         assert frames.valid.all()
         place = {int(number): k for k, number in enumerate(truth.number)}
@@ -86,10 +86,17 @@ async def test_a_run_has_its_exposures_by_the_boards_pulses_and_its_inputs_at_ev
         assert np.abs(error).max() < frames.bound.max() + 1e6
         assert np.percentile(np.abs(error - np.median(error)), 99) < frames.bound.max() < 1e6
         stream = record.streams["board"]
-        assert len(stream) == received > 3000
+        assert len(stream) == received > 1000
         # On a busy machine the board may drop some; each is accounted for, and no value stands in for it.
         assert stream.missing <= lost
-        assert record.aligned["board.input_0"].valid.mean() > 0.8
+        taken, period = stream.ticks, int(stream.period[0])
+        opened = record.pulses["board"].ticks[frames.pulse]
+        shut = opened + (frames.stop - frames.start) // 1000  # a tick is a microsecond
+        first, last = np.searchsorted(taken, opened - period), np.searchsorted(taken, shut + period)
+        inside = (first > 0) & (last < len(taken))
+        whole = inside & (taken[last.clip(max=len(taken) - 1)] - taken[first - 1] == (last - first + 1) * period)
+        assert whole.sum() > 50
+        assert record.aligned["board.input_0"].valid[whole].all()
         assert len(record.clocks["board"].exchanges) == run.result["clocks"]["board"]["exchanges"] >= 5
         assert [event.kind for event in record.events].count("clock") >= 2  # where the wall clock stood
         again = realigned(record)
@@ -111,7 +118,8 @@ def test_a_lab_killed_while_it_records_leaves_a_run_that_is_mended_and_aligned_b
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         with open_run(path) as run:
-            if len(run.frames) > 400 and len(run.clocks["board"].exchanges) > 5 and len(run.streams["board"]) > 2000:
+            clock, samples = run.clocks["board"].exchanges, run.streams["board"]
+            if len(run.pulses["board"]) > 80 < len(run.frames) and len(clock) > 5 and len(samples) > 2000:
                 break
         time.sleep(0.2)
     process.kill()
@@ -119,8 +127,8 @@ def test_a_lab_killed_while_it_records_leaves_a_run_that_is_mended_and_aligned_b
     assert repair(path, from_recording).realigned == ("camera",)
     with open_run(path) as run:
         assert run.state == "crashed"
-        assert len(run.pulses["board"]) > 300
-        assert (run.frames.pulse >= 0).sum() > 250
+        assert len(run.pulses["board"]) > 50
+        assert (run.frames.pulse >= 0).sum() > 50
         assert np.median(run.frame_bound[run.frame_valid]) < 3_000_000
     assert align_again(path).origin.digest == record_digest(path)
 
@@ -140,9 +148,9 @@ async def test_a_run_that_can_t_be_aligned_is_closed_all_the_same_and_says_so(
     with open_run(run.path) as record:
         assert record.state == "finished"
         assert record.origin is None
-        assert len(record.frames) > 50
+        assert len(record.frames) > 20
         assert any("can't be aligned" in event.text for event in record.events)
-    assert align_again(run.path, run.path).cameras["camera"].frames > 50
+    assert align_again(run.path, run.path).cameras["camera"].frames > 20
 
 
 def record_digest(path: Path) -> str:
