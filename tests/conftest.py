@@ -4,7 +4,8 @@ A test marked `needs_tool("qemu", ...)` fails without the tool where CI=true; el
 run and the end of the run says so.
 
 `make test` runs the tests of the real clock one after another, and beside them, at the lowest priority, those
-that only need to be computed: two processes, which share the machine (`sharing`).
+that only need to be computed, and those marked `patient`: programs of their own that may take as long as they like.
+Two processes, which share the machine (`sharing`).
 """
 
 from __future__ import annotations
@@ -38,12 +39,13 @@ def pytest_configure(config: pytest.Config) -> None:
     CACHE.mkdir(exist_ok=True)
     os.environ["PATH"] = os.pathsep.join((os.environ.get("PATH", os.defpath), *map(str, PROGRAMS)))
     config.addinivalue_line("markers", "real_clock: runs on the real clock and real wires")
+    config.addinivalue_line("markers", "patient: on the real clock, and nothing in it has to be in time")
     config.addinivalue_line("markers", "needs_tool(*names): needs programs on the PATH")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # before a test's time is taken
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    if item.get_closest_marker("real_clock"):
+    if item.get_closest_marker("real_clock") and not item.get_closest_marker("patient"):
         return (yield)
     with sharing(alone=False):
         return (yield)

@@ -34,7 +34,7 @@ PROGRAMS = {
 }
 """-P: a program that is installed does not look into the folder by itself."""
 
-pytestmark = pytest.mark.real_clock
+pytestmark = [pytest.mark.real_clock, pytest.mark.patient]
 
 
 def blocks(language: str, page: str = PAGE) -> list[tuple[str, str]]:

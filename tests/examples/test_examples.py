@@ -12,7 +12,7 @@ import pytest
 
 import hal
 
-pytestmark = pytest.mark.real_clock
+pytestmark = [pytest.mark.real_clock, pytest.mark.patient]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PATH = os.pathsep.join([str(EXAMPLES.parent), str(EXAMPLES)])

@@ -12,7 +12,7 @@ from calibration.certificate import load
 from calibration.certified import curve_of
 from devices.physics import R_SLOPE, R_ZERO
 
-pytestmark = pytest.mark.real_clock
+pytestmark = [pytest.mark.real_clock, pytest.mark.patient]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

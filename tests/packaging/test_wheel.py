@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.real_clock, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.real_clock, pytest.mark.patient, pytest.mark.timeout(400)]
 
 ROOT = Path(__file__).parents[2]
 
