@@ -33,6 +33,9 @@ def lab_file(tmp_path: Path) -> Path:
     text = text.replace('on_link_lost = "reconnect"', 'on_link_lost = "safe"')
     text = text.replace("firmware:mps2", "firmware:posix")  # the same core; QEMU takes half a processor
     text = text.partition("[telemetry]")[0]  # it comes last
+    text = text.replace(
+        'driver = "merlin"', 'driver = "merlin"\nemulator = { fps = 100 }'
+    )  # the film is not what this is about
     path = tmp_path / "lab.toml"
     path.write_text(text)
     return path
@@ -94,7 +97,7 @@ async def test_a_pulled_plug_names_device_and_remedy_and_leaves_the_rest_safe(li
     assert path is not None
     with hal.open_run(path) as run:
         assert run.state == "finished"
-        assert len(run.frames) > 300
+        assert len(run.frames) > 40
         assert run.aligned["cell.pressure"].valid.any()
         assert any(event.kind == "link" and "check the cable" in event.text for event in run.events)
         assert any(event.kind == "trip" for event in run.events)
@@ -121,7 +124,7 @@ async def test_a_board_whose_plug_is_pulled_leaves_a_cold_heater_and_a_whole_rec
     assert cold < hot / 2
     with hal.open_run(run.path) as record:
         assert record.state == "finished"
-        assert len(record.pulses["heater"]) > 500
+        assert len(record.pulses["heater"]) > 100
         assert record.frame_valid.all()  # by their pulses, or else by their arrival
         with_heat = record.aligned["heater.temperature"]
         assert with_heat.valid.any()
