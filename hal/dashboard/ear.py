@@ -129,12 +129,12 @@ class Ear:
 
     def _take_in(self, messages: list[Message]) -> None:
         """Feed the board what came."""
-        now, wall, feed = time.monotonic(), time.time(), self.board.feed
+        now, feed = time.monotonic(), self.board.feed
         for topic, payload in messages:
             if topic.startswith(f"{META}/") and topic.split("/")[2:3] == ["replies"]:
                 self._replied(payload)
             else:
-                feed(topic, payload, now, wall)
+                feed(topic, payload, now)
 
     def _replied(self, payload: bytes) -> None:
         with suppress(ValueError, TypeError, AttributeError, KeyError):

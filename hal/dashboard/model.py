@@ -22,7 +22,10 @@ PERIODS = 3
 LEAST = 2.0
 """s: nothing is silent sooner, however often it is polled: that is the network's."""
 DRIFT = 1e-3
-"""s/s: how fast the estimate of a lab's clock forgets the quickest message, so that it follows a clock set back."""
+"""s/s: how fast the estimate of a lab's clock forgets the quickest message."""
+LATEST = 300.0
+"""s: no network brings a reading so late. If all are, for `DOUBT` seconds, the lab's clock is another than it was."""
+DOUBT = 10.0
 FILMING = 4.0
 """s after which a camera of which nothing is heard is not filming."""
 EVENTS = 60
@@ -110,6 +113,10 @@ class Lab:
     """online, offline (it said so), dead (the broker said so in its place), or unknown."""
     since: int | None = None
     session: str = ""
+    twins: bool = False
+    """Whether another lab goes by the same name: a session has spoken again after another one came."""
+    former: deque[str] = field(default_factory=lambda: deque(maxlen=20))
+    """Sessions that others came after, without a word of theirs that they end."""
     signals: dict[tuple[str, str], Signal] = field(default_factory=dict)
     devices: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     alarms: dict[str, Alarm] = field(default_factory=dict)
@@ -119,14 +126,16 @@ class Lab:
     outbox: Mapping[str, Any] = field(default_factory=dict)
     rights: Mapping[str, Any] = field(default_factory=dict)
     events: deque[Mapping[str, Any]] = field(default_factory=lambda: deque(maxlen=EVENTS))
-    ahead: float | None = None
-    """s: by how much the lab's clock is at least ahead of this machine's."""
+    lead: float | None = None
+    """s: by how much the lab's clock is at least ahead of this machine's monotonic one, which nobody sets."""
     judged: float = 0.0
     """When that was last judged (s, monotonic)."""
     quickest: float | None = None
     """The same (s), of the readings since the last look."""
     behind: float = 0.0
     """s: by how much readings come later than they could; a network or a machine that can't keep up."""
+    doubted: float | None = None
+    """Since when (s, monotonic) all readings come later than any network brings them."""
     shape: int = 0
     """Revision at which the set of signals last changed."""
     told: int = 0
@@ -137,7 +146,7 @@ class Lab:
         may = self.rights.get("may")
         granted = may.get(user or LOCAL) if isinstance(may, dict) else None
         # Rights of an earlier session were left behind on the broker.
-        return isinstance(granted, list) and what in granted and self.rights.get("session") == self.session
+        return isinstance(granted, list) and what in granted and self._lives(self.rights.get("session"))
 
     def present(self) -> list[Signal]:
         """Signals of the present session; what an earlier one left behind on the broker is not shown."""
@@ -151,7 +160,10 @@ class Lab:
 
     def _of_now(self, session: str | None) -> bool:
         """Whether what a session said is not of an earlier one; older labs do not say which they are."""
-        return not (session and self.session and session != self.session)
+        return not session or not self.session or self._lives(session)
+
+    def _lives(self, session: Any) -> bool:
+        return session == self.session or (self.twins and session in self.former)
 
 
 class Board:
@@ -170,18 +182,15 @@ class Board:
             "rights": self._rights, "streams": self._stream,
         }  # fmt: skip
 
-    def feed(self, topic: str, payload: bytes, came: float, wall: float | None = None) -> None:
-        """Take in a message that came at `came` (s, monotonic), when this machine's clock said `wall` (s, UNIX).
-
-        What can't be understood is counted and changes nothing.
-        """
+    def feed(self, topic: str, payload: bytes, came: float) -> None:
+        """Take in a message that came at `came` (s, monotonic); what can't be understood is counted, no more."""
         try:
             if (known := self._known.get(topic)) is not None:  # thousands a second are of topics seen before
-                self._reading(*known, _read(payload), came, wall)
+                self._reading(*known, _read(payload), came)
                 return
             levels = topic.split("/")
             if levels[0] in (ROOT, HISTORY) and len(levels) == 4:
-                self._first(topic, levels, _read(payload), came, wall)
+                self._first(topic, levels, _read(payload), came)
             elif levels[0] == META and len(levels) >= 3 and levels[2] in self._meta:
                 lab = self._lab(levels[1])
                 self._meta[levels[2]](lab, levels[3:], _read(payload) if payload else {}, came)
@@ -197,8 +206,7 @@ class Board:
     def look(self, now: float) -> None:
         """See what has fallen silent by `now` (s, monotonic)."""
         for lab in self.labs.values():
-            if lab.quickest is not None and lab.ahead is not None:
-                lab.behind, lab.quickest = lab.ahead - lab.quickest, None
+            _judge(lab, now)
             for signal in lab.signals.values():
                 silent = bool(signal.quality) and now - signal.heard > signal.patience
                 if silent != signal.silent:
@@ -207,16 +215,14 @@ class Board:
 
     # ------------------------------------------------------------------ readings
 
-    def _first(self, topic: str, levels: list[str], found: dict[str, Any], came: float, wall: float | None) -> None:
+    def _first(self, topic: str, levels: list[str], found: dict[str, Any], came: float) -> None:
         int(found["time"]), found["value"], found["unit"], found["quality"]  # what is no reading makes no signal
         lab = self._lab(levels[1])
         signal = self._signal(lab, levels[2], levels[3])
-        self._reading(lab, signal, levels[0] == HISTORY, found, came, wall)
+        self._reading(lab, signal, levels[0] == HISTORY, found, came)
         self._known[topic] = lab, signal, levels[0] == HISTORY
 
-    def _reading(
-        self, lab: Lab, signal: Signal, history: bool, found: dict[str, Any], came: float, wall: float | None
-    ) -> None:
+    def _reading(self, lab: Lab, signal: Signal, history: bool, found: dict[str, Any], came: float) -> None:
         value, time, quality = found["value"], _time(found["time"]), str(found["quality"])
         if not (value is None or isinstance(value, (bool, int, float, str))):
             raise TypeError("a value is a number, a text or a truth")
@@ -236,12 +242,11 @@ class Board:
         signal.changed = self._next()
         if "setpoint_of" in signal.about:
             self._set(lab, signal, value)
-        if wall is not None:
-            ahead = time / 1e9 - wall
-            # The way here only makes it smaller: the quickest message is right.
-            lab.ahead = ahead if lab.ahead is None else max(ahead, lab.ahead - DRIFT * (came - lab.judged))
-            lab.judged = came
-            lab.quickest = ahead if lab.quickest is None else max(ahead, lab.quickest)
+        lead = time / 1e9 - came
+        # The way here only makes it smaller: the quickest message is right.
+        lab.lead = lead if lab.lead is None else max(lead, lab.lead - DRIFT * (came - lab.judged))
+        lab.judged = came
+        lab.quickest = lead if lab.quickest is None else max(lead, lab.quickest)
 
     def _stream(self, lab: Lab, levels: list[str], found: dict[str, Any], came: float) -> None:
         device, name = levels
@@ -279,13 +284,19 @@ class Board:
             online, clean = {"online": True, "offline": False}[found["state"]], bool(found["clean"])
             lab.since = None if found["time"] is None else _time(found["time"])
             lab.state = "online" if online else "offline" if clean else "dead"
-            if lab.session != found["session"]:
-                lab.session, lab.ahead = str(found["session"]), None
+            session = str(found["session"])
+            lab.twins = online and (lab.twins or session in lab.former)
+            if lab.session != session:
+                if lab.session:
+                    lab.former.append(lab.session)
+                lab.session, lab.lead, lab.doubted = session, None, None
                 lab.detectors.clear()
                 for signal in lab.signals.values():  # the new session has described its own before it says this
-                    if signal.about.get("session") not in (lab.session, None):
+                    if not lab.twins and signal.about.get("session") not in (lab.session, None):
                         signal.quality = ""
                 lab.shape = self._next()
+            if not online:
+                lab.former.clear()
         lab.told = self._next()
 
     def _alarm(self, lab: Lab, levels: list[str], found: dict[str, Any], _: float) -> None:
@@ -366,6 +377,19 @@ class Board:
     def _next(self) -> int:
         self.revision += 1
         return self.revision
+
+
+def _judge(lab: Lab, now: float) -> None:
+    """Say how late the readings since the last look came, and whether that can be."""
+    if lab.quickest is None or lab.lead is None:
+        return
+    if lab.lead - lab.quickest < LATEST:
+        lab.doubted = None
+    elif lab.doubted is None:
+        lab.doubted = now
+    elif now - lab.doubted > DOUBT:
+        lab.lead, lab.doubted = lab.quickest, None
+    lab.behind, lab.quickest = lab.lead - lab.quickest, None
 
 
 def _put(place: dict[str, Mapping[str, Any]], levels: list[str], found: dict[str, Any]) -> None:

@@ -208,7 +208,7 @@ async def _command(dashboard: Dashboard, verb: Verb, asked: Mapping[str, Any]) -
     what: Command
     # A network that comes back must not deliver what somebody pressed an hour ago. Without a reading the lab's clock is
     # not known, and a stop had better come late than be refused.
-    expires = None if lab.ahead is None else lab_now(lab, time.time()) + EXPIRES * SECOND
+    expires = None if lab.lead is None else lab_now(lab, time.monotonic(), time.time()) + EXPIRES * SECOND
     if verb == "stop":
         reason = f"stop pressed on the dashboard of {ear.user or 'this machine'}"
         what = Stop(uuid.uuid4().hex, reason, expires)

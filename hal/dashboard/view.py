@@ -33,9 +33,9 @@ ORDER = ("Heater", "Thermometer", "SourceMeter", "FlowController", "PressureCont
 """Devices with these capabilities come first."""
 
 
-def lab_now(lab: Lab, wall: float) -> int:
-    """The lab's clock (ns) when this machine's says `wall` (s)."""
-    return round((wall + (lab.ahead or 0.0)) * SECOND)
+def lab_now(lab: Lab, now: float, wall: float) -> int:
+    """The lab's clock (ns) when this machine's monotonic one says `now` (s); before any reading `wall` (s, UNIX)."""
+    return round((wall if lab.lead is None else now + lab.lead) * SECOND)
 
 
 def layout(lab: Lab) -> list[dict[str, Any]]:
@@ -83,13 +83,19 @@ def cell(signal: Signal, ago: Callable[[float], float] = lambda when: when) -> d
     }  # fmt: skip
 
 
-def header(board: Board, lab: Lab, user: str, now: float, wall: float) -> dict[str, Any]:
+def ahead(lab: Lab, now: float, wall: float) -> float:
+    """By how many seconds the lab's clock is ahead of this machine's; 0 if it can't be told from a slow network."""
+    found = 0.0 if lab.lead is None else now + lab.lead - wall
+    return round(found, 1) if abs(found) > 2 else 0.0
+
+
+def header(board: Board, lab: Lab, user: str, now: float) -> dict[str, Any]:
     """Everything but signals: state, alarms, detectors, clocks, journal, and what `user` may do."""
     return {
         "lab": lab.name,
         "state": lab.state,
+        "twins": lab.twins,
         "since": None if lab.since is None else lab.since / 1e6,
-        "ahead": round(lab.ahead, 1) if lab.ahead is not None and abs(lab.ahead) > 2 else 0,
         "may": [what for what in ("stop", "acknowledge") if lab.may(user, what)],
         "alarms": [
             {
@@ -122,10 +128,13 @@ def answer(board: Board, lab: Lab, user: str, asked: Mapping[str, Any], now: flo
     since = _whole(asked.get("since"))
     if since > board.revision:
         since = 0  # of a dashboard that was there before this one
-    found: dict[str, Any] = {"revision": board.revision, "now": lab_now(lab, wall) / 1e6, "behind": round(lab.behind)}
+    found: dict[str, Any] = {
+        "revision": board.revision, "now": lab_now(lab, now, wall) / 1e6, "behind": round(lab.behind),
+        "ahead": ahead(lab, now, wall),
+    }  # fmt: skip
     # A camera that stops filming sends nothing: its tile changes all the same.
     if lab.told > since or not since or lab.detectors:
-        found["header"] = header(board, lab, user, now, wall)
+        found["header"] = header(board, lab, user, now)
     if lab.shape > since or not since:
         found["layout"], found["favourites"] = layout(lab), favourites(lab)
         since = 0
@@ -135,7 +144,7 @@ def answer(board: Board, lab: Lab, user: str, asked: Mapping[str, Any], now: flo
         for s in lab.present()
         if s.changed > since and s.about.get("kind") != "config"
     }
-    end = lab_now(lab, wall) + SECOND  # a reading that came while we asked
+    end = lab_now(lab, now, wall) + SECOND  # a reading that came while we asked
     if asked.get("sparks") is not None:
         found["sparks"] = sparks(lab, _whole(asked["sparks"]), end // SECOND)
     span = min(max(float(asked.get("span") or 60), 0.1), 1e6)
@@ -196,7 +205,7 @@ def _fixed(signal: Signal) -> dict[str, Any]:
         "name": signal.name.replace("_", " "),
         "long": str(about.get("long_name") or ""),
         "hinted": signal.hinted,
-        "number": about.get("dtype") in ("float", "int") or bool(len(signal.series)),
+        "number": about["dtype"] in ("float", "int") if "dtype" in about else bool(len(signal.series)),
         "unit": shown_unit(signal.unit),
         "target": bool(about.get("setpoint_of")),
         "steps": about.get("varies") == "in steps",

@@ -35,18 +35,18 @@ class Broker:
     def __init__(self):
         self.board = Board()
 
-    def say(self, topic, content, came=100.0, wall=None):
-        self.board.feed(topic, json.dumps({"schema": 1} | content).encode() if content else b"", came, wall)
+    def say(self, topic, content, came=100.0):
+        self.board.feed(topic, json.dumps({"schema": 1} | content).encode() if content else b"", came)
 
     def state(self, state="online", clean=True, session=SESSION):
         self.say("insitu-meta/em3/state", {"state": state, "session": session, "time": str(NOW), "clean": clean})
 
-    def read(self, came=100.0, wall=None, tree="insitu", signal="temperature", **fields):
-        self.say(f"{tree}/em3/heater/{signal}", reading(**fields), came, wall)
+    def read(self, came=100.0, tree="insitu", signal="temperature", **fields):
+        self.say(f"{tree}/em3/heater/{signal}", reading(**fields), came)
 
-    def ask(self, now=100.0, user="", **asked):
+    def ask(self, now=100.0, user="", wall=NOW / 1e9, **asked):
         self.board.look(now)
-        return answer(self.board, self.board.labs["em3"], user, asked, now, NOW / 1e9)
+        return answer(self.board, self.board.labs["em3"], user, asked, now, wall)
 
 
 @pytest.fixture
@@ -64,6 +64,14 @@ def test_the_last_will_is_death_and_a_goodbye_is_not(broker):
     assert broker.ask()["header"]["state"] == "dead"
     broker.state("offline", clean=True)
     assert broker.ask()["header"]["state"] == "offline"
+
+
+def test_a_text_is_offered_for_no_plot_though_it_was_once_unknown(broker):
+    broker.say("insitu-meta/em3/signals/heater/mode", described("mode", dtype="str"))
+    for value in (None, "ramp"):
+        broker.read(signal="mode", value=value)
+    (signals,) = (device["signals"] for device in broker.ask()["layout"])
+    assert {s["name"]: s["number"] for s in signals} == {"temperature": True, "mode": False}
 
 
 def test_a_signal_is_silent_after_three_periods_and_speaks_again_with_the_next_reading(broker):
@@ -204,6 +212,31 @@ def test_an_alarm_that_an_earlier_session_left_behind_is_not_of_now(broker):
     assert {a["name"] for a in broker.ask()["header"]["alarms"]} == {"by an older lab"}
 
 
+def test_of_two_labs_of_one_name_it_says_so_and_hides_neither_alarms_nor_stop_until_one_has_left(broker):
+    broker.say("insitu-meta/em3/rights", {"session": SESSION, "may": {"local": ["stop"]}})
+    broker.say(
+        "insitu-meta/em3/alarms/trip",
+        {"active": True, "acknowledged": False, "time": str(NOW), "text": "hot", "by": "", "session": SESSION},
+    )
+    for session, twins in (("s2", False), (SESSION, True), ("s2", True)):  # they hear each other, and answer
+        broker.state(session=session)
+        assert broker.ask()["header"]["twins"] is twins
+    found = broker.ask()["header"]
+    assert (found["may"], [a["text"] for a in found["alarms"]]) == (["stop"], ["hot"])
+    broker.state("offline", session=SESSION)
+    broker.state(session="s2")
+    found = broker.ask()["header"]
+    assert (found["twins"], found["state"], found["may"], found["alarms"]) == (False, "online", [], [])
+
+
+def test_the_late_will_of_a_killed_session_makes_no_twins(broker):
+    broker.state(session="s2")
+    broker.state("offline", clean=False)
+    broker.state(session="s2")
+    found = broker.ask()["header"]
+    assert (found["twins"], found["state"]) == (False, "online")
+
+
 def test_a_setpoint_shows_at_its_readback(broker):
     broker.say(
         "insitu-meta/em3/signals/heater/setpoint", described("setpoint", kind="config", setpoint_of="temperature")
@@ -247,10 +280,35 @@ def test_a_stream_is_drawn_sample_by_sample(broker):
 
 
 def test_the_clock_of_the_lab_is_judged_by_the_quickest_message(broker):
-    for delay in (0.9, 0.05, 0.4):
-        broker.read(time=NOW, wall=NOW / 1e9 - 60 + delay)
-    assert broker.board.labs["em3"].ahead == pytest.approx(59.95, abs=0.01)
-    assert broker.ask()["header"]["ahead"] == pytest.approx(59.95, abs=0.06)
+    for delay in (0.9, -0.05, 0.4):
+        broker.read(came=100 + delay)
+    assert broker.ask(wall=NOW / 1e9 - 60)["ahead"] == pytest.approx(60, abs=0.06)
+    assert broker.ask(wall=NOW / 1e9 - 1)["ahead"] == 0  # it may be the network
+
+
+def test_a_clock_of_this_machine_that_is_set_moves_no_plot_and_calls_nothing_late(broker):
+    before = broker.ask()
+    broker.read(came=100.5, time=NOW + 5 * 10**8)
+    after = broker.ask(now=100.5, wall=NOW / 1e9 + 3600)
+    assert (after["now"] - before["now"], after["behind"]) == (500, 0)
+    assert after["ahead"] == pytest.approx(-3600, abs=1)  # it is said all the same
+
+
+def test_a_lab_whose_clock_is_set_back_is_followed_though_nobody_says_so(broker):
+    broker.ask()
+    for second in range(30):
+        broker.read(came=101 + second, time=NOW + (second - 3600) * 10**9)
+        told = broker.ask(now=101 + second)
+        assert (told["behind"] == 0) == (second > 10)
+    assert told["now"] == pytest.approx(NOW / 1e6 + (29 - 3600) * 1e3)
+
+
+def test_one_reading_from_the_future_does_not_empty_the_plots_for_good(broker):
+    broker.read(time=NOW + 10**18)
+    for second in range(30):
+        broker.read(came=101 + second, time=NOW + second * 10**9)
+        told = broker.ask(now=101 + second, plots=["heater.temperature"])
+    assert [p[1] for p in told["curves"]["heater.temperature"]["points"]][-1] == 21.5
 
 
 def test_what_is_not_understood_is_counted_and_said(broker):
@@ -262,10 +320,9 @@ def test_what_is_not_understood_is_counted_and_said(broker):
 
 
 def test_a_dashboard_that_cannot_keep_up_says_how_late_it_is(broker):
-    broker.read(time=NOW, wall=NOW / 1e9)
     assert broker.ask()["behind"] == 0
-    broker.read(time=NOW, wall=NOW / 1e9 + 7)
-    assert broker.ask()["behind"] == 7
+    broker.read(came=107.0)
+    assert broker.ask(now=107.0)["behind"] == 7
 
 
 WHOLE = {
@@ -305,7 +362,7 @@ def test_no_message_whatever_stops_the_board_or_the_page(topic, data):
     content = {"schema": 1} | WHOLE[topic]
     for field in data.draw(st.lists(st.sampled_from(sorted(content)), max_size=3)):
         content[field] = data.draw(anything)
-    broker.board.feed(topic, json.dumps(content).encode(), 100.0, NOW / 1e9)
+    broker.board.feed(topic, json.dumps(content).encode(), 100.0)
     broker.read()
     found = broker.ask(plots=["heater.temperature", "heater.power", "board.adc0"], sparks=0)
     orjson.dumps(found)

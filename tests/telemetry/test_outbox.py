@@ -313,14 +313,14 @@ def test_what_a_full_disk_does_not_take_before_the_end_is_counted(tmp_path, monk
 def test_a_disk_that_does_not_answer_is_told_and_what_it_costs_is_counted(tmp_path, monkeypatch):
     released, write = threading.Event(), os.write
     outbox = Outbox(tmp_path)
-    monkeypatch.setattr(module.os, "write", lambda *given: released.wait(20) and write(*given))
+    monkeypatch.setattr(module.os, "write", lambda *given: released.wait(60) and write(*given))
     monkeypatch.setattr(module, "SILENT", 0.05)
     monkeypatch.setattr(spooling, "QUEUE", 50)
     spool = Spool(tally=outbox.tally)
     keeper = Keeper(spool, outbox, lambda *_: None)
     keeper.start()
     spool.put(TOPIC, b'{"n":0}')
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not outbox.status().full:
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -425,7 +425,7 @@ def test_the_keeper_writes_down_what_waits_and_ends_with_nothing_left(tmp_path):
     keeper = Keeper(spool, outbox, lambda *_: None)
     keeper.start()
     spool.put(TOPIC, b'{"n":0}')
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not list(tmp_path.glob("*.waiting")):
         assert time.monotonic() < deadline
         time.sleep(0.01)

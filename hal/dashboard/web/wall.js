@@ -1,9 +1,11 @@
 // The live page: header, alarms, tiles, detector, plots, journal. It asks the server a few times a second
 // what has changed, and asks again only when it has drawn the answer.
-import { COLOURS, Quality, Strips, Tile, clock, day, spark } from "insitu-dashboard";
+import { COLOURS, Quality, Strips, Tile, clock, day, lasted, spark } from "insitu-dashboard";
 
 const EVERY = 200; // ms between two questions: 5 Hz
 const LOST = 4000; // ms without an answer after which what is shown is no longer now
+const SELDOM = 2000; // ms between two questions of a page that nobody sees: its title tells of alarms
+const THROTTLED = 150000; // ms without an answer that mean nothing then: browsers let such a page run once a minute
 const ANSWER = 10000; // ms in which the dashboard says what came of a command
 const HOLD = 1000; // ms to hold the stop button
 const FEW = 3; // alarms that are shown whole: more of them must not push the readings off the screen
@@ -33,11 +35,14 @@ export default {
     </header>
 
     <section class="notices" aria-label="alarms" aria-live="assertive">
-      <p v-if="lost" class="notice bad"><b aria-hidden="true">✕</b> No answer from the dashboard: what is shown is {{ age }} s old.</p>
-      <p v-if="trouble" class="notice bad"><b aria-hidden="true">✕</b> {{ trouble }}</p>
+      <p v-if="lost" class="notice bad"><b aria-hidden="true">✕</b><span>No answer from the dashboard: what is shown is {{ lasted(age) }} old.</span></p>
+      <p v-if="trouble" class="notice bad"><b aria-hidden="true">✕</b><span>{{ trouble }}</span></p>
       <p v-if="head.state === 'dead'" class="notice bad"><b aria-hidden="true">✕</b>
-        The lab's program died, or its network went. Nothing below is now.</p>
-      <p v-if="head.state === 'offline'" class="notice calm"><b aria-hidden="true">○</b> The lab was closed in order. Nothing below is now.</p>
+        <span>The lab's program died, or its network went. Nothing below is now.</span></p>
+      <p v-if="head.state === 'offline'" class="notice calm"><b aria-hidden="true">○</b>
+        <span>The lab was closed in order. Nothing below is now.</span></p>
+      <p v-if="head.twins" class="notice bad"><b aria-hidden="true">✕</b>
+        <span>Two labs on this broker are called {{ head.lab }}: what they say is mixed up here, and STOP may stop both. Give each a name of its own.</span></p>
       <p v-if="said" class="notice" :class="said.ok ? 'fine' : 'bad'" role="alert"><b aria-hidden="true">{{ said.ok ? '●' : '✕' }}</b>
         <span>{{ said.text }}</span><button @click="said = null">Close</button></p>
       <p v-if="head.alarms.length > FEW" class="count">{{ head.alarms.length }} alarms, {{ pressing }} of them nobody has acknowledged</p>
@@ -50,10 +55,11 @@ export default {
             Acknowledge<span class="hidden"> {{ a.name }}</span></button>
         </div>
       </div>
-      <p v-if="head.ahead" class="notice calm"><b aria-hidden="true">▲</b> The lab's clock is {{ Math.abs(head.ahead) }} s
-        {{ head.ahead > 0 ? 'ahead of' : 'behind' }} this machine's.</p>
-      <p v-if="behind > 2" class="notice bad"><b aria-hidden="true">▲</b> Readings come {{ behind }} s late: the network, or the dashboard's machine, can't keep up.</p>
-      <p v-if="head.outbox" class="notice calm"><b aria-hidden="true">▲</b> {{ head.outbox }}</p>
+      <p v-if="ahead" class="notice calm"><b aria-hidden="true">▲</b>
+        <span>The lab's clock is {{ lasted(Math.abs(ahead)) }} {{ ahead > 0 ? 'ahead of' : 'behind' }} the dashboard's.</span></p>
+      <p v-if="behind > 2" class="notice bad"><b aria-hidden="true">▲</b>
+        <span>Readings come {{ behind }} s late: the network, or the dashboard's machine, can't keep up.</span></p>
+      <p v-if="head.outbox" class="notice calm"><b aria-hidden="true">▲</b><span>{{ head.outbox }}</span></p>
     </section>
 
     <div class="board" :class="{gone: state[1] !== 'online'}">
@@ -103,13 +109,14 @@ export default {
   data() {
     return {
       FEW,
-      head: { lab: this.lab, state: "unknown", may: [], alarms: [], detectors: [], clocks: [], devices: {}, events: [], labs: [], outbox: "", ahead: 0, unreadable: "" },
-      devices: [], cells: {}, plots: null, span: 60, end: null, trouble: "", behind: 0, said: null, asked: "", now: 0, second: 0,
+      head: { lab: this.lab, state: "unknown", may: [], alarms: [], detectors: [], clocks: [], devices: {}, events: [], labs: [], outbox: "", unreadable: "" },
+      devices: [], cells: {}, plots: null, span: 60, end: null, trouble: "", behind: 0, ahead: 0, said: null, asked: "", now: 0, second: 0,
       lost: false, age: 0, held: false, stopping: false, opened: 0, time: "", date: "", wide: true,
     };
   },
   computed: {
     pressing() { return this.head.alarms.filter((a) => !a.acknowledged).length; },
+    title() { return `${this.pressing ? `(${this.pressing}) ` : ""}${this.head.lab || "Lab"} · ${this.state[1]}`; },
     state() { return STATES[this.lost || this.trouble ? "unknown" : this.head.state] ?? STATES.unknown; }, // what is not heard of is not online
     others() { return this.head.labs.filter((l) => l !== this.head.lab); },
     colours() { return Object.fromEntries((this.plots ?? []).map((path, i) => [path, COLOURS[i % COLOURS.length]])); },
@@ -119,6 +126,7 @@ export default {
       return `Plot of the ${this.end ? "past" : "last"} ${Math.round(this.span)} s: ${parts.join(", ") || "nothing chosen"}`;
     },
   },
+  watch: { title(now) { document.title = now; } },
   created() {
     // Not reactive: they change five times a second and are drawn on canvases.
     this.curves = {};
@@ -126,7 +134,9 @@ export default {
     this.sparked = 0; // s, lab time: up to where there are small curves
     this.revision = 0;
     this.asking = 0; // when the question went out that is not answered yet
-    this.heard = performance.now();
+    this.went = 0; // when the last question went out
+    this.heard = this.beaten = performance.now();
+    this.wall = Date.now();
     this.ticks = 0;
     this.headText = "";
     this.drew = this.cost = 0; // ms: when the plots were last drawn, and what it took
@@ -138,7 +148,7 @@ export default {
     narrow.addEventListener("change", fit);
     try {
       const kept = JSON.parse(localStorage.getItem("insitu " + this.lab) ?? "null");
-      if (Array.isArray(kept?.plots)) this.plots = kept.plots.filter((p) => typeof p === "string").slice(0, COLOURS.length);
+      if (Array.isArray(kept?.plots)) this.chosen = kept.plots.filter((p) => typeof p === "string").slice(0, COLOURS.length);
       if (kept?.span > 0) this.span = kept.span;
     } catch { /* a browser that keeps nothing */ }
     this.strips = new Strips(this.$refs.strips, { moved: (start, end) => this.move(start, end), live: () => this.live() });
@@ -151,18 +161,22 @@ export default {
   },
   methods: {
     clock,
+    lasted,
     may(what) { return this.head.may.includes(what); },
 
     // ---- asking and being told
     beat() {
-      const now = performance.now();
-      this.lost = now - this.heard > LOST;
-      this.age = Math.round((now - this.heard) / 1000);
-      this.time = clock(Date.now());
-      this.date = day(Date.now());
+      const [now, wall] = [performance.now(), Date.now()];
+      const slept = wall - this.wall - (now - this.beaten); // ms: where the machine sleeps, this clock sleeps with it
+      if (slept > 1000) [this.heard, this.asking, this.went] = [this.heard - slept, this.asking && this.asking - slept, this.went - slept];
+      [this.beaten, this.wall] = [now, wall];
+      this.lost = now - this.heard > (document.hidden ? THROTTLED : LOST);
+      this.age = (now - this.heard) / 1000;
+      this.time = clock(wall);
+      this.date = day(wall);
       if (this.asking && now - this.asking < LOST) return; // one question at a time: a slow phone asks less often
-      if (document.hidden && this.ticks++ % 10) return; // nobody looks, but the title tells of alarms
-      this.asking = now;
+      if (document.hidden && now - this.went < SELDOM) return;
+      this.asking = this.went = now;
       this.ticks += 1;
       // What is not drawn is not asked for.
       const plots = document.hidden || now - this.drew < this.wait() ? [] : (this.plots ?? []);
@@ -185,19 +199,21 @@ export default {
       this.at = answer.at;
       this.second = Math.round(this.now / 1000) * 1000; // what tiles see: they are not drawn anew for each answer
       this.behind = answer.behind;
+      this.ahead = answer.ahead;
       if (answer.header) {
         const text = JSON.stringify(answer.header);
         if (text !== this.headText) {
           this.headText = text;
           this.head = answer.header;
-          document.title = `${this.pressing ? `(${this.pressing}) ` : ""}${this.head.lab} · ${this.head.state}`;
         }
       }
       if (answer.layout) {
         this.devices = answer.layout;
         const known = new Set(this.devices.flatMap((d) => d.signals.map((s) => s.path)));
         for (const path of Object.keys(this.cells)) if (!known.has(path)) delete this.cells[path];
-        if (this.plots === null && answer.favourites.length) this.plots = answer.favourites;
+        // What was chosen may have been another lab's.
+        const some = (paths) => paths && (!paths.length || paths.some((path) => known.has(path)));
+        if (!some(this.plots) && known.size) this.plots = some(this.chosen) ? this.chosen : answer.favourites.length ? answer.favourites : this.plots;
       }
       Object.assign(this.cells, answer.cells);
       const start = (this.end ?? this.now) - this.span * 1000;

@@ -1,7 +1,7 @@
 // What the pages share: tiles, curves in strips, small curves, colours, times.
 export { Strips, elapsed } from "./strips.js";
 export { spark } from "./spark.js";
-export { Quality, Tile } from "./tile.js";
+export { Quality, Tile, lasted } from "./tile.js";
 
 // Okabe and Ito's colours, told apart by every kind of colour vision (jfly.uni-koeln.de/color).
 export const COLOURS = ["--curve-1", "--curve-2", "--curve-3", "--curve-4", "--curve-5", "--curve-6"];

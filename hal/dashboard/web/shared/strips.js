@@ -216,7 +216,7 @@ export class Strips {
   }
 
   _tip(items) {
-    const found = items.filter((item) => item.seriesType === "line" && item.value?.[1] !== null);
+    const found = items.filter((item) => item.seriesType === "line" && item.value?.[1] != null); // none where a curve is shorter now
     if (!found.length) return "";
     const at = found[0].value[0] - this.zero;
     const time = this.relative ? `${elapsed(at)} since the start` : new Date(at).toLocaleString("en-GB");

@@ -2,7 +2,10 @@
 const SHAPES = { good: "●", stale: "◑", uncertain: "▲", bad: "✕", silent: "○", none: "·", idle: "○" };
 
 // How long (s), as one would say it.
-const lasted = (s) => (s < 100 ? `${Math.max(0, Math.round(s))} s` : s < 6000 ? `${Math.round(s / 60)} min` : `${Math.round(s / 3600)} h`);
+export function lasted(s) {
+  const [step, unit] = s < 100 ? [1, "s"] : s < 6000 ? [60, "min"] : s < 360000 ? [3600, "h"] : [86400, "d"];
+  return `${Math.max(0, Math.round(s / step))} ${unit}`;
+}
 
 // How far a reading can be trusted: a shape and a word, not a colour alone.
 export const Quality = {
