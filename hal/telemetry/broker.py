@@ -142,7 +142,7 @@ def explained(error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         match error.verify_code:  # X509_V_ERR_... of OpenSSL's x509_vfy.h
             case 10:
-                return "its certificate has expired; renew it on the broker"
+                return "its certificate has expired; renew it on the broker, or set the clock of this machine"
             case 9:
                 return "its certificate is not valid yet; check the clocks of both machines"
             case 18 | 19 | 20 | 21:
@@ -153,7 +153,7 @@ def explained(error: BaseException) -> str:
     if isinstance(error, ssl.SSLError):
         said = (error.reason or str(error)).replace("_", " ").lower()
         if "certificate expired" in said:
-            return "it says that our certificate has expired; renew `certificate`"
+            return "it says that our certificate has expired; renew `certificate`, or set the clock of its machine"
         if "certificate required" in said:
             return "it wants a certificate of ours; name it by `certificate` and `key`"
         if "alert" in said:
