@@ -138,6 +138,7 @@ export default {
     this.heard = this.beaten = performance.now();
     this.wall = Date.now();
     this.ticks = 0;
+    this.chosen = null; // paths of the plots that somebody wants, here or at the last visit
     this.headText = "";
     this.drew = this.cost = 0; // ms: when the plots were last drawn, and what it took
   },
@@ -211,9 +212,10 @@ export default {
         this.devices = answer.layout;
         const known = new Set(this.devices.flatMap((d) => d.signals.map((s) => s.path)));
         for (const path of Object.keys(this.cells)) if (!known.has(path)) delete this.cells[path];
-        // What was chosen may have been another lab's.
-        const some = (paths) => paths && (!paths.length || paths.some((path) => known.has(path)));
-        if (!some(this.plots) && known.size) this.plots = some(this.chosen) ? this.chosen : answer.favourites.length ? answer.favourites : this.plots;
+        // What was chosen may have been another lab's; till somebody has chosen here, devices that come are drawn as well.
+        const { chosen } = this;
+        if (chosen && (!chosen.length || chosen.some((path) => known.has(path)))) this.plots = chosen;
+        else if (answer.favourites.length) this.plots = answer.favourites;
       }
       Object.assign(this.cells, answer.cells);
       const start = (this.end ?? this.now) - this.span * 1000;
@@ -275,13 +277,14 @@ export default {
     // ---- the window of the plots
     keep() {
       try {
-        localStorage.setItem("insitu " + this.lab, JSON.stringify({ plots: this.plots, span: this.span }));
+        localStorage.setItem("insitu " + this.lab, JSON.stringify({ plots: this.chosen, span: this.span }));
       } catch { /* a browser that keeps nothing */ }
     },
     toggle(path) {
       const plots = this.plots ?? [];
       this.plots = plots.includes(path) ? plots.filter((p) => p !== path) : [...plots, path].slice(-COLOURS.length);
       if (!this.plots.includes(path)) delete this.curves[path];
+      this.chosen = this.plots;
       this.drew = 0; // ask at once
       this.keep();
     },

@@ -11,7 +11,8 @@ export function number(v) {
   if (power > -4 && power < 5) return String(+v.toPrecision(5)).replace("-", "−");
   const mantissa = +(v / 10 ** power).toPrecision(3);
   const raised = [...String(power)].map((c) => RAISED[c]).join("");
-  return `${mantissa === 1 ? "" : `${String(mantissa).replace("-", "−")}×`}10${raised}`;
+  const before = Math.abs(mantissa) === 1 ? "" : `${Math.abs(mantissa)}×`;
+  return `${mantissa < 0 ? "−" : ""}${before}10${raised}`;
 }
 
 const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 10e3, 15e3, 30e3].concat(
