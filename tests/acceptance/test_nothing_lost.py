@@ -15,6 +15,7 @@ import sys
 import time
 from collections import defaultdict
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 
 import paho.mqtt.client as paho
@@ -158,6 +159,18 @@ def in_order(times: list[int]) -> bool:
     return first == sorted(first)
 
 
+def last_ones(missing: list[tuple[str, int]], acquired: list[list[str]], killed: int) -> bool:
+    """Whether what is missing are the last readings of each signal before the kill, with none of them in between."""
+    before = defaultdict(list)
+    for path, at in acquired:
+        if int(at) <= killed + 0.1e9:
+            before[path].append(int(at))
+    gone = defaultdict(list)
+    for path, at in missing:
+        gone[path].append(at)
+    return all(before[path][-len(times) :] == times for path, times in gone.items())
+
+
 @pytest.mark.timeout(120 + 8 * AWAY)
 def test_every_reading_arrives_though_the_broker_goes_away_twice_and_the_lab_is_killed(tmp_path):
     broker = Broker(tmp_path)
@@ -201,8 +214,11 @@ def test_every_reading_arrives_though_the_broker_goes_away_twice_and_the_lab_is_
     told = archive.outbox()[-1]
     assert len(acquired) > 100
     assert {path for path, _ in acquired} == live.keys()
-    assert all(killed - 1.2e9 < at < killed + 0.1e9 for _, at in missing), missing
-    assert len(missing) <= told["lost_at_kill"] < 200
+    assert last_ones(missing, acquired, killed)
+    # How long the program had to wait for the machine, its own polls tell; what it does with a reading takes some turns.
+    lately = sorted(int(at) for _, at in acquired if killed - 10e9 < int(at) < killed)
+    held = 1.2e9 + 5 * max(later - earlier for earlier, later in pairwise([*lately, killed]))  # ns
+    assert len(missing) <= told["lost_at_kill"] <= sum(at > killed - held for at in lately) + 20, held
     assert not any(told[name] for name in ("dropped_size", "dropped_age", "dropped_full", "full"))
     for tree in (live, history):
         for path, times in tree.items():

@@ -182,7 +182,11 @@ async def test_readings_and_commands_pass_by_tls_with_a_certificate_of_ones_own(
 @pytest.mark.parametrize(
     ("certificate", "ca", "why"),
     [
-        ("expired", "facility", "its certificate has expired; renew it on the broker, or set the clock of this machine"),
+        (
+            "expired",
+            "facility",
+            "its certificate has expired; renew it on the broker, or set the clock of this machine",
+        ),
         ("elsewhere", "facility", "its certificate is for another name; write the name that is in it into `broker`"),
         ("broker", "stranger", "its certificate is from no authority that is trusted here; name the right one by `ca`"),
     ],
@@ -208,7 +212,10 @@ REFUSED = pytest.mark.parametrize(
     ("lines", "why"),
     [
         ([], "it wants a certificate of ours; name it by `certificate` and `key`"),
-        (["lab_expired"], "it says that our certificate has expired; renew `certificate`, or set the clock of its machine"),
+        (
+            ["lab_expired"],
+            "it says that our certificate has expired; renew `certificate`, or set the clock of its machine",
+        ),
         (["lab_of_stranger"], "it refuses our certificate"),
     ],
 )
