@@ -215,7 +215,7 @@ def test_every_reading_arrives_though_the_broker_goes_away_twice_and_the_lab_is_
     assert len(acquired) > 100
     assert {path for path, _ in acquired} == live.keys()
     assert last_ones(missing, acquired, killed)
-    # How long the program had to wait for the machine, its own polls tell; what it does with a reading takes some turns.
+    # How long it had to wait for the machine, its own polls tell; what is done with a reading takes some turns.
     lately = sorted(int(at) for _, at in acquired if killed - 10e9 < int(at) < killed)
     held = 1.2e9 + 5 * max(later - earlier for earlier, later in pairwise([*lately, killed]))  # ns
     assert len(missing) <= told["lost_at_kill"] <= sum(at > killed - held for at in lately) + 20, held
