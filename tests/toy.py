@@ -303,7 +303,7 @@ def write_lab(directory: Path, *more: str, toys: str = TOYS) -> Path:
     return path
 
 
-async def eventually(condition: Any, within: float = 10.0) -> None:
+async def eventually(condition: Any, within: float = 60.0) -> None:
     """Wait until `condition()` holds."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + within
