@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,23 +19,45 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 PATH = os.pathsep.join([str(EXAMPLES.parent), str(EXAMPLES)])
 
 
-def python(*arguments: str | Path, cwd: Path, seconds: float = 90) -> str:
-    done = subprocess.run(
+TRIES = 5
+"""Of what a machine that stands still for longer than an instrument waits makes impossible."""
+
+
+def ended(*arguments: str | Path, cwd: Path, seconds: float = 180) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [sys.executable, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=seconds,
         env=os.environ | {"PYTHONPATH": PATH},
     )  # fmt: skip
+
+
+def python(*arguments: str | Path, cwd: Path) -> str:
+    done = ended(*arguments, cwd=cwd)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
+def stalled(said: str) -> bool:
+    """Whether the machine stood still for longer than an instrument waits (0.5 s): the lab stops then, and rightly."""
+    return "no reply to b'" in said
+
+
 def test_the_control_script_films_a_ramp_and_leaves_its_record(tmp_path):
-    output = python("-m", "hal.cli", "run", EXAMPLES / "ramp.py", "--lab", _lab(tmp_path), cwd=tmp_path)
-    number, temperature = output.splitlines()[50].split()
-    assert int(number) > 0
-    assert 20 < float(temperature) < 65
-    assert "heater.temperature" in output
-    with hal.open_run(next((tmp_path / "runs").glob("*.nxs"))) as run:
-        assert len(run.frames) > 100
+    for number in range(TRIES):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        done = ended("-m", "hal.cli", "run", EXAMPLES / "ramp.py", "--lab", _lab(folder), cwd=folder)
+        if not stalled(done.stderr):
+            break
+    assert done.returncode == 0, done.stdout + done.stderr
+    frames = dict(re.findall(r"^(\d+) (nan|\d+\.\d+)$", done.stdout, re.MULTILINE))
+    seen = [float(temperature) for temperature in frames.values() if temperature != "nan"]
+    assert seen
+    assert all(20 < temperature < 65 for temperature in seen)
+    assert "heater.temperature" in done.stdout
+    with hal.open_run(next((folder / "runs").glob("*.nxs"))) as run:
+        assert len(run.frames) >= len(frames) > 20
+        heated = run.signals["heater.temperature"]
+        assert heated.value[heated.valid].max() > 55  # the ramp is over when the heater says so
         assert "InSitu" in (run.script or "")
 
 
@@ -80,18 +103,26 @@ def test_the_dashboard_prints_readings_and_knows_nothing_of_our_package(tmp_path
 def test_the_control_script_runs_in_a_jupyter_kernel(tmp_path):
     import nbformat
     from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
 
-    _lab(tmp_path)
     cells = [
         f"import sys; sys.path.insert(0, {str(EXAMPLES)!r})\nimport ramp\nawait ramp.main()",
         "import hal, glob\nrun = hal.open_run(glob.glob('runs/*.nxs')[0])\nprint(len(run.frames), 'frames on record')",
         "from hal import Lab\nlab = await Lab.connect('lab.toml')",  # over several cells, too
         "print(await lab.devices['heater'].temperature.get())\nawait lab.close()",
     ]
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
-    place = {"metadata": {"path": str(tmp_path)}}
-    client = NotebookClient(notebook, timeout=90, kernel_name="python3", resources=place)
-    client.execute()
+    for number in range(TRIES):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        _lab(folder)
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
+        place = {"metadata": {"path": str(folder)}}
+        try:
+            NotebookClient(notebook, timeout=180, kernel_name="python3", resources=place).execute()
+            break
+        except CellExecutionError as error:
+            if number == TRIES - 1 or not stalled(str(error)):
+                raise
     assert "frames on record" in _printed(notebook.cells[1])
     assert float(_printed(notebook.cells[3])) < 70
 
@@ -102,6 +133,7 @@ def _printed(cell) -> str:
 
 
 def _lab(directory: Path) -> Path:
+    """The examples' lab, with a slower camera: what is filmed here is filmed beside all other tests."""
     path = directory / "lab.toml"
-    path.write_text((EXAMPLES / "lab.toml").read_text())
+    path.write_text((EXAMPLES / "lab.toml").read_text().replace("fps = 50", "fps = 10"))
     return path
