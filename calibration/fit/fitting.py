@@ -16,7 +16,7 @@ from ..uncertainty.quantile import student
 from .diagnostics import Diagnostics, examine
 from .errors_in_both import Adjusted, Errors, adjust
 from .forms import Form, PolynomialForm
-from .robust import Robust, adjust_robustly
+from .robust import MEDIAN_KNOWS, Robust, adjust_robustly
 
 Scatter = Literal["given", "observed"]
 
@@ -60,8 +60,13 @@ class Fit:
 
     @property
     def dof(self) -> float:
-        """Of the uncertainties: infinite where they follow from those of the points, n - p where from the scatter."""
-        return inf if self.scatter == "given" else float(self.diagnostics.dof)
+        """Of the uncertainties: infinite where they follow from those of the points, n - p where from the scatter.
+
+        Fewer where a robust fit had to find the scatter while it did not know yet which points count.
+        """
+        if self.scatter == "given":
+            return inf
+        return float(self.diagnostics.dof) * (1.0 if self.arguments["robust"] is None else MEDIAN_KNOWS)
 
     def k(self, level: float = 0.95) -> float:
         """Coverage factor for a level of confidence."""
