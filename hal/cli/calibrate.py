@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     from ..recording.points import Axes, Point, PointFile
 
-DEGREES = (1, 2, 3)
-"""Polynomials that are tried if none is asked for."""
+HIGHEST = 3
+"""Degree of the polynomial, if none is asked for and there are points enough."""
 DOUBT = 0.01
 """Where points that lie so far from the curve are less likely than this, their scatter tells how well it is known."""
-ENOUGH = 5
-"""Points from which on AICc can tell a parabola from a line; fewer get a line."""
+SPARE = 2
+"""Points beyond the coefficients' number, so that something checks the curve."""
 
 
 def add(verbs: Any) -> None:
@@ -63,7 +63,7 @@ def add(verbs: Any) -> None:
         "--points", type=Path, metavar="FILE", help="where points are kept, and gone on with (default: beside --out)"
     )
     fitting = parser.add_argument_group("the certificate")
-    fitting.add_argument("--degree", type=int, choices=range(1, 6), help="of the polynomial (default: AICc, 1 to 3)")
+    fitting.add_argument("--degree", type=int, choices=range(1, 6), help="of the polynomial (default: 3, less with few points)")
     fitting.add_argument("--device", default="", metavar="TEXT", help="what was calibrated, in words")
     fitting.add_argument("--serial", default="", metavar="TEXT", help="of it; must be told by it, now and later")
     fitting.add_argument("--against", default="", metavar="TEXT", help="the reference, in words")
@@ -88,6 +88,8 @@ def work(options: argparse.Namespace) -> int:
         axes, points = _from_run(options)
     certificate, fitted = certify(axes, points, options)
     print(f"\n{fitted}\n\n{_table(fitted, axes)}\n")
+    if not options.degree:
+        print(_simpler(fitted), end="")
     if fitted.scatter == "observed" and fitted.arguments["u_y"] is not None:
         print(
             f"the points lie {fitted.scale:.3g} times further from the curve than their own uncertainties allow; the "
@@ -116,10 +118,9 @@ def certify(axes: Axes, points: list[Point], options: argparse.Namespace) -> tup
     from calibration.certificate import Certificate, load
     from calibration.certified import curve_of, result_of
     from calibration.errors import CalibrationError
-    from calibration.fit import PolynomialForm, fit, select
+    from calibration.fit import PolynomialForm, fit
 
-    tried = DEGREES if len(points) >= ENOUGH else DEGREES[:1]
-    forms = [PolynomialForm(degree) for degree in ((options.degree,) if options.degree else tried)]
+    form = PolynomialForm(options.degree or min(HIGHEST, max(1, len(points) - 1 - SPARE)))
     how: dict[str, Any] = {"unit_in": axes.unit, "unit_out": axes.reference_unit, "name": axes.signal}
     if all(p.u_y > 0.0 for p in points):
         how |= {"u_y": [p.u_y for p in points]}
@@ -127,14 +128,9 @@ def certify(axes: Axes, points: list[Point], options: argparse.Namespace) -> tup
             how |= {"u_x": [p.u_x for p in points]}
     try:
         x, y = [p.x for p in points], [p.y for p in points]
-
-        def fitting() -> Fit:
-            return select(x, y, forms, **how).best if len(forms) > 1 else fit(x, y, form=forms[0], **how)
-
-        fitted = fitting()
+        fitted = fit(x, y, form=form, **how)
         if fitted.diagnostics.p_value < DOUBT:  # something was forgotten in the points' own uncertainties
-            how["scatter"] = "observed"
-            fitted = fitting()
+            fitted = fit(x, y, form=form, **how, scatter="observed")
         kind, result = result_of(fitted.curve, uncertainty=options.reference_uncertainty)
         before = load(options.replaces) if options.replaces else None
         evidence = {
@@ -263,6 +259,24 @@ class _Terminal:
             self._typed += more
         line, self._typed = self._typed.split(b"\n", 1)
         return line.decode(errors="replace").strip()
+
+
+def _simpler(fitted: Fit) -> str:
+    """What AICc would take instead. Not taken: a band by the form that the points themselves chose is too narrow."""
+    from calibration.fit import PolynomialForm, select
+
+    highest = fitted.form.size - 1
+    if highest == 1:
+        return ""
+    how = {name: value for name, value in fitted.arguments.items() if name != "form"}
+    found = select(fitted.x, fitted.y, [PolynomialForm(degree) for degree in range(1, highest + 1)], **how)
+    degree = found.best.form.size - 1
+    if degree == highest:
+        return ""
+    return (
+        f"AICc would take a {found.best.form.label} ({found.shares[0]:.0%} of the evidence). If you know that the "
+        f"sensor is one, --degree {degree} makes the certificate's uncertainty smaller\n\n"
+    )
 
 
 def _table(fitted: Fit, axes: Axes) -> str:

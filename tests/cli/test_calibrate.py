@@ -77,7 +77,7 @@ async def test_stepping_through_setpoints_gives_a_certificate_that_tells_the_tru
     curve = curve_of(load(certificate.save(tmp_path / "c.toml")), "degC")
     x = np.linspace(40.0, 200.0, 50)
     assert np.abs(curve.values(x) - truth(x)).max() < 0.1
-    assert fitted.form.size == 3  # AICc finds the square
+    assert fitted.form.size == 4  # a cubic, whatever fewer coefficients might do
     assert float(curve(100.0).uncertainty) > 0.4
     assert (certificate.serial, certificate.reference) == ("W43", "a bath")
     assert certificate.result["signal"] == "heater.temperature"
@@ -150,12 +150,14 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ])  # fmt: skip
     time = START + np.arange(truly.size) * 100_000_000
     signals = [SignalPlan("chip.resistance", "Ohm", "Ohm", "ohm"), SignalPlan("furnace.temperature", "degC", "Cel")]
+    signals.append(SignalPlan("furnace.output", "V", "V", "V"))
     devices = [DevicePlan("chip", "made up", identity="DENS W43"), DevicePlan("furnace", "made up")]
     plan = RunPlan("oven", START, ClockAnchor(START, 0), devices=devices, signals=signals)
     with NexusWriter(path, plan) as writer:
         resistance = 80.0 * (1.0 + 3e-3 * (truly - 20.0) - 4e-7 * (truly - 20.0) ** 2)
         writer.append_signal("chip.resistance", resistance + rng.normal(0, 0.02, time.size), time)
         writer.append_signal("furnace.temperature", truly + rng.normal(0, 0.1, time.size), time)
+        writer.append_signal("furnace.output", 0.01 * truly + rng.normal(0, 0.001, time.size), time)
     return path
 
 
@@ -176,6 +178,18 @@ def test_a_run_with_plateaus_is_enough(recorded: Path, tmp_path: Path, capsys: p
     assert "6 points" in said
     assert 'use it in a lab file: calibration.resistance = "' in said
     assert (tmp_path / "chip.png").stat().st_size > 10_000
+
+
+def test_a_simpler_curve_is_named_and_left_to_who_knows_the_sensor(
+    recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["calibrate", str(recorded), "furnace.output", "furnace.temperature", "--by", "A. Uthor"]
+    assert main([*words, "--out", str(tmp_path / "cubic.toml")]) == 0
+    assert "AICc would take a polynomial of degree 1 (" in capsys.readouterr().out
+    assert main([*words, "--out", str(tmp_path / "line.toml"), "--degree", "1"]) == 0
+    assert "AICc" not in capsys.readouterr().out
+    cubic, line = (curve_of(load(tmp_path / name), "V") for name in ("cubic.toml", "line.toml"))
+    assert float(cubic(5.0).uncertainty) > float(line(5.0).uncertainty)
 
 
 def test_what_came_of_a_run_calibrates_that_run(recorded: Path, tmp_path: Path) -> None:
