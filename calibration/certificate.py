@@ -17,6 +17,7 @@ from datetime import UTC, date, datetime, timedelta
 from math import isfinite
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 from .errors import CertificateError
 
@@ -97,9 +98,14 @@ class Certificate:
             raise CertificateError(f"it expired on {self.expires}; calibrate anew")
 
     def is_of(self, identity: str) -> bool:
-        """Whether what a device says of itself has this serial number in it; any, if the certificate has none."""
-        word = rf"(?<![A-Za-z0-9]){re.escape(self.serial)}(?![A-Za-z0-9])"
-        return not self.serial or re.search(word, identity) is not None
+        """Whether what a device says of itself has this serial number in it; any, if the certificate has none.
+
+        As a word of its own: W43 is neither in W431 nor in W43-B, which may be another chip. Spaces count as one.
+        """
+        if not self.serial:
+            return True
+        serial, said = (" ".join(normalize("NFC", text).split()) for text in (self.serial, identity))
+        return bool(serial) and re.search(rf"(?<![^\W_])(?<!-){re.escape(serial)}(?![^\W_]|-)", said) is not None
 
     def number(self, name: str) -> float:
         """A finite number of the result. Raises `CertificateError`."""
@@ -141,7 +147,7 @@ def parse(text: str) -> Certificate:
         raise CertificateError(f"it is no TOML ({error})") from None
     seal = found.pop(SEAL, {})
     schema = found.pop("schema", None)
-    if schema != SCHEMA:
+    if schema != SCHEMA or not isinstance(schema, int) or isinstance(schema, bool):
         raise CertificateError(f"its schema is {schema!r}, and {SCHEMA} is what this version reads")
     wanted: dict[str, Any] = {
         "kind": str, "device": str, "serial": str, "made": datetime, "by": str, "reference": str, "result": dict,

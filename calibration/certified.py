@@ -35,6 +35,10 @@ FROM_QUANTITY = tuple(PREFIX + kind for kind in ("thermocouple", "platinum", "sp
 """Kinds whose curve runs from what is wanted to what is read: readings need its inverse, always."""
 CHECKED = 4097
 """Places at which a curve's slope is looked at."""
+WIDEST = 10.0
+"""An uncertainty by this factor larger than all that the curve spans tells nothing."""
+COLDEST = -274.0
+"""degC: below absolute zero, by more than the slip of a fit."""
 YEAR = 365.25
 """Days."""
 COMMON = ("unit_in", "unit_out", "uncertainty", "drift_per_year", "degrees_of_freedom", "signal")
@@ -121,7 +125,7 @@ def curve_of(certificate: Certificate, unit_in: str | None = None, *, on: date |
             _check_monotone(curve)
             more = given.doubt(on or datetime.now(UTC).date())
             certified = Certified(curve, certificate, more, given.degrees())
-            _check_finite(certified)
+            _check_sound(certified)
         if unit_in is None or _same(unit_in, curve.unit_in):
             return certified
         if _same(unit_in, curve.unit_out):
@@ -286,10 +290,20 @@ def _check_monotone(curve: Curve) -> None:
         )
 
 
-def _check_finite(curve: Curve) -> None:
+def _check_sound(curve: Curve) -> None:
+    """What no sensor can mean, though it could be worked out."""
     places = np.linspace(*curve.valid, 65)
-    if not (np.isfinite(curve.values(places)).all() and np.isfinite(curve.own(places)).all()):
+    values, own = curve.values(places), curve.own(places)
+    if not (np.isfinite(values).all() and np.isfinite(own).all()):
         raise CertificateError("its numbers make no usable curve: values or uncertainties in its range are infinite")
+    for unit, temperatures in ((curve.unit_in, places), (curve.unit_out, values)):
+        if unit == "degC" and temperatures.min() < COLDEST:
+            raise CertificateError(f"its curve goes down to {temperatures.min():.4g} degC, below absolute zero")
+    if own.min() > WIDEST * np.ptp(values):
+        raise CertificateError(
+            f"its uncertainty is {own.min():.3g} {curve.unit_out} at least, and its whole curve spans "
+            f"{np.ptp(values):.3g} {curve.unit_out}: it tells nothing"
+        )
 
 
 def _logarithmic(given: _Given, make: Callable[[dict[str, Any]], Curve]) -> Curve:

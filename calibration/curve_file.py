@@ -145,10 +145,14 @@ def load(path: str | Path) -> CurveFile:
 
 
 def parse(text: str) -> CurveFile:
-    """The same from its text; header lines in any order and case, numbers parted by spaces or tabs."""
+    """The same from its text; header lines in any order and case, numbers parted by spaces or tabs.
+
+    The temperature coefficient may be missing, as a controller finds it in the breakpoints too; one that contradicts
+    them is refused.
+    """
     header: dict[str, str] = {}
     points: list[tuple[float, float]] = []
-    for line in text.splitlines():
+    for line in text.lstrip("\ufeff").rstrip("\x1a \r\n").splitlines():  # of Windows and of DOS
         words = line.split()
         if ":" in line and not points:
             key, _, value = line.partition(":")
@@ -163,7 +167,7 @@ def parse(text: str) -> CurveFile:
             points.append((sensor, temperature))
         elif points and words:
             raise CalibrationError(f"{line.strip()!r} follows the breakpoints and is none")
-    needed = ("dataformat", "setpointlimit", "temperaturecoefficient", "numberofbreakpoints")
+    needed = ("dataformat", "setpointlimit", "numberofbreakpoints")
     if lacking := [name for name in needed if name not in header]:
         raise CalibrationError(f"it does not say its {', '.join(lacking)}; is this a .340 file?")
     number = {name: _number(name, header[name]) for name in needed}
@@ -178,11 +182,10 @@ def parse(text: str) -> CurveFile:
         header.get("sensormodel", ""), header.get("serialnumber", ""), int(number["dataformat"]),
         number["setpointlimit"], table[:, 0], table[:, 1],
     )  # fmt: skip
-    if number["temperaturecoefficient"] not in (1.0, 2.0) or found.positive != (
-        number["temperaturecoefficient"] == 2.0
-    ):
+    said = header.get("temperaturecoefficient", "")
+    if said and _sign(said) != found.positive:
         raise CalibrationError(
-            f"its temperature coefficient is said to be {header['temperaturecoefficient']!r}, "
+            f"its temperature coefficient is said to be {said!r}, "
             f"and its breakpoints say {'2 (Positive)' if found.positive else '1 (Negative)'}"
         )
     return found
@@ -194,6 +197,12 @@ def _decoded(found: bytes) -> str:
         return found.decode("utf-8-sig")
     except UnicodeDecodeError:
         return found.decode("latin-1")
+
+
+def _sign(text: str) -> bool | None:
+    """Whether a temperature coefficient is the positive one: by its code, or by its word alone."""
+    words = re.findall(r"[a-z]+|\d+", text.lower())
+    return {"1": False, "negative": False, "2": True, "positive": True}.get(words[0] if words else "")
 
 
 def _number(name: str, text: str) -> float:

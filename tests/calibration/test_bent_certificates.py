@@ -89,6 +89,8 @@ def test_any_change_of_a_certificates_text_is_refused_or_changes_nothing(data: s
     [
         ("", "its schema is None, and 1 is what this version reads"),
         (TEXT.replace("schema = 1", "schema = 2"), "its schema is 2, and 1 is what"),
+        (TEXT.replace("schema = 1", "schema = 1.0"), "its schema is 1.0, and 1 is what"),
+        (TEXT.replace("schema = 1", "schema = true"), "its schema is True, and 1 is what"),
         (TEXT.replace("serial", "seriel"), "does not say its serial"),
         (TEXT.replace('by = "A"', ""), "does not say its by"),
         (TEXT.replace('by = "A"', "by = 3"), "its by is 3, which is no str"),
@@ -159,6 +161,8 @@ def resealed(old: str, new: str) -> str:
         ("[[1.0, 0.0], [0.0, 1.0]]", "[[1.0, 2.0], [2.0, 1.0]]", "a negative variance"),
         ("[[1.0, 0.0], [0.0, 1.0]]", "[[1.0, 0.5], [0.0, 1.0]]", "symmetric"),
         ("[[1.0, 0.0], [0.0, 1.0]]", "[[1.0, 0.0]]", "2 x 2"),
+        ("[[1.0, 0.0], [0.0, 1.0]]", "[[1e30, 0.0], [0.0, 1.0]]", r"uncertainty is 1e\+15 degC at least.*tells nothing"),
+        ("[0.0, 2.0]", "[-300.0, 2.0]", "goes down to -300 degC, below absolute zero"),
         ('"V"', '"degC"', None),
     ],
 )
@@ -176,3 +180,16 @@ def test_who_knows_how_the_hash_is_made_still_needs_a_curve_that_can_be_one(
         return
     with pytest.raises(CertificateError, match=message):
         curve_of(stated)
+
+
+@pytest.mark.parametrize(
+    ("serial", "identity", "is_its"),
+    [
+        ("W 43", "DENS W  43, 1.2", True), (" W43 ", "DENS W43", True), ("W43", "DENS_W43", True),
+        ("\u03a97", "chip \u03a97", True), ("7", "chip \u03a97", False), ("\u00e9", "chip e\u0301", True),
+        ("W43", "DENS W43-B", False), ("W43", "DENS X-W43", False), ("W43", "DENS W431", False), (".*", "anything", False),
+        ("  ", "anything", False), ("", "anything", True),
+    ],
+)  # fmt: skip
+def test_a_serial_number_is_a_word_of_what_the_device_says(serial: str, identity: str, is_its: bool) -> None:
+    assert certificate(*GOOD["polynomial"], serial=serial).is_of(identity) == is_its

@@ -122,12 +122,30 @@ def test_a_file_is_saved_and_never_overwritten(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("was", "becomes"),
+    [
+        ("Temperature coefficient:  1 (Negative)\n", ""), ("1 (Negative)", "Negative"), ("1 (Negative)", "1"),
+        ("1.4\n", "1.4\n\x1a"), ("Sensor Model:", "\ufeffSensor Model:"), ("\n", "\r\n"), ("\n", "\r"),
+        ("Data Format:", "DATA FORMAT :"), ("(Log Ohms/Kelvin)", ""), ("325.      (Kelvin)", "325.0K"),
+        ("(K)\n", "(K)\n----  -----  -----\n"), ("Sensor", "Name: Cernox 7\nSensor"), ("325.000", "3.25E+02"),
+    ],
+)  # fmt: skip
+def test_what_programs_and_people_do_to_a_file_does_no_harm(was, becomes):
+    assert was in CERNOX
+    whole, bent = parse(CERNOX), parse(CERNOX.replace(was, becomes))
+    assert (bent.model, bent.serial, bent.format, bent.limit) == (whole.model, whole.serial, whole.format, whole.limit)
+    assert bent.sensor.tolist() == whole.sensor.tolist()
+    assert bent.temperature.tolist() == whole.temperature.tolist()
+
+
+@pytest.mark.parametrize(
     ("was", "becomes", "message"),
     [
         ("Breakpoints:   4", "Breakpoints:   5", "announces 5 breakpoints and has 4"),
         ("  4  4.10000       1.4\n", "", "announces 4 breakpoints and has 3"),
         ("  2  2.00000       150.000\n", "", "breakpoint 2 is missing; 3"),
         ("1 (Negative)", "2 (Positive)", "coefficient is said to be '2 .Positive.'"),
+        ("1 (Negative)", "perhaps", "coefficient is said to be 'perhaps'"),
         ("150.000", "5.0", "doesn't rise or fall throughout"),
         ("2.00000", "1.81425", "doesn't rise or fall throughout"),
         ("2.00000", "two", "is no breakpoint"),
