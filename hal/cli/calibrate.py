@@ -190,7 +190,7 @@ async def _from_devices(options: argparse.Namespace) -> tuple[Axes, list[Point]]
             axes = Axes(options.signal, how.signal.unit, options.reference, how.reference_unit)
             kept = PointFile(place, axes, options.serial)
             how, file = gone_on(how, kept), kept
-            await collect(lab, how, file, _Terminal().ask, print)
+            await collect(lab, how, file, Terminal().ask, print)
     except (KeyboardInterrupt, asyncio.CancelledError, HalError):
         if file is not None and file.points:
             print(f"\npoints taken so far ({len(file.points)}) are in {place}; the same command goes on from there")
@@ -224,7 +224,7 @@ def _moment(point: Point) -> str:
     return f"{datetime.fromtimestamp(point.time * 1e-9, UTC):%Y-%m-%d %H:%M} UTC"
 
 
-class _Terminal:
+class Terminal:
     """Asks in a thread that Ctrl-C need not wait for.
 
     It reads below Python's own buffer: a thread left in `input` holds its lock, and Python could not end.
@@ -234,12 +234,20 @@ class _Terminal:
         self._typed = b""
 
     async def ask(self, question: str) -> str:
-        """What is typed, without the line's end; `done` where nobody can type any more."""
+        """What is typed, without the line's end. Raises `HalError` where nobody can type any more.
+
+        That is not `done`: a terminal that was closed by accident must not end in a certificate of fewer points.
+        """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[str] = loop.create_future()
 
-        def settle(text: str) -> None:
-            if not answer.done():
+        def settle(text: str | None) -> None:
+            if answer.done():
+                return
+            if text is None:
+                answer.set_exception(HalError("nobody can type any more: the terminal was closed, or what was piped in "
+                                              "is over; end it with `done`"))  # fmt: skip
+            else:
                 answer.set_result(text)
 
         def wait() -> None:
@@ -251,11 +259,14 @@ class _Terminal:
         threading.Thread(target=wait, name="ask", daemon=True).start()
         return await answer
 
-    def _line(self) -> str:
+    def _line(self) -> str | None:
         while b"\n" not in self._typed:
-            more = os.read(sys.stdin.fileno(), 4096)
+            try:
+                more = os.read(sys.stdin.fileno(), 4096)
+            except (OSError, ValueError):  # a terminal that hung up, or none from the start
+                more = b""
             if not more:
-                return "done"
+                return None
             self._typed += more
         line, self._typed = self._typed.split(b"\n", 1)
         return line.decode(errors="replace").strip()

@@ -147,7 +147,8 @@ async def _steady(how: Guide, tell: Tell, before: Mean | None) -> tuple[Mean, Me
             signal.subscribe(take)
             listening.callback(signal.unsubscribe, take)
         begun = loop.time()
-        tell(f"  waiting until {' and '.join(kept)} are steady for {how.window:g} s")
+        be = "is" if len(kept) == 1 else "are"
+        tell(f"  waiting until {' and '.join(kept)} {be} steady for {how.window:g} s")
         while True:
             await asyncio.sleep(max(how.window / 10.0, 0.05))
             means = [_mean(kept[s.path], how, s.poll, loop.time()) for s in signals]

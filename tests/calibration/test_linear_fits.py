@@ -215,6 +215,15 @@ def test_without_outliers_a_robust_fit_costs_little(how):
     assert np.all(np.abs(robust.coefficients - plain.coefficients) < plain.uncertainties)
 
 
+@pytest.mark.parametrize("how", ["huber", "tukey"])
+def test_points_that_do_not_scatter_leave_a_robust_fit_the_uncertainty_that_was_stated(how):
+    x = np.linspace(0.0, 10.0, 6)
+    plain, robust = fit(x, 1.0 + 2.0 * x, u_y=0.1), fit(x, 1.0 + 2.0 * x, u_y=0.1, robust=how)
+    assert robust.uncertainties == pytest.approx(plain.uncertainties, rel=0.03)
+    assert robust.dof == np.inf
+    assert fit(x, 1.0 + 2.0 * x + 0.1 * np.cos(7.0 * x), robust=how).dof == pytest.approx(2.8)
+
+
 @pytest.mark.parametrize("by", ["aicc", "bic"])
 @pytest.mark.parametrize("u_y", [None, 0.05])
 def test_the_criterion_finds_the_degree_that_made_the_points(by, u_y):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,7 +20,7 @@ from calibration.certificate import load
 from calibration.certified import curve_of
 from hal import Lab
 from hal.cli import build, main
-from hal.cli.calibrate import certify, collect
+from hal.cli.calibrate import Terminal, certify, collect
 from hal.errors import ConfigError, HalError, NoReply, RecordError
 from hal.recording import ClockAnchor, DevicePlan, NexusWriter, RunPlan, SignalPlan
 from hal.recording.points import Axes, Point, PointFile, mean_of
@@ -77,12 +79,17 @@ async def test_ctrl_c_at_any_prompt_keeps_the_points_before_it(tmp_path: Path, p
     assert [point.y for point in PointFile(tmp_path / "a.points", AXES).points] == [20.1, 20.2][: prompt // 2]
 
 
-@pytest.mark.usefixtures("in_memory")
-async def test_where_nobody_can_type_any_more_it_ends_instead_of_asking_for_ever(tmp_path: Path) -> None:
-    async with Lab.open(toy.write_lab(tmp_path)) as lab:
-        file = PointFile(tmp_path / "a.points", AXES)
-        await collect(lab, by_hand(lab), file, Typist("", "done"), silent)  # a closed terminal says `done`
-    assert file.points == []
+@pytest.mark.real_clock
+async def test_a_terminal_that_is_closed_ends_it_and_is_not_taken_for_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    with os.fdopen(reader) as typed:
+        monkeypatch.setattr(sys, "stdin", typed)
+        os.write(writer, b" 26.3 \ndon")
+        terminal = Terminal()
+        assert await terminal.ask("") == "26.3"
+        os.close(writer)
+        with pytest.raises(HalError, match="nobody can type any more: the terminal was closed"):
+            await terminal.ask("")
 
 
 # ---------------------------------------------------------------------- plugs
