@@ -198,6 +198,12 @@ class Tabled(Curve):
         return None
 
     @property
+    def rounding(self) -> tuple[float, float]:
+        """By how much a reading may lie beyond the least and the greatest y and still is that one: half of the last
+        digit of the printed table, whose own ends are often rounded away from the curve's."""
+        return 0.0, 0.0
+
+    @property
     def exact(self) -> bool:
         """Whether `own` is 0 everywhere."""
         return True
@@ -229,6 +235,9 @@ class Tabled(Curve):
             return Estimate(x, spread, beyond, self.unit_in)
         near = y
         if not within:
+            low, high = self._reach
+            below, above = self.rounding
+            y = np.where((y < low) & (y >= low - below), low, np.where((y > high) & (y <= high + above), high, y))
             beyond = self._beyond(y, self._reach, self.unit_out, outside)
             near = np.clip(y, *self._far_reach)
             x = self.solve(near)

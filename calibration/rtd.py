@@ -22,6 +22,8 @@ A, B, C = 3.9083e-3, -5.775e-7, -4.183e-12
 """1/K, 1/K^2, 1/K^4: platinum whose resistance rises by a factor of 1.3851 from 0 to 100 degC."""
 LOW, HIGH = -200.0, 850.0
 """Range of the equations, degC."""
+PRINTED = 0.5e-4 * (1.0 + 1e-9)
+"""Half of the last digit of the table, as part of the resistance at 0 degC."""
 CHECKED = 2101
 """Places at which given coefficients are checked to make the resistance rise: every 0.5 K."""
 
@@ -88,6 +90,12 @@ class Platinum(Tabled):
     def span(self) -> tuple[float, float]:
         """Range of the equations."""
         return LOW, HIGH
+
+    @property
+    def rounding(self) -> tuple[float, float]:
+        """Half of the last digit of the table of Pt100, 5 mOhm, and as much of others' in proportion."""
+        half = PRINTED * self.nominal
+        return half, half
 
     @property
     def exact(self) -> bool:

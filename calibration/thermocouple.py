@@ -20,6 +20,9 @@ from .tolerance import Tolerance
 
 ToleranceClass = Literal[1, 2, 3]
 
+PRINTED = 0.5e-3 * (1.0 + 1e-9)
+"""mV: half of the last digit of the tables."""
+
 
 def _base(
     one: float, two: float, least: tuple[float, float] = (1.5, 2.5), cold: float | None = None
@@ -92,6 +95,11 @@ class Thermocouple(Tabled):
     def seam(self) -> float:
         """Where the first polynomial ends: the Seebeck coefficient of type N jumps there by 0.9 %."""
         return THERMOCOUPLES[self.letter].edges[1]
+
+    @property
+    def rounding(self) -> tuple[float, float]:
+        """0.5 uV; none where type B would tell two temperatures."""
+        return (0.0 if self.letter == "B" else PRINTED), PRINTED
 
     @property
     def exact(self) -> bool:

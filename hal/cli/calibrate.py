@@ -63,7 +63,9 @@ def add(verbs: Any) -> None:
         "--points", type=Path, metavar="FILE", help="where points are kept, and gone on with (default: beside --out)"
     )
     fitting = parser.add_argument_group("the certificate")
-    fitting.add_argument("--degree", type=int, choices=range(1, 6), help="of the polynomial (default: 3, less with few points)")
+    fitting.add_argument(
+        "--degree", type=int, choices=range(1, 6), help="of the polynomial (default: 3, less with few points)"
+    )
     fitting.add_argument("--device", default="", metavar="TEXT", help="what was calibrated, in words")
     fitting.add_argument("--serial", default="", metavar="TEXT", help="of it; must be told by it, now and later")
     fitting.add_argument("--against", default="", metavar="TEXT", help="the reference, in words")

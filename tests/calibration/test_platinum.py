@@ -71,6 +71,15 @@ def test_every_printed_value_of_a_pt100_is_met_to_its_last_digit():
     assert off == []
 
 
+def test_every_printed_resistance_gives_its_temperature_back_those_of_both_ends_too():
+    t, ohm = np.array([(float(t), float(ohm)) for t, ohm in printed()]).T
+    assert (t.min(), t.max()) == (-200.0, 850.0)
+    assert np.abs((PT100.inverse(ohm).value - t) * PT100.slopes(t)).max() < 0.51e-2
+    for beyond in (18.51, 390.49):
+        with pytest.raises(OutOfRange):
+            PT100.inverse(beyond)
+
+
 def test_the_inverse_of_a_pt100_solves_the_equation_over_its_whole_range():
     t = np.linspace(-200.0, 850.0, 40_001)
     assert np.abs(PT100.inverse(PT100.values(t)).value - t).max() < 1.2 * ACCURACY

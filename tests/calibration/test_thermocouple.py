@@ -59,6 +59,20 @@ def test_every_printed_value_is_met_to_its_last_digit(letter):
 
 
 @LETTERS
+def test_every_printed_voltage_gives_its_temperature_back_those_of_both_ends_too(letter):
+    t, mv = printed(letter)
+    there = t >= of(letter).invertible[0] if letter != "B" else (t > 43) & (mv > 0.0)
+    found = of(letter).inverse(mv[there]).value
+    assert np.abs(of(letter).values(found) - mv[there]).max() <= 0.5e-3 + 1e-9
+    assert np.abs((found - t[there]) * of(letter).slopes(t[there])).max() <= 0.55e-3  # the slope's change within it
+    low, high = of(letter).invertible
+    assert low <= found.min() <= found.max() <= high + 1e-9
+    for beyond in (float(of(letter).values(high)) + 0.6e-3, -10.0):
+        with pytest.raises(OutOfRange):
+            of(letter).inverse(beyond)
+
+
+@LETTERS
 def test_the_coefficients_are_those_that_nist_distributes(letter):
     section = text(letter).partition("name: reference function")[2].partition("****")[0]
     numbers = [float(word) for word in re.findall(r"[-+]?\d\.\d{12}E[-+]\d\d", section)]
