@@ -7,6 +7,7 @@ stranger's instrument may still take a question for noise, hence only on request
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -47,7 +48,8 @@ def visa_resources() -> Iterator[Place]:
     """Every VISA resource that announces itself; serial ports are listed as such."""
     import pyvisa
 
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what pyvisa-py could find with more packages
         manager = pyvisa.ResourceManager("@py")
         try:
             for name in manager.list_resources("?*"):
@@ -60,15 +62,15 @@ def visa_resources() -> Iterator[Place]:
 async def ask(url: str) -> list[dict[str, str]]:
     """Let every installed driver that could be reached so identify what is there; return those that know it."""
     scheme = parse_url(url).scheme
-    found = []
-    for name in registry.known():
-        try:
-            cls = registry.driver(name)
-        except HalError:
-            continue
-        if scheme in cls.wires and cls.asks_who and (identity := await _identity(cls, url)):
-            found.append({"driver": name, "identity": identity})
-    return found
+    drivers: dict[str, type[Instrument]] = {}
+    for name in registry.known():  # all imported before the first question: that would keep its answer waiting
+        with suppress(HalError):
+            drivers[name] = registry.driver(name)
+    return [
+        {"driver": name, "identity": identity}
+        for name, cls in drivers.items()
+        if scheme in cls.wires and cls.asks_who and (identity := await _identity(cls, url))
+    ]
 
 
 class _Overheard:
