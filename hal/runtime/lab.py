@@ -24,7 +24,7 @@ from ..transport.session import LinkState, Session
 from ..units import convert
 from .guarding import Guard, raise_first
 from .latch import Latch
-from .leaving import ended_by_signals, to_the_end
+from .leaving import LastResort, ended_by_signals, to_the_end
 
 if TYPE_CHECKING:
     from ..clock.envelope import EnvelopeClock
@@ -76,6 +76,7 @@ class Lab:
         self._let_go = False
         """The devices are being disconnected: nothing can be sent to them any more."""
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._last_resort: LastResort | None = None
         self.telemetry: Publisher | None = None
         """The publisher, if the lab file names a broker."""
         self.commands: Commands | None = None
@@ -118,8 +119,13 @@ class Lab:
 
     @classmethod
     async def connect(cls, path: str | Path | None = None) -> Self:
-        """Open the lab for use over several cells of a notebook; end with ``await lab.close()``."""
-        return await cls._opened(path, body=None)
+        """Open the lab for use over several cells of a notebook; end with ``await lab.close()``.
+
+        Left open when the kernel restarts or the loop ends, it takes every device to its safe state all the same.
+        """
+        lab = await cls._opened(path, body=None)
+        lab._last_resort = LastResort(lambda: lab._close_whatever_happens(failed=True))
+        return lab
 
     @classmethod
     @asynccontextmanager
@@ -425,6 +431,8 @@ class Lab:
             await self._attempt(session.link.url, session.close())
         if self.emulation is not None:
             await self._attempt("emulation", self.emulation.close())
+        if self._last_resort is not None:
+            self._last_resort.release()
 
     async def _attempt(self, who: str, work: Coroutine[Any, Any, object]) -> None:
         """One step of closing: if it fails, the others follow all the same."""
