@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,9 +108,13 @@ class LastResort:
         if self._loop.is_running():  # in another thread
             self._loop.call_soon_threadsafe(self._task.cancel)
             self._over.wait(60)
-        elif not self._loop.is_closed():  # an ended kernel's
-            self._task.cancel()
-            self._loop.run_until_complete(asyncio.wait([self._task]))
+            return
+        self._task.cancel()
+        for _ in range(10):  # an ended kernel has told its loop to stop more than once
+            if self._task.done() or self._loop.is_closed():
+                return
+            with suppress(RuntimeError, asyncio.CancelledError):
+                self._loop.run_until_complete(self._task)
 
 
 async def to_the_end(work: Coroutine[Any, Any, None]) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from hal.errors import CapabilityError, ConfigError, HalError, LinkLost, NoReply
 from hal.instrument.bench import Bench
 from hal.instrument.serving import TcpPort
 from hal.runtime.latch import Latch
+from hal.testing import JumpingLoop
 from hal.transport.session import LinkState
 
 
@@ -262,10 +264,10 @@ asyncio.run(main())
 class Child:
     """A script in a process of its own; the emulator it drives is served here."""
 
-    def __init__(self, directory: Path, delay: float, body: str = "await ramp") -> None:
+    def __init__(self, directory: Path, delay: float, body: str = "await ramp", script: str = SCRIPT) -> None:
         self.emulator = toy.HeaterEmulator(None, reply_delay=delay)
         self.port = TcpPort(Bench(toy.World()).wire([self.emulator], "tcp"))
-        self.directory, self.body = directory, body
+        self.directory, self.body, self.script = directory, body, script
 
     async def __aenter__(self) -> Child:
         await self.port.open()
@@ -273,7 +275,7 @@ class Child:
         self.lab.write_text(f'schema = 1\n[devices.heater]\ndriver = "toy:ToyHeater"\nlink = "{self.port.url}"\n')
         script = self.directory / "script.py"
         tests = str(Path(toy.__file__).parent)
-        script.write_text(SCRIPT.format(tests=tests, lab=str(self.lab), body=self.body))
+        script.write_text(self.script.format(tests=tests, lab=str(self.lab), body=self.body))
         self.process = await asyncio.create_subprocess_exec(
             sys.executable,
             str(script),
@@ -282,14 +284,14 @@ class Child:
             env=os.environ | {"HAL_LAB": ""},
         )
         assert self.process.stdout is not None
-        ready = await asyncio.wait_for(self.process.stdout.readline(), 20)
+        ready = await asyncio.wait_for(self.process.stdout.readline(), 100)
         if ready != b"ready\n":
             raise AssertionError((await self.process.communicate())[1].decode())
         return self
 
     async def end(self) -> tuple[int, str]:
         """Wait until it has ended; return the exit code and what it said."""
-        _, said = await asyncio.wait_for(self.process.communicate(), 20)
+        _, said = await asyncio.wait_for(self.process.communicate(), 100)
         assert self.process.returncode is not None
         return self.process.returncode, said.decode()
 
@@ -339,6 +341,61 @@ async def test_an_unplugged_tcp_link_reaches_the_script_with_what_to_do(tmp_path
         assert code == 1
         assert "heater: the link tcp://127.0.0.1" in said
         assert "check the cable" in said
+
+
+LEFT_OPEN = """
+import asyncio, sys
+sys.path.insert(0, {tests!r})
+from hal import Lab
+
+async def main():
+    lab = await Lab.connect({lab!r})
+    await lab.devices["heater"].setpoint.set(500.0)
+    print("ready", flush=True)
+    {body}
+
+loop = asyncio.new_event_loop()
+loop.run_until_complete(main())  # as a notebook's kernel does; it is told to stop more than once
+loop.call_soon(loop.stop)
+"""
+
+
+@pytest.mark.real_clock
+@pytest.mark.skipif(sys.platform == "win32", reason="a Windows console sends no signals to one process alone")
+@pytest.mark.parametrize("number", [None, signal.SIGTERM])
+async def test_a_lab_left_open_is_safe_when_its_process_ends(tmp_path: Path, number: signal.Signals | None) -> None:
+    body = "await asyncio.sleep(3600)" if number else "pass"
+    async with Child(tmp_path, 0.002, body, LEFT_OPEN) as child:
+        if number:
+            child.process.send_signal(number)
+        code, said = await child.end()
+        assert code == (-number if number else 0)
+        assert "hal: a lab was left open; its devices go to their safe state" in said
+        assert child.emulator.changes[-1] == "OFF"
+
+
+@pytest.mark.usefixtures("in_memory")
+@pytest.mark.parametrize("forgotten", [True, False])
+def test_a_lab_left_open_is_safe_when_its_loop_ends(
+    tmp_path: Path, forgotten: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found: list[Any] = []
+
+    async def script() -> None:
+        lab = await Lab.connect(toy.write_lab(tmp_path))
+        found.append(emulator(lab, "heater"))
+        await lab.signal("heater.setpoint").set(300.0)  # type: ignore[attr-defined]
+        if not forgotten:
+            await lab.close()
+            found[0].received.clear()
+            return
+        raise ZeroDivisionError
+
+    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+        with suppress(ZeroDivisionError):
+            runner.run(script())
+    assert found[0].changes[-1:] == (["OFF"] if forgotten else [])
+    assert ("a lab was left open" in capsys.readouterr().err) == forgotten
 
 
 async def test_the_latch_refuses_what_it_can_not_read_rather_than_let_it_pass(tmp_path: Path) -> None:
