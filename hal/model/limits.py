@@ -40,7 +40,7 @@ class Limits:
 def parse_limits(text: str, unit: str) -> Limits:
     """Read ``"20..400 degC"``, ``"..1 bar"`` or ``"0.."`` into `unit`; raise `ConfigError`."""
     match = _RANGE.match(text)
-    if not match:
+    if not match or "..." in text:
         raise ConfigError(f'{text!r} is no range; write "20..400 {unit}", "..400 {unit}" or "20..{unit}"')
     try:
         low = float(match["low"]) if match["low"] else -math.inf

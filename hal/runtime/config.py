@@ -6,16 +6,15 @@ right. `schema()` gives the same rules as JSON Schema, for editors.
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from math import inf
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Any, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from ..errors import ConfigError, UnitError
 from ..instrument.camera import CameraInstrument
@@ -26,98 +25,12 @@ from ..model.limits import Limits, parse_limits
 from ..model.safety import parse_condition
 from ..model.signal import SignalR, SignalRW
 from ..telemetry.broker import without_passwords
-from ..transport.link import UNREAL, parse_url
+from ..transport.link import SCHEMES, UNREAL, parse_url
 from ..units import factors
 from . import registry, telemetry_entry
-from .calibration_entry import CalibrationEntry, CalibrationsEntry
-from .telemetry_entry import CommandsEntry, RateEntry, TelemetryEntry, UserEntry
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-OnLost = Literal["safe", "reconnect"]
-
-
-class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class LabEntry(_Entry):
-    """The lab as a whole."""
-
-    name: Name = Field("lab", description="Name of the lab, as in telemetry topics.")
-    on_exit: Literal["safe", "hold"] = Field("safe", description="What a script's normal end leaves behind.")
-
-
-class LinkEntry(_Entry):
-    """A wire with a name, for instruments that share it."""
-
-    url: str = Field(
-        description="serial:///dev/ttyUSB0?baudrate=38400, tcp://host:port, visa://TCPIP::..., "
-        "emulator: or firmware:posix"
-    )
-    on_link_lost: OnLost = Field("safe", description="Go to the safe state at once, or try to reconnect first.")
-    within: float = Field(10.0, gt=0, description="Seconds to reconnect in, then the safe state all the same.")
-
-
-class DeviceEntry(BaseModel):
-    """One device; further keys are the driver's own options."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    driver: str = Field(description='A name that `hal devices` lists, or "package.module:Class".')
-    link: str = Field("emulator:", description="A link's URL, or the name of an entry of [links].")
-    unit: int | str | None = Field(None, description="The instrument's address on a shared bus.")
-    channel: int | str | None = Field(None, description="Which channel of the instrument.")
-    limits: dict[str, str] = Field({}, description='Narrower limits by signal: setpoint = "20..400 degC".')
-    poll: dict[str, Annotated[float, Field(gt=0)]] = Field({}, description="Seconds between readings, by signal.")
-    calibration: str | dict[str, str | CalibrationEntry] | None = Field(
-        None, description='Certificates by signal: temperature = "k.toml"; or the path of one that is only recorded.'
-    )
-    emulator: dict[str, Any] = Field({}, description="Settings of the device's emulator.")
-    frame_clock: str | None = Field(None, description="Of a camera: the device that stamps its frame pulses.")
-    frame_input: int | None = Field(None, ge=0, description="Of a camera: the capture input they go to (0).")
-    on_link_lost: OnLost = "safe"
-    within: float = Field(10.0, gt=0)
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The keys that belong to the driver."""
-        return dict(self.model_extra or {})
-
-
-class HolderEntry(BaseModel):
-    """What is in the gap: a name, its parts (role = "device"), limits of its own."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    name: str = Field(description="What the holder is called.")
-    serial: str = Field("", description="Its serial number.")
-    limits: dict[str, str] = Field({}, description='Limits by quantity: temperature = "..800 degC".')
-
-    @property
-    def parts(self) -> dict[str, Any]:
-        """Devices by role."""
-        return dict(self.model_extra or {})
-
-
-class InterlockEntry(_Entry):
-    """A condition that must hold, else every device goes to its safe state."""
-
-    name: Name
-    keep: str = Field(description='"gauge.pressure < 1e-3 Pa"')
-    for_at_least: float = Field(0.0, ge=0, description="Seconds of failure before it acts.")
-
-
-class LabFile(_Entry):
-    """A lab file, `schema = 1`."""
-
-    version: Literal[1] = Field(alias="schema", description="Version of this format.")
-    lab: LabEntry = LabEntry()
-    links: dict[Name, LinkEntry] = {}
-    devices: dict[Name, DeviceEntry] = Field(min_length=1)
-    holder: HolderEntry | None = None
-    interlocks: list[InterlockEntry] = []
-    calibration: CalibrationsEntry = CalibrationsEntry()
-    telemetry: TelemetryEntry | None = None
+from .calibration_entry import CalibrationEntry
+from .lab_file import DeviceEntry, HolderEntry, LabFile, LinkEntry
+from .mistakes import link_meant, near, not_toml, sentence, told
 
 
 @dataclass(frozen=True)
@@ -160,7 +73,7 @@ def load(path: str | Path) -> LabConfig:
     """Read and check a lab file. Raises `ConfigError` with every mistake found."""
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; give the path of a lab file") from None
     except UnicodeDecodeError as error:
@@ -174,18 +87,18 @@ def parse(text: str, path: str | Path = "lab.toml") -> LabConfig:
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+        raise ConfigError(f"{path}: {not_toml(error, text)}") from None
     try:
         file = LabFile.model_validate(raw)
     except ValidationError as error:
-        problems = [_sentence(problem, raw) for problem in error.errors()]
+        problems = list(dict.fromkeys(sentence(problem) for problem in error.errors()))
         rest = _without(raw, error.errors())
         if rest is not None:  # what else is wrong with the keys that can be read
             checker = _Checker(path, text, LabFile.model_validate(rest))
             with suppress(ConfigError):
                 checker.check()
             problems += [problem for problem in checker.problems if problem not in problems]
-        raise _told(path, problems) from None
+        raise told(path, problems) from None
     return _Checker(path, text, file).check()
 
 
@@ -222,7 +135,7 @@ class _Checker:
                 self.file.telemetry, self.path.parent, self.drivers, self._signal, self._attempt, self.problems
             )
         if self.problems:
-            raise _told(self.path, self.problems)
+            raise told(self.path, self.problems)
         text = without_passwords(self.text)  # every record keeps it
         return LabConfig(
             self.path, text, self.file, self.drivers, self.options, self.limits, self.guards, self.calibrations
@@ -231,7 +144,7 @@ class _Checker:
     def condition(self, text: str) -> None:
         device, name, _, _, unit = parse_condition(text)
         if device not in self.file.devices:
-            raise ConfigError(f"{device!r} is no device here{_near(device, self.file.devices)}")
+            raise ConfigError(f"{device!r} is no device here{near(device, self.file.devices)}")
         if device not in self.drivers:
             return
         signal = self._signal(device, name)
@@ -249,7 +162,20 @@ class _Checker:
                 continue
             if entry.link.startswith(UNREAL):
                 continue
-            other, same = first.setdefault(entry.link, (name, entry))
+            port = entry.link.partition("?")[0]
+            elsewhere = next((key for key, link in self.file.links.items() if link.url.partition("?")[0] == port), "")
+            if elsewhere:
+                self.problems.append(
+                    f'devices.{name}.link: is the wire of links.{elsewhere}; write link = "{elsewhere}"'
+                )
+                continue
+            other, same = first.setdefault(port, (name, entry))
+            if same.link != entry.link:
+                self.problems.append(
+                    f"devices.{name}.link: {other} is on the same port with other settings; give the port an entry of "
+                    "its own in [links], and both its name"
+                )
+                continue
             if (same.on_link_lost, same.within) != (entry.on_link_lost, entry.within):
                 self.problems.append(
                     f"devices.{name}.on_link_lost: {other} is on the same link and says otherwise; "
@@ -270,7 +196,7 @@ class _Checker:
             if clock is None:
                 continue
             if clock not in self.file.devices:
-                self.problems.append(f"{key}.frame_clock: {clock!r} is no device here{_near(clock, self.file.devices)}")
+                self.problems.append(f"{key}.frame_clock: {clock!r} is no device here{near(clock, self.file.devices)}")
             elif clock in self.drivers and FrameClock not in self.drivers[clock].provides:
                 able = [n for n, d in self.drivers.items() if FrameClock in d.provides]
                 self.problems.append(
@@ -288,15 +214,16 @@ class _Checker:
         key = f"devices.{name}"
         if entry.link not in self.file.links:
             if ":" not in entry.link:
+                what = link_meant(entry.link) or " nor a URL such as serial:///dev/ttyUSB0"
                 self.problems.append(
-                    f"{key}.link: {entry.link!r} is neither an entry of [links]{_near(entry.link, self.file.links)} "
-                    "nor a URL such as serial:///dev/ttyUSB0"
+                    f"{key}.link: {entry.link!r} is {'no' if link_meant(entry.link) else 'neither an'} entry of [links]"
+                    f"{near(entry.link, self.file.links)}{what}"
                 )
                 return
             self._attempt(f"{key}.link", _check_url, entry.link, cls)
         url = self.file.links[entry.link].url if entry.link in self.file.links else entry.link
         scheme = url.partition(":")[0]
-        if scheme not in (*cls.wires, "emulator"):
+        if scheme in SCHEMES and scheme not in (*cls.wires, "emulator"):
             self.problems.append(f"{key}.link: a {cls.model} is reached by {' or '.join(cls.wires)}, not by {scheme}")
         if isinstance(entry.calibration, str) and not (self.path.parent / entry.calibration).is_file():
             self.problems.append(f"{key}.calibration: there is no file {self.path.parent / entry.calibration}")
@@ -331,7 +258,7 @@ class _Checker:
         for wrong in unknown:
             everything = [*known, *DeviceEntry.model_fields]
             self.problems.append(
-                f"{key}.{wrong}: unknown key{_near(wrong, everything)}; {cls.model or cls.__name__} knows "
+                f"{key}.{wrong}: unknown key{near(wrong, everything)}; {cls.model or cls.__name__} knows "
                 + (", ".join(known) or "no options of its own")
             )
         if unknown:
@@ -392,11 +319,11 @@ class _Checker:
         by = f"holder {holder.name!r}"
         for role, device in holder.parts.items():
             if not isinstance(device, str):
-                near = _near(role, HolderEntry.model_fields)
-                self.problems.append(f'holder.{role}: {device!r} is no device\'s name{near}; write {role} = "device"')
+                hint = near(role, HolderEntry.model_fields)
+                self.problems.append(f'holder.{role}: {device!r} is no device\'s name{hint}; write {role} = "device"')
             elif device not in self.file.devices:
                 self.problems.append(
-                    f"holder.{role}: {device!r} is no device here{_near(str(device), self.file.devices)}"
+                    f"holder.{role}: {device!r} is no device here{near(str(device), self.file.devices)}"
                 )
         parts = [d for d in holder.parts.values() if isinstance(d, str) and d in self.drivers]
         for quantity, text in holder.limits.items():
@@ -414,7 +341,7 @@ class _Checker:
             if not found:
                 known = sorted({n for d in parts for n in _signals(self.drivers[d])})
                 self.problems.append(
-                    f"holder.limits.{quantity}: none of the holder's parts has it{_near(quantity, known)}"
+                    f"holder.limits.{quantity}: none of the holder's parts has it{near(quantity, known)}"
                 )
 
     def _narrow_within(self, device: str, name: str, text: str, by: str) -> None:
@@ -433,7 +360,7 @@ class _Checker:
             made = calibration.of(signals[raw])
             signals[made.name] = made
         if name not in signals:
-            raise ConfigError(f"{device} has no signal {name!r}{_near(name, signals)}; it has {', '.join(signals)}")
+            raise ConfigError(f"{device} has no signal {name!r}{near(name, signals)}; it has {', '.join(signals)}")
         return signals[name]
 
     def _attempt(self, key: str, function: Any, *arguments: Any) -> Any:
@@ -477,47 +404,12 @@ def _signals(cls: type[Instrument]) -> dict[str, SignalR[Any]]:
 
 def _check_url(url: str, cls: type[Instrument] = Instrument) -> None:
     """Raise `ConfigError` unless a link can be made of it."""
+    if meant := link_meant(url):
+        raise ConfigError(f"{url!r} does not say what kind of link it is{meant}")
     address = parse_url(url)
     if address.scheme == "serial":
+        if address.path.startswith("dev/"):
+            raise ConfigError(f'link {url!r}: two slashes and that of the path; write "serial:///{address.path}"')
         from ..transport.serial import settings_from
 
         settings_from(address, cls.line)
-
-
-def _near(word: str, known: Any) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
-
-def _sentence(problem: Any, raw: dict[str, Any]) -> str:
-    where = [str(part) for part in problem["loc"]]
-    key = ".".join(where).replace(".[key]", "")
-    match problem["type"]:
-        case "extra_forbidden":
-            known = _known_keys(where)
-            return f"{key}: unknown key{_near(where[-1], known)}; known here are {', '.join(known)}"
-        case "missing":
-            return f"{key}: is missing" + ("; write schema = 1 at the top" if key == "schema" else "")
-        case "string_pattern_mismatch":
-            return f"{key}: a name is made of letters, digits and underscores and does not begin with a digit"
-        case _ if where[0] == "telemetry" and where[1:2] != ["rates"]:  # it may be a password
-            return f"{key}: {problem['msg']}"
-        case _:
-            return f"{key}: {problem['msg']} (got {problem['input']!r})"
-
-
-def _known_keys(where: list[str]) -> list[str]:
-    within: dict[str, type[BaseModel]] = {"users": UserEntry, "commands": CommandsEntry, "rates": RateEntry}
-    if where[0] == "telemetry" and len(where) > 2 and where[1] in within:
-        return list(within[where[1]].model_fields)
-    section = where[0] if len(where) > 1 else ""
-    models: dict[str, type[BaseModel]] = {
-        "lab": LabEntry, "links": LinkEntry, "interlocks": InterlockEntry, "telemetry": TelemetryEntry,
-    }  # fmt: skip
-    return [f.alias or name for name, f in models.get(section, LabFile).model_fields.items()]
-
-
-def _told(path: Path, problems: list[str]) -> ConfigError:
-    if len(problems) == 1:
-        return ConfigError(f"{path}: {problems[0]}")
-    return ConfigError(f"{path}: {len(problems)} mistakes\n" + "\n".join(f"  {problem}" for problem in problems))

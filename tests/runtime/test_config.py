@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def with_camera(more: str) -> str:
     [
         ("schema = 1\n[devices", "not valid TOML"),
         ("[devices.heater]\ndriver = 'toy:ToyHeater'", "schema: is missing; write schema = 1 at the top"),
-        (with_heater(head="schema = 2"), r"schema: Input should be 1 \(got 2\)"),
+        (with_heater(head="schema = 2"), r"schema: 2; write schema = 1, without quotes"),
         (with_heater(head="schema = 1\n[lab]\nnmae = 'x'"), r"lab\.nmae: unknown key \(did you mean 'name'\?\)"),
         (with_heater(head="schema = 1\n[lap]\nname = 'x'"), r"lap: unknown key \(did you mean 'lab'\?\)"),
         (with_heater(head="schema = 1\n[lab]\non_exit = 'off'"), r"lab\.on_exit: .*'safe' or 'hold' \(got 'off'\)"),
@@ -103,7 +104,7 @@ def with_camera(more: str) -> str:
         (with_heater("limits.temperature = '..400 degC'"), r"temperature can only be read; limits apply to setpoint, "),
         (with_heater("limits.mode = '0..1'"), r"mode is no number; limits apply to setpoint, ramp_rate"),
         (with_heater("poll.temprature = 1"), r"devices\.heater\.poll\.temprature: .*did you mean 'temperature'"),
-        (with_heater("poll.temperature = 0"), r"devices\.heater\.poll\.temperature: .*greater than 0"),
+        (with_heater("poll.temperature = 0"), r"devices\.heater\.poll\.temperature: 0; write seconds above 0"),
         (with_heater("calibration = 'none.toml'"), r"devices\.heater\.calibration: there is no file none\.toml"),
         (
             with_heater("link = 'bus'\non_link_lost = 'safe'", "schema = 1\n[links.bus]\nurl = 'tcp://h:1'"),
@@ -183,9 +184,47 @@ def with_camera(more: str) -> str:
     ],
 )
 def test_a_mistake_names_the_file_the_key_and_what_would_be_right(text: str, said: str) -> None:
-    import re
-
     assert re.search(said, problem(text)), problem(text)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("link = /dev/ttyUSB0", r'line 4.*: link = /dev/ttyUSB0; put text into quotes: "/dev/ttyUSB0"'),
+        ("manual = True", r"line 4.*: manual = True; write true$"),
+        ('link = "C:\\dev"', r"line 4.*Unescaped|Unescaped.*line 4.*single quotes"),
+        ("[devices.my oven]", r"line 4.*: \[devices\.my oven\]; a name has no blanks"),
+        ("link = '/dev/ttyUSB0'", r'heater\.link: .*; write "serial:///dev/ttyUSB0"$'),
+        ("link = 'com3'", r'heater\.link: .*; write "serial://COM3"$'),
+        ("link = 'serial://dev/ttyUSB0'", r'heater\.link: .*; write "serial:///dev/ttyUSB0"$'),
+        ("link = '10.0.0.1:502'", r'heater\.link: .*; write "tcp://10\.0\.0\.1:502"$'),
+        ("link = 'GPIB0::24::INSTR'", r'heater\.link: .*; write "visa://GPIB0::24::INSTR"$'),
+        ("unit = 1.5", r"heater\.unit: 1\.5; write the address as a whole number"),
+        ("limits.setpoint = [20, 400]", r"limits\.setpoint: \[20, 400\]; write a range with its unit in quotes, such"),
+        ("limits.setpoint = '20...400 degC'", r"limits\.setpoint: '20\.\.\.400 degC' is no range"),
+        ("poll.temperature = '0.1 s'", r"poll\.temperature: '0\.1 s'; write seconds"),
+        ("[interlocks]\nname = 'v'", r"interlocks: .*; begin each with \[\[interlocks\]\], in double brackets"),
+        (
+            "link = 'serial:///dev/ttyS0'\n[devices.oven]\ndriver = 'toy:ToyHeater'\n"
+            "link = 'serial:///dev/ttyS0?baudrate=19200'",
+            r"devices\.oven\.link: heater is on the same port with other settings",
+        ),
+        (
+            "link = 'bus'\n[devices.oven]\ndriver = 'toy:ToyHeater'\nlink = 'serial:///dev/ttyS0'\n"
+            "[links.bus]\nurl = 'serial:///dev/ttyS0?baudrate=19200'",
+            r'devices\.oven\.link: is the wire of links\.bus; write link = "bus"',
+        ),
+    ],
+)
+def test_what_a_beginner_writes_is_answered_with_what_to_write_instead(line: str, said: str) -> None:
+    told = problem(with_heater(line))
+    assert re.search(said, told), told
+    assert "mistakes" not in told
+
+
+def test_a_file_that_notepad_saved_is_read(tmp_path: Path) -> None:
+    (tmp_path / "lab.toml").write_text(with_heater(), encoding="utf-8-sig")
+    assert load(tmp_path / "lab.toml").file.devices
 
 
 def test_several_mistakes_are_told_at_once() -> None:
