@@ -5,13 +5,11 @@ from __future__ import annotations
 import argparse
 import difflib
 import errno
-import inspect
 import json
 import os
 import socket
 import sys
 import tomllib
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +20,7 @@ from ..instrument.bench import Bench
 from ..instrument.instrument import Instrument
 from ..instrument.serving import PtyPort, StreamPort, TcpPort
 from ..runtime import registry
+from ..runtime.emulation import check_settings
 from .emulate import LOOPBACK, ending, live
 
 ANY = ("0.0.0.0", "::")
@@ -86,7 +85,7 @@ async def _ports(cls: type[Instrument], bench: Bench, settings: dict[str, Any], 
     scheme = _scheme(cls, options)
     make = registry.load(cls.emulator)
     settings = {"unit": None, "channel": None} | settings
-    _check_settings(options.what, make, settings)
+    check_settings(options.what, make, settings)
     try:
         emulator = make(bench.world, **settings)
     except (TypeError, ValueError) as error:
@@ -128,7 +127,7 @@ async def _board(cls: type[Instrument], bench: Bench, settings: dict[str, Any], 
         raise ConfigError(f"{options.what}: kind = {kind!r} is neither 'posix' (this machine) nor 'mps2' (QEMU)")
     if options.tcp is not None or options.data is not None:
         raise ConfigError(f"{options.what} chooses its TCP port itself: leave out --tcp, and say --set kind=mps2")
-    _check_settings(options.what, make, settings, "kind")
+    check_settings(options.what, make, settings, ("kind",))
     path = _path(options.serial or "")
     board = make(kind, bench, **settings)
     await board.open()
@@ -191,13 +190,6 @@ def _setting(text: str) -> tuple[str, Any]:
         return key.strip(), tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         return key.strip(), value.strip()
-
-
-def _check_settings(model: str, make: Callable[..., Any], settings: dict[str, Any], *more: str) -> None:
-    own = [name for name in inspect.signature(make).parameters if name not in ("world", "bench", "kind")] + list(more)
-    for key in settings:
-        if key not in own:
-            raise ConfigError(f"{model} has no setting {key!r}; it has {', '.join(own) or 'none'}")
 
 
 def _path(path: str) -> str:

@@ -6,6 +6,7 @@ instrument. All live in one world.
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,8 +19,7 @@ from ..recording.plan import EMULATED
 from ..transport.link import UNREAL, parse_url
 from . import registry
 from .config import LabConfig, parse
-
-"""What ``firmware:`` links start."""
+from .mistakes import near
 
 
 @dataclass
@@ -115,6 +115,7 @@ class Emulation:
                 if self._place(self.config.file.devices[other], other) == place:
                     settings |= self.config.file.devices[other].emulator
             make: Callable[..., Any] = registry.load(cls.emulator)
+            check_settings(f"devices.{device}.emulator: {entry.driver}", make, settings, but=("unit", "channel"))
             try:
                 emulator = make(self.bench.world, unit=entry.unit, channel=entry.channel, **settings)
             except (TypeError, ValueError) as error:
@@ -145,12 +146,27 @@ class Emulation:
         entry = self.config.file.devices[name]
         try:
             kind = parse_url(url).path if url.startswith("firmware:") else "posix"
-            board = registry.load(registry.BOARD)(kind, self.bench, **entry.emulator)
+            make = registry.load(registry.BOARD)
+            check_settings(f"devices.{name}.emulator: {entry.driver}", make, entry.emulator)
+            board = make(kind, self.bench, **entry.emulator)
         except TypeError as error:
             raise ConfigError(f"devices.{name}.emulator: {error}") from error
         await board.open()
         self._made[key].append((board, *self._place(entry, name)))
         return EmulatedLink(key, devices, board, [board])
+
+
+def check_settings(
+    who: str, make: Callable[..., Any], settings: dict[str, Any], more: tuple[str, ...] = (), but: tuple[str, ...] = ()
+) -> None:
+    """Raise `ConfigError` if an emulator is not made with one of `settings`; `more` and `but` are others', not its."""
+    parameters = inspect.signature(make).parameters
+    own = [name for name in parameters if name not in ("world", "bench", "kind", *but)] + list(more)
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return  # it hands them on: only making it can tell
+    for key in settings:
+        if key not in own:
+            raise ConfigError(f"{who} has no setting {key!r}{near(key, own)}; it has {', '.join(own) or 'none'}")
 
 
 def rewritten(config: LabConfig, urls: dict[str, str], overrides: Callable[[str], dict[str, Any]]) -> str:

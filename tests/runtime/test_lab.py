@@ -58,6 +58,14 @@ async def test_a_missing_device_is_told_before_anything_is_opened(tmp_path: Path
     assert not toy.MemoryPort.open_ports
 
 
+async def test_a_typo_among_an_emulator_s_settings_is_told_with_those_it_has(tmp_path: Path) -> None:
+    path = toy.write_lab(tmp_path, toys='schema = 1\n[devices.eye]\ndriver = "merlin"\nemulator = { fpss = 50 }')
+    with pytest.raises(
+        ConfigError, match=r"eye\.emulator: merlin has no setting 'fpss' \(did you mean 'fps'\?\); it has"
+    ):
+        await Lab.connect(path)
+
+
 @pytest.mark.usefixtures("in_memory")
 async def test_a_device_that_is_no_such_thing_is_told_before_anything_is_opened(tmp_path: Path) -> None:
     class Wanting(Lab):
