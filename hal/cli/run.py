@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import getpass
 import os
 import runpy
 import sys
 from pathlib import Path
 from typing import Any
+
+from ..errors import HalError
 
 
 def add(verbs: Any) -> None:
@@ -39,8 +42,22 @@ def work_run(options: argparse.Namespace) -> int:
         print(f"hal: using {options.lab}", file=sys.stderr)
     sys.argv = [str(options.script), *options.arguments]
     sys.path.insert(0, str(options.script.resolve().parent))
-    runpy.run_path(str(options.script), run_name="__main__")
+    try:
+        runpy.run_path(str(options.script), run_name="__main__")
+    except (HalError, asyncio.CancelledError):
+        raise
+    except Exception as error:
+        _show(error, str(options.script))
+        return 1
     return 0
+
+
+def _show(error: Exception, script: str) -> None:
+    """Print the traceback from the script's own first line on."""
+    there = error.__traceback__
+    while there is not None and there.tb_frame.f_code.co_filename != script:
+        there = there.tb_next
+    sys.excepthook(type(error), error.with_traceback(there or error.__traceback__), there or error.__traceback__)
 
 
 def work_ack(options: argparse.Namespace) -> int:

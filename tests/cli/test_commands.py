@@ -260,6 +260,13 @@ def test_a_trip_outlives_the_process_until_it_is_acknowledged(lab, tmp_path):
     assert "failed" in hal("run", "trip.py", cwd=tmp_path, expect=1).stderr
 
 
+def test_a_mistake_in_a_script_is_shown_from_the_script_s_own_first_line_on(tmp_path):
+    (tmp_path / "slip.py").write_text("def measure():\n    return {}['rate']\nmeasure()\n")
+    lines = hal("run", "slip.py", cwd=tmp_path, expect=1).stderr.splitlines()
+    assert lines[:2] == ["Traceback (most recent call last):", '  File "slip.py", line 3, in <module>']
+    assert lines[-1] == "KeyError: 'rate'"
+
+
 def test_terminating_a_script_takes_the_devices_to_their_safe_state(emulated, tmp_path):
     (tmp_path / "open.py").write_text(
         "import asyncio\nfrom hal import Lab\n"
