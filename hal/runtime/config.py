@@ -153,7 +153,11 @@ class _Checker:
         factors(unit or signal.unit, signal.unit)
 
     def _shared_links(self) -> None:
-        """A link is lost as a whole: what is to happen then must be said once."""
+        """A link is lost as a whole: what is to happen then must be said once. A serial port has one user."""
+        ports: dict[str, str] = {}
+        for key, link in self.file.links.items():
+            if link.url.startswith("serial:") and ports.setdefault(_port(link.url), key) != key:
+                self.problems.append(f"links.{key}.url: is the port of links.{ports[_port(link.url)]}; use that one")
         first: dict[str, tuple[str, DeviceEntry]] = {}
         for name, entry in self.file.devices.items():
             if entry.link in self.file.links:
@@ -162,11 +166,10 @@ class _Checker:
                 continue
             if entry.link.startswith(UNREAL):
                 continue
-            port = entry.link.partition("?")[0]
-            elsewhere = next((key for key, link in self.file.links.items() if link.url.partition("?")[0] == port), "")
-            if elsewhere:
+            port = _port(entry.link)
+            if port in ports:
                 self.problems.append(
-                    f'devices.{name}.link: is the wire of links.{elsewhere}; write link = "{elsewhere}"'
+                    f'devices.{name}.link: is the wire of links.{ports[port]}; write link = "{ports[port]}"'
                 )
                 continue
             other, same = first.setdefault(port, (name, entry))
@@ -400,6 +403,11 @@ def _signals(cls: type[Instrument]) -> dict[str, SignalR[Any]]:
     for base in reversed(cls.__mro__):
         found |= {name: member for name, member in vars(base).items() if isinstance(member, SignalR)}
     return found
+
+
+def _port(url: str) -> str:
+    """What can be opened once only: a serial port, however it is set."""
+    return url.partition("?")[0] if url.startswith("serial:") else url
 
 
 def _check_url(url: str, cls: type[Instrument] = Instrument) -> None:

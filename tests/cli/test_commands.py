@@ -127,6 +127,7 @@ def test_check_fails_with_the_device_and_the_remedy_when_nobody_answers(lab, tmp
         lab.write_text(LAB.replace('url = "emulator:"', f'url = "{dead}"').replace("unit = 1", f'link = "{dead}"'))
         done = hal("check", lab, cwd=tmp_path, expect=1)
     for name in ("heater", "valve"):
+        assert f"WRONG {name} " in done.stdout, done
         line = next(line for line in done.stdout.splitlines() if line.startswith(f"WRONG {name} "))
         assert f"{dead}: connection refused, nothing listens there; check the cable" in line
     assert "2 of 3 devices are not right" in done.stdout

@@ -214,6 +214,10 @@ def test_a_mistake_names_the_file_the_key_and_what_would_be_right(text: str, sai
             "[links.bus]\nurl = 'serial:///dev/ttyS0?baudrate=19200'",
             r'devices\.oven\.link: is the wire of links\.bus; write link = "bus"',
         ),
+        (
+            "[links.a]\nurl = 'serial:///dev/ttyS0'\n[links.b]\nurl = 'serial:///dev/ttyS0?baudrate=19200'",
+            r"links\.b\.url: is the port of links\.a; use that one",
+        ),
     ],
 )
 def test_what_a_beginner_writes_is_answered_with_what_to_write_instead(line: str, said: str) -> None:
