@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import HalError
+from ..runtime.config import load
+from ..runtime.latch import Latch
 from . import experiment
 
 HERE = Path(__file__).parent
@@ -30,13 +32,14 @@ def main() -> int:
     started = time.monotonic()
     try:
         with emulated(into) as lab_file:
+            Latch(lab_file, load(lab_file).file.lab.name).acknowledge("the demo")  # the instruments are new, too
             print("\nThe experiment (hal/demo/experiment.py):")
             run = asyncio.run(experiment.main(lab_file, into / "runs"))
     except HalError as error:
         print(f"demo: {error}", file=sys.stderr)
-        if "heartbeat" in str(error):
+        if any(words in str(error) for words in ("heartbeat", "can't be seen", "no reply")):
             print(
-                "demo: the board switches off when the script can't speak to it for half a second, as it should. "
+                "demo: what can't be asked for half a second is switched off, or trips, as it should. "
                 "This computer seems to be busy with something else; run the demo again when it is not",
                 file=sys.stderr,
             )

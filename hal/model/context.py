@@ -6,7 +6,8 @@ import asyncio
 from typing import Protocol
 
 from ..clock.timebase import Timebase
-from ..gate import Gate
+from ..errors import HalError
+from ..gate import Gate, Purpose
 from .journal import Journal
 from .poll import Polls
 
@@ -39,6 +40,15 @@ class Context:
         """End every operation and iterator under way with `error`."""
         for pending in list(self.pending):
             pending.fail(error)
+
+    def refusal(self) -> Exception | None:
+        """What a write is refused with while a trip is in force."""
+        if self.tripped is not None:
+            try:
+                self.gate.check(Purpose.COMMAND)
+            except HalError as error:
+                return error
+        return None
 
     def delivered(self, error: Exception) -> Exception:
         """Note that `error` is being raised to the running task; return it."""

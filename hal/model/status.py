@@ -117,10 +117,12 @@ class Status(Generic[T]):
         """End it because something else takes over the device: a newer operation, the safe state."""
         if self._task.done() or self._imposed is not None or self._task.stage is _Stage.SAFE:
             return
+        error: Exception | None = None
         if self._device is not None:
             what = why if superseded else f"ended: {why}"
             self._device.context.journal.note("operation", self._device.name, f"{self._said}: {what}")
-        self.fail(Superseded(f"{self.name}: {why}"))
+            error = self._device.context.refusal()  # of an operation begun since the trip
+        self.fail(error or Superseded(f"{self.name}: {why}"))
 
     @property
     def running_here(self) -> bool:

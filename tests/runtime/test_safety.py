@@ -128,6 +128,20 @@ async def test_a_hold_under_way_when_the_trip_comes_is_ended_by_it(bench: Bench,
     await quiet(bench)
 
 
+async def test_an_operation_begun_while_the_safe_state_begins_fails_with_the_trip(bench: Bench) -> None:
+    begun: list[Any] = []
+
+    def too_late(event: Any) -> None:
+        if event.kind == "trip":
+            begun.append(bench.lab.heater.start("look first", asyncio.sleep(10)))  # before it sends anything
+
+    bench.lab.context.journal.listeners.append(too_late)
+    await bench.trip()
+    with pytest.raises(InterlockTripped, match=TRIPPED):
+        await begun[0]
+    await quiet(bench)
+
+
 async def test_commands_waiting_for_their_turn_are_never_sent(bench: Bench) -> None:
     bench.heater.reply_delay = 0.25
     statuses = [bench.lab.heater.gain.set(float(n)) for n in range(1, 9)]
