@@ -171,11 +171,13 @@ def test_every_relative_link_leads_to_a_file():
                 assert (page.parent / target).exists(), f"{page.relative_to(ROOT)}: {target}"
 
 
-def test_every_page_is_in_the_navigation_and_the_picture_is_small():
+def test_every_page_is_in_the_navigation_and_the_index_and_the_picture_is_small():
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    index = (ROOT / "docs/index.md").read_text(encoding="utf-8")
     for page in ROOT.glob("docs/**/*.md"):
         name = page.relative_to(ROOT / "docs").as_posix()
         assert name in navigation, f"mkdocs.yml does not list {name}"
+        assert name == "index.md" or f"({name})" in index, f"docs/index.md leads to no {name}"
     assert (ROOT / "docs/demo.png").stat().st_size < 300_000
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -81,7 +82,9 @@ class _Lazy(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._names:
-            raise KeyError(f"no {self._what} {name!r} in this run; there are {', '.join(self._names) or 'none'}")
+            close = get_close_matches(name, self._names, n=1)
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            raise KeyError(f"no {self._what} {name!r} in this run{hint}; there are {', '.join(self._names) or 'none'}")
         return self._read(name)
 
     def __contains__(self, name: object) -> bool:
