@@ -1,8 +1,9 @@
 """Pfeiffer's telegrams: address, action, parameter, length, data, checksum, CR, all in printable digits.
 
 Sources: Pfeiffer TC 400 operating instructions, page 25, and TC 110 PB, PT 0245 BEN/J, pages 31 and 32 ("Pfeiffer
-Vacuum protocol", sections 8.1 to 8.3: frame, refusals, data types, examples: M); the open driver
-pfeiffer-vacuum-protocol 1.0 (D), written after the operating instructions of the gauges, which were not read.
+Vacuum protocol", sections 8.1 to 8.3: frame, refusals, data types, examples: M); of gauges "DigiLine PPT 200"
+operating instructions PG 0022 BEN/B (G: sections 6.2 and 6.3, which also have the parameters of CPT, RPT, HPT and
+MPT 200), and the open driver pfeiffer-vacuum-protocol 1.0 (D) for the 100 series, whose instructions were not read.
 Parameters of drives are in `turbo`.
 """
 
@@ -24,10 +25,17 @@ REFUSALS = {
 }
 """M: section 8.2."""
 
-# Parameters of gauges (D).
-ERROR, FIRMWARE, NAME, PRESSURE, VACUUM_SETPOINT, CORRECTION = 303, 312, 349, 740, 741, 742
+# Parameters of gauges (G: 6.2; D).
+ERROR, FIRMWARE, NAME, PRESSURE, ADJUST, CORRECTION = 303, 312, 349, 740, 741, 742
 NO_ERROR = "000000"
-FAULTS = {"Err001": "its transmitter is defective", "Err002": "its memory is defective"}
+WARNING = "Wrn001"
+"""With it a pressure is still measured."""
+FAULTS = {
+    "Err001": "its transmitter is defective", "Err002": "its memory is defective",
+    "Err003": "its filament 1 is defective", "Err004": "its filament 2 is defective",
+    "Err005": "both its filaments are defective", WARNING: "its filament 1 is defective, it goes on with the other",
+}  # fmt: skip
+"""G: parameter 303; those of filaments are the HPT's."""
 GAUGES = {"A1": "CPT 100", "A2": "RPT 100", "A3": "PPT 100", "A4": "HPT 100", "A5": "MPT 100"}
 
 _TELEGRAM = re.compile(r"(\d{3})([01])0(\d{3})(\d{2})(.*)(\d{3})", re.DOTALL)
@@ -121,7 +129,7 @@ HECTOPASCAL = 100.0  # Pa
 
 
 def encode_pressure(pascal: float) -> str:
-    """Four digits and an exponent: ``100023`` is 1000 hPa (D: mantissa times 10^(exponent - 26) bar)."""
+    """Four digits and an exponent: ``100023`` is 1000 hPa (G: parameter 740)."""
     if pascal <= 0.0:
         return "000000"
     mantissa, exponent = f"{pascal:.3e}".split("e")

@@ -24,7 +24,7 @@ class Telegraph(Instrument):
 
     vendor = "Pfeiffer Vacuum"
     wires = ("serial", "tcp")
-    line = SerialSettings(9600)  # 8N1 (unverified: as the maker's gauges and drives are delivered)
+    line = SerialSettings(9600)  # 8N1 (gauges: PG 0022 BEN/B, section 6.2; drives: unverified)
     timeout = 0.5
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -79,23 +79,23 @@ class Telegraph(Instrument):
 class PfeifferTelegram(Telegraph):
     """One gauge: `unit` is its address, 1 to 255 (none: 1). The driver sets nothing in it.
 
-    Its error is asked after every pressure; with an error there is no value. What a gauge says at the
-    ends of its range is unverified: a pressure of 0 is taken for none.
+    Its error is asked after every pressure; with an error there is no value, with a warning it is uncertain. What a
+    gauge says at the ends of its range is unverified: a pressure of 0 is taken for none.
     """
 
     model = "CPT/RPT/PPT/HPT/MPT"
     provides = (Gauge,)
     emulator = "devices.pfeiffer_telegram.emulator:PfeifferTelegramEmulator"
     verified = (
-        "telegrams by the manuals of TC 110 and TC 400, section 8; parameters by the open driver "
-        "pfeiffer-vacuum-protocol 1.0, run against the emulator, as was pylablib 1.4 (DPG202); "
-        "unverified: the gauges' manuals, noise and rate, what it says out of range"
+        "telegrams and parameters by the manual of the PPT 200, PG 0022 BEN/B, sections 6.2 and 6.3; the open drivers "
+        "pfeiffer-vacuum-protocol 1.0 and pylablib 1.4 (DPG202) against the emulator; "
+        "unverified: the other gauges' rate and noise, what it says out of range"
     )
 
     pressure = SignalR(
         float, "Pa", at=Calls("read_pressure"), kind=Kind.HINTED, poll=0.2,
-        max_age=0.1,  # unverified
-        noise=Noise(relative=0.01),  # unverified
+        max_age=0.1,  # unverified; a PPT 200 measures every 10 ms (PG 0022 BEN/B, section 13.2)
+        noise=Noise(relative=0.01),  # of its repeatability, 2 %, taken for two sigma (the same; others unverified)
     )  # fmt: skip
 
     async def identify(self) -> str:
@@ -121,7 +121,9 @@ class PfeifferTelegram(Telegraph):
             raise self.protocol_error(exchange.reply, f"a pressure ({error})") from None
         error_code, _ = await self.fetch(codec.ERROR)
         sample = Sample(pressure)
-        if error_code != codec.NO_ERROR:
+        if error_code == codec.WARNING:
+            sample = Sample(pressure, Quality.UNCERTAIN, f"{error_code}: {codec.FAULTS[error_code]}")
+        elif error_code != codec.NO_ERROR:
             sample = Sample(None, Quality.BAD, f"{error_code}: {codec.FAULTS.get(error_code, 'see its manual')}")
         elif pressure == 0.0:
             sample = Sample(None, Quality.BAD, "it says 0, which no gauge can see; is it below its range?")

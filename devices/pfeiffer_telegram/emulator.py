@@ -1,4 +1,7 @@
-"""An emulated Pfeiffer gauge on RS-485: silent to damaged telegrams and to other addresses."""
+"""An emulated Pfeiffer gauge on RS-485: silent to damaged telegrams and to other addresses.
+
+Not emulated: what it adjusts, and parameters of filaments, cathodes and switching points.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ from hal.protocols.framing import Lines
 from . import codec
 from .codec import Telegram
 
-SAMPLING = 0.05  # s between two measurements, unverified
+SAMPLING = 0.01  # s between two measurements (PPT 200: PG 0022 BEN/B, section 13.2)
+LEAST, MOST = 20, 800
+"""Hundredths: the factor for the gas (the same, section 6.2)."""
 
 
 class Telegraph:
@@ -63,7 +68,7 @@ class PfeifferTelegramEmulator(Telegraph):
         self.address = int(unit) if unit is not None else 1
         self.error = codec.NO_ERROR
         self.values = {codec.FIRMWARE: "010500", codec.NAME: kind}
-        self.settings = {codec.VACUUM_SETPOINT: "000", codec.CORRECTION: "000100"}
+        self.settings = {codec.CORRECTION: "000100"}
         self._random = random.Random(f"{seed} {self.address}")
         self._age = 0.0
         self._measure()
@@ -82,12 +87,16 @@ class PfeifferTelegramEmulator(Telegraph):
         return self.values | self.settings | {codec.PRESSURE: shown, codec.ERROR: self.error}
 
     def _read(self, parameter: int) -> str:
+        if parameter == codec.ADJUST:
+            return "_LOGIC"  # to be written only
         return self._known().get(parameter, "NO_DEF")
 
     def _set(self, parameter: int, data: str) -> str:
+        if parameter == codec.ADJUST:
+            return data if data in ("000", "001") else "_RANGE"  # at zero, or at the atmosphere's pressure
         if parameter not in self.settings:
             return "_LOGIC" if parameter in self._known() else "NO_DEF"
-        if not data.isdecimal() or len(data) != len(self.settings[parameter]):
+        if not data.isdecimal() or len(data) != len(self.settings[parameter]) or not LEAST <= int(data) <= MOST:
             return "_RANGE"
         self.settings[parameter] = data
         return data

@@ -2,8 +2,9 @@
 
 Protocol V1 (transmitters made until 2017): ``001M^``, answered ``001M982122V``. Protocol V2: an access code before
 the command and the length of the data after it: ``0010MV00D``, answered ``0011MV079.734e2h``. Both have the same
-checksum. Sources: the open drivers PyMeasure 0.16 (`thyracont`, its transcripts too), written after Thyracont's
-"Interface protocol" V1, and scietex-hal-vacuum-gauge 2.5.0; neither manual was read.
+checksum. Sources: Thyracont "Communication Protocol" version 2.1.5, 13.10.2021 (P: V2, section numbers); of V1, and
+what came after P, the open drivers PyMeasure 0.16 (`thyracont`, its transcripts too) and scietex-hal-vacuum-gauge
+2.5.0; the protocol V1 was not read.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ..pfeiffer_telegram.codec import decode_pressure, encode_pressure
 PASCALS = 100.0  # in one mbar
 
 READ, READ_ANSWER, WRITE, WRITE_ANSWER, DEFAULT, DEFAULT_ANSWER, ERROR = 0, 1, 2, 3, 4, 5, 7
-"""Access codes of V2; an answer's is its question's and one."""
+"""Access codes of V2 (P, 2.3); an answer's is its question's and one."""
 
 ERRORS = {
     "NO_DEF": "it knows no such command",
@@ -32,6 +33,7 @@ ERRORS = {
     "_UNSUP": "it takes no such value",
     "_SEDIS": "this sensor is switched off",
 }
+"""P, 6."""
 SENSORS = {
     0: "whichever fits",
     1: "Pirani",
@@ -41,8 +43,9 @@ SENSORS = {
     6: "ambient",
     7: "relative",
 }
+"""P, 2.7."""
 BELOW, ABOVE = "UR", "OR"
-"""What V2 says instead of a pressure beyond its range."""
+"""What V2 says instead of a pressure beyond its range (P, 5.1.2)."""
 
 __all__ = ["decode_pressure", "encode_pressure"]  # of V1, in Pa: as Pfeiffer's
 

@@ -65,8 +65,8 @@ class ThyracontV2(_Thyracont):
     line = SerialSettings(115200)  # 8N1 (PyMeasure)
     emulator = "devices.thyracont.emulator:ThyracontEmulator"
     verified = (
-        "the open drivers PyMeasure 0.16, scietex-hal-vacuum-gauge 2.5.0, vsr53 1.1.1 and pyvsr53dl 0.1.1, read and "
-        "run against the emulator; unverified: no manual was read, noise and rate"
+        "Thyracont's Communication Protocol 2.1.5; its emulator by PyMeasure 0.16, scietex-hal-vacuum-gauge 2.5.0, "
+        "vsr53 1.1.1, pyvsr53dl 0.1.1 and a laboratory's driver of the VSR53USB; unverified: noise and rate"
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -134,7 +134,7 @@ class ThyracontV1(_Thyracont):
     emulator = "devices.thyracont.emulator:ThyracontV1Emulator"
     verified = (
         "the open driver PyMeasure 0.16, read and run against the emulator; "
-        "unverified: no manual was read, noise and rate, what it says out of range"
+        "unverified: its manual was not read, noise and rate, what it says out of range"
     )
 
     @cached_property

@@ -1,7 +1,8 @@
 """An emulated Smartline transmitter: understands protocol V2, and V1 as its predecessors did.
 
-It is silent to damaged telegrams and to other addresses (unverified). Not emulated: streaming, binary access,
-relays that act (their settings are kept), adjusting, curves of the analog output.
+V2 as the maker's "Communication Protocol" 2.1.5 (P; see the codec) has it. It is silent to damaged telegrams and to
+other addresses (unverified). Not emulated: streaming, binary access, relays that act (their settings are kept),
+adjusting, curves and tables of the analog output, temporary modes that end by themselves.
 """
 
 from __future__ import annotations
@@ -16,23 +17,40 @@ from . import codec
 from .codec import TelegramV1, TelegramV2
 
 SAMPLING = 0.05  # s between two measurements, unverified
-RANGES = {"VSP": (1e-4, 1e3), "VSR": (1e-4, 1.2e3), "VSH": (5e-10, 1e3), "VSM": (5e-9, 1.2e3), "VSC": (1.0, 1.2e3)}
-"""mbar by kind (data sheets: unverified)."""
-FITTED = {"VSP": (1, 2), "VSR": (1, 2), "VSH": (1, 3), "VSM": (1, 2, 4), "VSC": (2,)}
-"""Sensors by kind. PyMeasure asks VSP and VSM for a piezo, which their data sheets don't have."""
-
-SETTINGS = {
-    "DU": ("mbar", "mbar|torr|hpa"), "DO": ("0", "[01]"), "DD": ("0", "[0-4]"), "DG": ("0", "[01]"),
-    "DL": ("0", "[01]"), "CC": ("1", "[01]"), "CM": ("1", "[01]"), "FC": ("0", "[0-3]"), "PS": ("0", "[01]"),
-    "CS": ("0", "[01]"), "ST": ("1", r"[012]|F[\d.eE+-]+T[\d.eE+-]+|D[\d.eE+-]+"), "RD": ("5500", r"S?\d{1,5}"),
-    "R1": ("T1.0e-3F1.0e-3", "relay"), "R2": ("T1.0e-1F1.0e-1", "relay"), "BR": ("115200", r"S?\d{4,6}"),
-    "OC": ("LinG1.0O0.0L1.0e-3U1.0e3O1.0e3F1.0e4", r"[\w.+-]+"), "LF": ("0", r"D\dF\d{1,2}"),
-    "AH": ("", r"[\d.eE+-]*"), "AL": ("", r"[\d.eE+-]*"), "DR": ("", ""),
+RANGES = {
+    "R": (1e-4, 1.2e3), "L": (1e-4, 1.2e3), "P": (1e-4, 1e3), "H": (5e-10, 1e3), "M": (5e-9, 1.2e3), "I": (5e-9, 1e-2),
+    "C": (1.0, 1.2e3),
 }  # fmt: skip
-"""What may be set: as delivered, and what is taken."""
-_RELAY = re.compile(r"T[\d.eE+-]+F[\d.eE+-]+([DC]\d)?|E|U|O|C|W|T[01]")
-UNITS = ("mbar", "Torr", "hPa")
-"""Of the display, in the order of V1's numbers."""
+"""mbar by the third letter of the kind, VSR or VCR (R: P, 5.1.1; data sheets: unverified)."""
+FITTED = {"R": (1, 2), "L": (1, 2), "P": (1,), "H": (1, 3), "M": (1, 4), "I": (4,), "C": (2,)}
+"""Sensors by kind (P, 4.1; C has V1 only). PyMeasure asks P and M for a piezo, which they don't have."""
+UNITS = ("mbar", "Torr", "hPa", "Torr760")
+"""Of the display; the first three in the order of V1's numbers. The last is not known to R and L (P, 5.1.5)."""
+CORRECTED = (1, 3, 4)
+"""Sensors with a factor for the gas, 0.2 to 8 (P, 5.2.10)."""
+RATES = ("9600", "14400", "19200", "28800", "38400", "57600", "115200")
+CUSTOM = {"R": (1.0, 20.0), "L": (1.0, 20.0), "H": (4e-4, 1e-2), "M": (4e-4, 2e-3)}
+"""mbar between which one sensor may hand over to the other (P, 5.2.3)."""
+DEGAS_BELOW = 2e-6  # mbar (P, 5.2.1)
+DELAY = 5500  # us, response delay as delivered (unverified)
+
+_FLOAT = r"\d+\.?\d*(?:e[-+]?\d{1,3})?"
+_FLAG = "[01]"
+SETTINGS = {
+    "DU": ("mbar", "mbar|torr|hpa|torr760"), "DO": ("0", _FLAG), "DD": ("0", "[0-467]"), "DG": ("0", _FLAG),
+    "DL": ("1", _FLAG), "CC": ("1", _FLAG), "CM": ("1", _FLAG), "FC": ("0", "[0-3]"),
+    "ST": ("1", f"[012]|F{_FLOAT}T{_FLOAT}|D{_FLOAT}"),
+    "RD": (str(DELAY), r"S?\d{1,6}"), "R1": ("T1.0e-3F1.0e-3", ""), "R2": ("T1.0e-1F1.0e-1", ""),
+    "BR": ("115200", r"S?\d{1,6}"), "OC": ("LogG1.0O5.5L0.0L10.5U0.9O9.2F0.4", r"(Log|Lin|Tab)[\w.+-]+"),
+    "LF": ("0", r"D\dF\d{1,2}"), "AH": ("", f"({_FLOAT})?"), "AL": ("", f"({_FLOAT})?"), "DR": ("", ""),
+}  # fmt: skip
+"""What may be set (P, 5): as delivered (thresholds, unverified), and the form of what is taken.
+
+LF and a leading S, which keeps a value for good, belong to later firmware (scietex-hal-vacuum-gauge).
+"""
+WRITE_ONLY = ("AH", "AL", "DR", "BR", "DA")
+NO_DEFAULT = ("DG", "AH", "AL", "DR", "BR")
+"""Without factory default (P, 3; RD has one in later firmware)."""
 
 
 class ThyracontEmulator:
@@ -53,15 +71,18 @@ class ThyracontEmulator:
     ) -> None:
         """`sees`: what of the world it measures. `kind`: its type, which says what sensors it has.
         `noise`: relative, one sigma."""
-        self.reply_delay = 0.006
         self.world, self.sees, self.kind, self.noise = world, sees, kind, noise
         self.address = int(unit) if unit is not None else 1
-        self.low, self.high = RANGES.get(kind[:3], RANGES["VSM"])
-        self.sensors = FITTED.get(kind[:3], FITTED["VSM"])
+        self.series = kind[2:3] if kind[2:3] in FITTED else "M"
+        self.low, self.high = RANGES[self.series]
+        self.sensors = FITTED[self.series]
         self.defective = False
         """The sensor is broken or unplugged."""
         self.settings = {command: value for command, (value, _) in SETTINGS.items()}
-        self.factors = dict.fromkeys(self.sensors, 1.0)
+        if self.series == "H":
+            self.settings["DL"] = "0"  # P, 5.2.2
+        self._delivered = dict(self.settings)
+        self.factors = {sensor: 1.0 for sensor in self.sensors if sensor in CORRECTED}
         self.thresholds = {"1": "100020", "2": "100020"}
         self._chosen = ""
         self._texts = {
@@ -74,6 +95,11 @@ class ThyracontEmulator:
         self._random = random.Random(f"{seed} {self.address}")
         self._age = 0.0
         self._measure()
+
+    @property
+    def reply_delay(self) -> float:
+        """s: its response delay, and the time of an answer."""
+        return 0.0005 + int(self.settings["RD"].lstrip("S")) * 1e-6
 
     def framing(self, scheme: str) -> Lines:
         return codec.framing()
@@ -111,41 +137,59 @@ class ThyracontEmulator:
     # ------------------------------------------------------------------ protocol V2
 
     def _answer_v2(self, said: TelegramV2) -> TelegramV2:
+        address, data = self.address, ""  # a new address is for the next telegram (P, 5.3.6)
         try:
             match said.access:
                 case codec.READ:
                     data = self._read(said.command, said.data)
                 case codec.WRITE:
-                    data = ""
                     self._write(said.command, said.data)
                 case codec.DEFAULT:
-                    self._restore(said.command)
-                    data = self._read(said.command, "")
+                    self._restore(said.command, said.data)
                 case _:
                     raise _Refusal("_LOGIC")
         except _Refusal as refusal:
-            return TelegramV2(self.address, codec.ERROR, said.command, refusal.code)
-        return TelegramV2(self.address, said.access + 1, said.command, data)
+            return TelegramV2(address, codec.ERROR, said.command, refusal.code)
+        return TelegramV2(address, said.access + 1, said.command, data)
 
     def _read(self, command: str, data: str) -> str:
-        if command in ("MV", "M0") or (command[0] == "M" and command[1].isdigit()):
+        self._must_have(command)
+        if command == "PM":
+            if not (data.isdigit() and int(data) in self.sensors and int(data) in (1, 3)):
+                raise _Refusal("_LOGIC")
+            return "W0A382" if data == "1" else "F0S0"
+        if data and command not in ("OC", "LF"):
+            raise _Refusal("LENGTH")
+        if command in WRITE_ONLY:
+            raise _Refusal("_LOGIC")
+        if command[0] == "M" and command != "MR":
             return self._pressure(0 if command == "MV" else int(command[1]))
-        if command == "PM" and data.isdigit() and int(data) in self.sensors:
-            return {1: "W0A382", 3: "F0S0"}.get(int(data), "W0")
-        if command in self._texts:
-            return self._texts[command]
-        if command == "CA" and self._cathode:
+        if command == "CA":
             return self.settings["CC"]
-        if command[0] == "C" and command[1].isdigit() and int(command[1]) in self.factors:
-            return f"{self.factors[int(command[1])]:g}"
-        if command in SETTINGS and command not in ("AH", "AL", "DR", "BR"):
-            self._must_have(command)
-            return self.settings[command]
-        raise _Refusal("_LOGIC" if command in SETTINGS else "NO_DEF")
+        if sensor := self._corrected(command):
+            return f"{self.factors[sensor]:.2f}"
+        return self._texts.get(command) or self.settings[command]
+
+    def _must_have(self, command: str) -> None:
+        """Refuse what this kind doesn't have (P, 4.1)."""
+        pirani, hot, cold = (sensor in self.sensors for sensor in (1, 3, 4))
+        has = {
+            "MV": True, "CA": hot or cold, "CC": hot or cold, "CM": cold, "DG": hot, "FC": hot, "AH": pirani,
+            "AL": pirani, "PM": pirani, "ST": self.series in CUSTOM, "DL": self.series in "LHMI", "DA": True,
+        }  # fmt: skip
+        if command[0] == "M" and command[1].isdigit():
+            known = int(command[1]) in self.sensors
+        else:
+            known = has.get(command, command in self._texts or command in SETTINGS or self._corrected(command) > 0)
+        if not known:
+            raise _Refusal("NO_DEF")
+
+    def _corrected(self, command: str) -> int:
+        """The sensor whose factor is meant, or 0."""
+        number = command[1] if command[0] == "C" else ""
+        return int(number) if number.isdigit() and int(number) in self.factors else 0
 
     def _pressure(self, sensor: int) -> str:
-        if sensor and sensor not in self.sensors:
-            raise _Refusal("NO_DEF")
         if self.defective:
             raise _Refusal("ERROR1")
         if sensor in (3, 4) and self.settings["CC"] == "0":
@@ -168,43 +212,75 @@ class ThyracontEmulator:
         return 1e-4 if self._cathode and self.settings["CC"] == "0" else self.low, self.high
 
     def _write(self, command: str, data: str) -> None:
-        if command[0] == "C" and command[1].isdigit() and int(command[1]) in self.factors:
-            if re.fullmatch(r"\d{1,3}(\.\d{0,6})?(e[-+]?\d)?", data, re.IGNORECASE) is None:
-                raise _Refusal("SYNTAX")
-            if not 0.2 <= float(data) <= 8.0:  # PyMeasure
-                raise _Refusal("_RANGE")
-            self.factors[int(command[1])] = float(data)
+        self._must_have(command)
+        if sensor := self._corrected(command):
+            self.factors[sensor] = _float(data, 0.2, 8.0)
         elif command == "DA":
-            if not (data.isdigit() and 1 <= int(data) <= 16):
-                raise _Refusal("_RANGE")
-            self.address = int(data)
+            self.address = _digits(data, 1, 16)
+        elif command in ("R1", "R2"):
+            self._relay(command, data)
         elif command in SETTINGS:
             self._take(command, data)
-        elif command in self._texts or command[0] == "M":
-            raise _Refusal("_LOGIC")
         else:
-            raise _Refusal("NO_DEF")
+            raise _Refusal("_LOGIC")  # to be read only
 
     def _take(self, command: str, data: str) -> None:
-        _, taken = SETTINGS[command]
-        self._must_have(command)
-        pattern = _RELAY if taken == "relay" else re.compile(taken, re.IGNORECASE)
-        if pattern.fullmatch(data) is None:
-            raise _Refusal("SYNTAX" if taken == "relay" else "_RANGE")
+        if re.fullmatch(SETTINGS[command][1], data, re.IGNORECASE) is None:
+            digit = len(data) == 1 and data.isdigit()
+            raise _Refusal("_RANGE" if digit else "LENGTH" if command == "DR" else "SYNTAX")
+        match command:
+            case "DU" if data == "Torr760" and self.series in "RL":
+                raise _Refusal("SYNTAX")
+            case "DU":
+                data = next(unit for unit in UNITS if unit.lower() == data.lower())
+            case "BR" if data.lstrip("S") not in RATES:
+                raise _Refusal("_UNSUP")
+            case "RD":
+                _digits(data.lstrip("S"), 1, 99999)
+            case "DG" if data == "1" and self.measured >= DEGAS_BELOW:
+                raise _Refusal("_LOGIC")
+            case "AH" | "AL":
+                self._adjust(command, data)
+            case "ST" if data[0] in "FDfd":
+                for value in re.findall(_FLOAT, data):
+                    _float(value, *CUSTOM[self.series])
+            case "ST" if data == "2" and self.series != "H":
+                raise _Refusal("SYNTAX")
+            case "DR":
+                for temporary in ("RD", "CC"):
+                    self.settings[temporary] = self._delivered[temporary]
         self.settings[command] = data
 
-    def _must_have(self, command: str) -> None:
-        """Refuse what belongs to a cathode that this kind doesn't have."""
-        if (command in ("CC", "CM") and not self._cathode) or (command in ("DG", "FC") and 3 not in self.sensors):
-            raise _Refusal("NO_DEF")
+    def _adjust(self, command: str, data: str) -> None:
+        """P, 5.1.8 and 5.1.9: to a pressure where its sensor needs one."""
+        if bool(data) != (self.series == "R") and command == "AH" and self.series != "L":
+            raise _Refusal("LENGTH")
+        if data and command == "AL":
+            if self.series != "P":
+                raise _Refusal("LENGTH")
+            _float(data, 1e-4, 1e-1)
 
-    def _restore(self, command: str) -> None:
-        if command[0] == "C" and command[1].isdigit() and int(command[1]) in self.factors:
-            self.factors[int(command[1])] = 1.0
-        elif command in SETTINGS:
-            self.settings[command] = SETTINGS[command][0]
+    def _relay(self, command: str, data: str) -> None:
+        """P, 5.1.4"""
+        modes = "EU" + {"R": "O", "L": "O", "I": "OC", "M": "C", "H": "CW"}.get(self.series, "")
+        source = "(?:D[0-467])?" if self.series == "L" else ""
+        if re.fullmatch(f"T{_FLOAT}F{_FLOAT}{source}|!?[{modes}]|T[01]", data, re.IGNORECASE) is None:
+            raise _Refusal("SYNTAX")
+        self.settings[command] = data
+
+    def _restore(self, command: str, data: str) -> None:
+        self._must_have(command)
+        if sensor := self._corrected(command):
+            self.factors[sensor] = 1.0
+        elif command == "PM":
+            if data != "1":
+                raise _Refusal("_LOGIC")
+        elif command == "DA":
+            self.address = 1
+        elif command in SETTINGS and command not in NO_DEFAULT:
+            self.settings[command] = self._delivered[command]
         else:
-            raise _Refusal("NO_DEF")
+            raise _Refusal("_LOGIC")
 
     # ------------------------------------------------------------------ protocol V1
 
@@ -237,7 +313,7 @@ class ThyracontEmulator:
                 self.thresholds[self._chosen] = f"{_digits(data, 0, 999999):06d}"
                 self._chosen = ""
             case "C" if data in ("1", "2")[: len(self.sensors)]:
-                return f"{round(100 * self.factors[self.sensors[int(data) - 1]]):06d}"
+                return f"{round(100 * self.factors.get(self.sensors[int(data) - 1], 1.0)):06d}"
             case _:
                 raise _Refusal("NO_DEF")
         return data
@@ -266,3 +342,11 @@ def _digits(data: str, low: int, high: int) -> int:
     if not low <= int(data) <= high:
         raise _Refusal("_RANGE")
     return int(data)
+
+
+def _float(data: str, low: float, high: float) -> float:
+    if re.fullmatch(_FLOAT, data, re.IGNORECASE) is None:
+        raise _Refusal("SYNTAX")
+    if not low <= float(data) <= high:
+        raise _Refusal("_RANGE")
+    return float(data)

@@ -82,10 +82,11 @@ def test_it_answers_what_the_open_driver_asks_and_refuses_in_words():
     assert (ask(far, 303), ask(far, 312), ask(far, 349)) == ("000000", "010500", "    A5")
     assert ask(far, 742, "000160", codec.CONTROL) == "000160"
     assert ask(far, 740) == "160020"
-    assert ask(far, 741, "001", codec.CONTROL) == "001"
+    assert (ask(far, 741, "001", codec.CONTROL), ask(far, 741, "002", codec.CONTROL)) == ("001", "_RANGE")
+    assert ask(far, 741) == "_LOGIC"
     assert ask(far, 999) == "NO_DEF"
     assert ask(far, 740, "100020", codec.CONTROL) == "_LOGIC"
-    assert ask(far, 742, "16", codec.CONTROL) == "_RANGE"
+    assert [ask(far, 742, factor, codec.CONTROL) for factor in ("16", "000019", "000801")] == ["_RANGE"] * 3
 
 
 def test_damaged_telegrams_and_other_addresses_are_met_with_silence():
@@ -121,6 +122,7 @@ def test_it_is_a_gauge():
 
 async def test_it_says_who_it_is_and_a_pressure_in_pascal():
     async with wired(PfeifferTelegram, world=World(pressure=100.0), noise=0.0) as (gauge, wire):
+        wire.world.advance = lambda dt: None
         assert gauge.identity == "Pfeiffer MPT 100, firmware 010500"
         assert await gauge.pressure.get() == pytest.approx(wire.emulator.measured, rel=1e-3)
 
@@ -132,6 +134,22 @@ async def test_a_defective_gauge_has_no_value(error):
         reading = await gauge.pressure.read()
         assert (reading.value, reading.quality) == (None, Quality.BAD)
         assert reading.reason.startswith(error)
+
+
+async def test_with_a_warning_the_pressure_is_uncertain():
+    async with wired(PfeifferTelegram) as (gauge, wire):
+        wire.emulator.error = "Wrn001"
+        reading = await gauge.pressure.read()
+        assert (reading.value is not None, reading.quality) == (True, Quality.UNCERTAIN)
+        assert "filament 1 is defective" in reading.reason
+
+
+def test_telegrams_are_those_of_the_gauges_manual():
+    """PPT 200, PG 0022 BEN/B, section 6.3: pressure, and both adjustments."""
+    far = PfeifferTelegramEmulator(World(pressure=1e5), noise=0.0)
+    assert talk(far, b"0010074002=?106\r") == b"0011074006100023025\r"
+    for telegram in (b"0011074103001130\r", b"0011074103000129\r"):
+        assert talk(far, telegram) == telegram
 
 
 async def test_zero_is_no_pressure():

@@ -104,11 +104,12 @@ def test_settings_are_acknowledged_without_data_and_told_again():
     assert ask(far, "FC").data == "2"
     assert ask(far, "DU", "Torr", codec.WRITE) == TelegramV2(1, codec.WRITE_ANSWER, "DU")
     assert ask(far, "DU").data == "Torr"
-    assert ask(far, "DU", access=codec.DEFAULT) == TelegramV2(1, codec.DEFAULT_ANSWER, "DU", "mbar")
+    assert ask(far, "DU", access=codec.DEFAULT) == TelegramV2(1, codec.DEFAULT_ANSWER, "DU")
+    assert ask(far, "DU").data == "mbar"
     assert ask(far, "C1", "1.5e0", codec.WRITE).access == codec.WRITE_ANSWER
-    assert ask(far, "C1").data == "1.5"
+    assert ask(far, "C1").data == "1.50"
     assert ask(far, "PM", "1").data == "W0A382"
-    ask(far, "DA", "7", codec.WRITE)
+    assert talk(far, TelegramV2(1, codec.WRITE, "DA", "7").encode() + b"\r") == b"0013DA00i\r"
     assert far.address == 7
 
 
@@ -118,11 +119,49 @@ def test_settings_are_acknowledged_without_data_and_told_again():
         ("XX", "", 0, "NO_DEF"), ("M4", "", 0, "NO_DEF"), ("MV", "1", 2, "_LOGIC"), ("TD", "VSX", 2, "_LOGIC"),
         ("DO", "7", 2, "_RANGE"), ("C1", "9", 2, "_RANGE"), ("C1", "x", 2, "SYNTAX"), ("R1", "T5", 2, "SYNTAX"),
         ("DA", "17", 2, "_RANGE"), ("MV", "", 8, "_LOGIC"), ("CC", "1", 2, "NO_DEF"), ("AH", "", 0, "_LOGIC"),
+        ("DL", "", 0, "NO_DEF"), ("PS", "", 0, "NO_DEF"), ("BR", "12345", 2, "_UNSUP"), ("RD", "0", 2, "_RANGE"),
+        ("R1", "W", 2, "SYNTAX"), ("PM", "3", 0, "_LOGIC"), ("ST", "D25", 2, "_RANGE"), ("DU", "Torr760", 2, "SYNTAX"),
+        ("AH", "", 2, "LENGTH"), ("MV", "1", 0, "LENGTH"), ("TD", "", 4, "_LOGIC"),
     ],
 )  # fmt: skip
 def test_a_refusal_has_access_code_7_and_a_word(command, data, access, code):
     far = ThyracontEmulator(World(), kind="VSR205")
     assert ask(far, command, data, access) == TelegramV2(1, codec.ERROR, command, code)
+
+
+@pytest.mark.parametrize(
+    ("kind", "lacks"),
+    [
+        ("VSR53D", "M3 M4 DL DG CC"), ("VSP63D", "M2 M3 M4 ST DL"), ("VSH87D", "M2 M4 CM C4"),
+        ("VSM77DL", "M2 M3 DG FC"), ("VSI17D", "M1 AH ST C1"),
+    ],
+)  # fmt: skip
+def test_a_kind_has_the_commands_that_the_protocol_lists_for_it(kind, lacks):
+    """Communication Protocol 2.1.5, section 4.1."""
+    far = ThyracontEmulator(World(), kind=kind)
+    every = ("M1", "M2", "M3", "M4", "DL", "DG", "CC", "CM", "FC", "FN", "ST", "C1", "C3", "C4", "AH")
+    assert {c for c in every if ask(far, c).data == "NO_DEF"} >= set(lacks.split())
+    assert [ask(far, c).access for c in ("MV", "MR", "R1", "R2", "DU", "OC", "OH", "TD")] == [codec.READ_ANSWER] * 8
+
+
+def test_relays_follow_what_the_kind_can_see_and_the_other_way_round():
+    far = ThyracontEmulator(World(), kind="VSH87D")
+    assert ask(far, "DU", "Torr760", codec.WRITE).access == codec.WRITE_ANSWER
+    for mode in ("!E", "U", "!W", "C", "T1", "T0.1F1.5"):
+        assert ask(far, "R1", mode, codec.WRITE).access == codec.WRITE_ANSWER
+        assert ask(far, "R1").data == mode
+    assert ask(far, "R1", "!O", codec.WRITE).data == "SYNTAX"
+
+
+def test_it_degasses_in_a_good_vacuum_only_and_answers_after_its_delay():
+    far = ThyracontEmulator(World(pressure=1e-2), kind="VSH87D", noise=0.0)
+    assert ask(far, "DG", "1", codec.WRITE).data == "_LOGIC"
+    far = ThyracontEmulator(World(pressure=1e-5), kind="VSH87D", noise=0.0)
+    assert ask(far, "DG", "1", codec.WRITE).access == codec.WRITE_ANSWER
+    ask(far, "RD", "99999", codec.WRITE)
+    assert far.reply_delay == pytest.approx(0.1, rel=0.01)
+    ask(far, "DR", "", codec.WRITE)
+    assert ask(far, "RD").data == "5500"
 
 
 def test_sensors_see_their_own_range():
