@@ -34,7 +34,10 @@ class _Relay(Instrument):
     line = SerialSettings(9600, 8, "N", 1)
     timeout = 0.5
     emulator = "devices.relay_board.emulator:RelayBoardEmulator"
-    verified = "against pymodbus and minimalmodbus 2.1 as other masters; no particular board"
+    verified = (
+        "against pymodbus and minimalmodbus 2.1 as other masters; its emulator, as a Waveshare Modbus POE ETH Relay "
+        "(B), by that board's client waveshare-modbus; never on a board"
+    )
 
     @classmethod
     def framing(cls, scheme: str) -> ModbusFraming:

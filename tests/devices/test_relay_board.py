@@ -97,8 +97,12 @@ def test_a_board_is_ready_to_answer_before_it_is_asked() -> None:
     [  # minimalmodbus 2.1, RTU
         ("01 05 00 00 ff 00 8c 3a", "01 05 00 00 ff 00 8c 3a"),
         ("01 0f 00 00 00 08 01 55 3e aa", "01 0f 00 00 00 08 54 0d"),
-        ("01 01 00 08 00 01 7c 08", "01 81 02 c1 91"), ("01 02 00 00 00 01 b9 ca", "01 82 01 81 60"),
-        ("01 03 00 00 00 01 84 0a", "01 83 01 80 f0"),
+        ("01 01 00 08 00 01 7c 08", "01 81 02 c1 91"), ("01 04 00 00 00 01 31 ca", "01 84 01 82 c0"),
+        ("01 03 00 00 00 01 84 0a", "01 83 02 c0 f1"),
+        # Waveshare's wiki, Modbus POE ETH Relay: all on, channel 1 over, a pulse of 0.7 s, address, version
+        ("01 05 00 ff ff 00 bc 0a", "01 05 00 ff ff 00 bc 0a"), ("01 05 00 00 55 00 f2 9a", "01 05 00 00 55 00 f2 9a"),
+        ("01 05 02 00 00 07 8d b0", "01 05 02 00 00 07 8d b0"), ("00 03 40 00 00 01 90 1b", "01 03 02 00 01 79 84"),
+        ("00 03 80 00 00 01 ac 1b", "01 03 02 00 64 b9 af"),
     ],
 )  # fmt: skip
 def test_another_master_is_answered_byte_by_byte(said: str, answered: str) -> None:
@@ -106,6 +110,48 @@ def test_another_master_is_answered_byte_by_byte(said: str, answered: str) -> No
     framing = board.framing("serial")
     replies = [board.respond(message) for message in framing.feed(bytes.fromhex(said))]
     assert b"".join(framing.encode(reply) for reply in replies if reply is not None) == bytes.fromhex(answered)
+
+
+def test_relays_are_turned_over_and_pulsed_as_on_waveshares_board() -> None:
+    world = World()
+    board = RelayBoardEmulator(world)
+
+    def switch(address: int, value: int) -> bool:
+        message = modbus.write_coil(1, address, True)[:-2] + value.to_bytes(2, "big")
+        return board.respond(message) == message
+
+    assert switch(codec.EVERY, 0xFF00)
+    assert all(board.energised)
+    assert switch(0, codec.FLIP)
+    assert (board.energised[0], world.lines["argon"].open) == (False, False)
+    assert switch(codec.PULSE_ON, 3)
+    assert switch(codec.PULSE_OFF + 1, 3)
+    board.advance(0.2)
+    assert board.energised[:2] == [True, False]
+    board.advance(0.2)
+    assert (board.energised[:2], world.lines["argon"].open) == ([False, True], False)
+    assert switch(codec.PULSE_ON, 3)
+    assert switch(0, 0xFF00)  # who switches it by hand ends its pulse
+    board.advance(1.0)
+    assert board.energised[0]
+    for address, value in ((8, codec.FLIP), (codec.PULSE_ON, 0), (codec.PULSE_ON + 8, 3), (0, 0x1234)):
+        assert not switch(address, value)
+
+
+def test_modes_and_its_address_are_kept_in_registers() -> None:
+    board = RelayBoardEmulator(World())
+    written = modbus.write_registers(1, codec.MODE, [3] * 8)
+    for said, refused in (
+        (written, False), (modbus.write_register(1, codec.MODE, 4), True),
+        (modbus.write_register(1, codec.MODE + 8, 0), True),
+        (modbus.read("registers", 1, codec.MODE, 8), False), (modbus.write_register(1, codec.ADDRESS, 0), True),
+        (modbus.write_register(1, codec.ADDRESS, 7), False),
+    ):  # fmt: skip
+        reply = board.respond(said)
+        assert reply is not None
+        assert bool(modbus.exception_code(reply)) == refused
+    assert board.respond(written) is None
+    assert board.registers.modes == [3] * 8
 
 
 async def test_the_switch_that_is_sent_is_the_one_of_the_specification() -> None:
@@ -239,7 +285,7 @@ async def test_another_master_switches_it_on_a_serial_line_and_on_tcp() -> None:
             assert not (await client.write_coil(0, False, device_id=1)).isError()
             assert world.lines["argon"].open is False
             assert (await client.read_coils(8, count=1, device_id=1)).exception_code == 2
-            assert (await client.read_holding_registers(0, device_id=1)).exception_code == 1
+            assert (await client.read_holding_registers(0, device_id=1)).exception_code == 2
     finally:
         for client in clients:
             client.close()
