@@ -10,6 +10,7 @@ import asyncio
 import os
 import sys
 import threading
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -92,8 +93,8 @@ class SerialLink:
             except OSError as error:
                 raise ConnectionError(f"{self.port}: {_reason(error)}") from error
 
-    async def receive(self) -> bytes:
-        return await self._inbox.take()
+    def receive(self) -> Coroutine[Any, Any, bytes]:
+        return self._inbox.take()
 
     def discard(self) -> None:
         self._inbox.discard()

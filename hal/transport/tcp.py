@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Coroutine
+from typing import Any
 
 from .link import Inbox
+
+SHORT = 4096
+"""Bytes: well below where asyncio's transports ask their writers to pause (64 KiB)."""
 
 
 class TcpLink:
@@ -42,8 +47,16 @@ class TcpLink:
             await wire.writable.wait()
             self._open_wire()
 
-    async def receive(self) -> bytes:
-        return await self._open_wire().inbox.take()
+    def send_at_once(self, data: bytes) -> bool:
+        """Send what the transport takes without waiting; return False, and send nothing, if it is not sure to."""
+        transport = self._open_wire().transport
+        if len(data) > SHORT or transport.get_write_buffer_size():
+            return False
+        transport.write(data)
+        return True
+
+    def receive(self) -> Coroutine[Any, Any, bytes]:
+        return self._open_wire().inbox.take()
 
     def discard(self) -> None:
         if self._wire is not None:

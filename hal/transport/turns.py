@@ -44,20 +44,23 @@ class Turns:
         """Hold the wire: ``async with turns.turn(rank):``."""
         return _Turn(self, rank)
 
-    async def wait(self, limit: float, work: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return what `work` returns, for the holder of the turn.
-
-        Raises TimeoutError after `limit` seconds, and `SetAside` when the safe state wants the wire. `work` must
-        bear being cancelled.
-        """
+    def go_on(self) -> None:
+        """Raise `SetAside` if the safe state wants the wire: for the holder, before what needs no waiting."""
         if self._hurried:
             raise SetAside
+
+    async def wait(self, until: float, work: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what `work` returns, for the holder of the turn.
+
+        Raises TimeoutError when the loop's time is `until`, and `SetAside` when the safe state wants the wire. `work`
+        must bear being cancelled.
+        """
+        self.go_on()
         task = asyncio.current_task()
         assert task is not None
-        loop = task.get_loop()
-        self._waiting = waiting = _Wait(task, loop.time() + limit)
-        if self._alarm is None or self._alarm.when() > waiting.until:
-            self._set_alarm(loop, waiting.until)
+        self._waiting = waiting = _Wait(task, until)
+        if self._alarm is None or self._alarm.when() > until:
+            self._set_alarm(task.get_loop(), until)
         try:
             return await work(*args, **kwargs)
         except BaseException as error:
@@ -68,10 +71,16 @@ class Turns:
         finally:
             self._waiting = None
 
+    def taken(self, rank: Purpose) -> bool:
+        """Take the turn if nobody has it; return whether that was so."""
+        if self._held is not None:
+            return False
+        self._held = rank
+        return True
+
     async def take(self, rank: Purpose) -> None:
         """Wait for the turn."""
-        if self._held is None:
-            self._held = rank
+        if self.taken(rank):
             return
         loop = asyncio.get_running_loop()
         granted: asyncio.Future[None] = loop.create_future()
