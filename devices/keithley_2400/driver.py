@@ -8,6 +8,7 @@ from devices.keithley_scpi import KeithleySourceMeter
 from devices.source_meter import Checked, Mode
 from hal.errors import ProtocolError, WrongInstrument
 from hal.instrument.address import Field
+from hal.instrument.identity import naming
 from hal.model.capabilities import SourceMeter
 from hal.model.reading import Answer, Noise
 from hal.model.signal import Kind, SignalR, SignalRW
@@ -81,7 +82,7 @@ class Keithley2400(KeithleySourceMeter):
 
     @cached_property
     def probe(self) -> Probe:
-        return Probe(b"*IDN?", lambda reply: reply.startswith(b"KEITHLEY"))
+        return naming(b"KEITHLEY")
 
     async def identify(self) -> str:
         found = (await self.ask(b"*IDN?")).reply.decode("ascii", "replace").strip()

@@ -8,7 +8,7 @@ from devices.keithley_scpi import KeithleySourceMeter
 from devices.source_meter import Mode, Ordered
 from hal.errors import ProtocolError, WrongInstrument
 from hal.instrument.address import Field
-from hal.instrument.identity import identified
+from hal.instrument.identity import identified, naming
 from hal.model.capabilities import SourceMeter
 from hal.model.reading import Answer, Noise
 from hal.model.signal import Kind, SignalR, SignalRW
@@ -76,7 +76,7 @@ class Keithley2450(KeithleySourceMeter):
 
     @cached_property
     def probe(self) -> Probe:
-        return Probe(b"*IDN?", lambda reply: reply.startswith(b"KEITHLEY"))
+        return naming(b"KEITHLEY")
 
     async def identify(self) -> str:
         found = await identified(self, "a Keithley 2450", codec.IDENTITY)

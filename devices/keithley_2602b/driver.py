@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from devices.source_meter import ErrorQueue, Mode, SourceMeterUnit, close
 from hal.errors import ConfigError, Refused
 from hal.instrument.address import Field, Scpi
-from hal.instrument.identity import identified
+from hal.instrument.identity import identified, naming
 from hal.model.capabilities import SourceMeter
 from hal.model.reading import Answer, Noise
 from hal.model.signal import Kind, SignalR, SignalRW
@@ -130,7 +130,7 @@ class Keithley2602B(ErrorQueue, SourceMeterUnit):
 
     @cached_property
     def probe(self) -> Probe:
-        return Probe(b"*IDN?", lambda reply: reply.upper().startswith(b"KEITHLEY"))
+        return naming(b"KEITHLEY")
 
     async def identify(self) -> str:
         return await identified(self, "a Keithley 2602B", codec.IDENTITY)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from devices.source_meter import ErrorQueue
 from hal.errors import ConfigError, WrongInstrument
 from hal.instrument.address import Calls, Field, Scpi
-from hal.instrument.identity import identified
+from hal.instrument.identity import identified, naming
 from hal.instrument.instrument import Instrument
 from hal.model.capabilities import Thermometer
 from hal.model.reading import Answer, Noise, Sample
@@ -110,7 +110,7 @@ class KeithleyDmm6500(ErrorQueue, Instrument):
 
     @cached_property
     def probe(self) -> Probe:
-        return Probe(b"*IDN?", lambda reply: reply.startswith(b"KEITHLEY"))
+        return naming(b"KEITHLEY")
 
     async def identify(self) -> str:
         found = await identified(self, "a Keithley DMM6500", codec.IDENTITY)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from hal.errors import Refused
 from hal.instrument.address import Calls, Scpi
-from hal.instrument.identity import identified
+from hal.instrument.identity import identified, naming
 from hal.instrument.instrument import Instrument
 from hal.model.capabilities import Heater, Thermometer
 from hal.model.reading import Answer, Noise
@@ -102,7 +102,7 @@ class LakeShore336(Instrument):
 
     @cached_property
     def probe(self) -> Probe:
-        return Probe(b"*IDN?", lambda reply: reply.startswith(b"LSCI,"))
+        return naming(b"LSCI,")
 
     async def identify(self) -> str:
         return await identified(self, "a Lake Shore 336", codec.IDENTITY)

@@ -10,7 +10,7 @@ from typing import Any
 
 from hal.errors import ConfigError, LimitError, Refused
 from hal.instrument.address import Calls
-from hal.instrument.identity import identified
+from hal.instrument.identity import identified, naming
 from hal.instrument.instrument import Instrument
 from hal.model.capabilities import Heater, Thermometer
 from hal.model.reading import Answer, Noise
@@ -87,7 +87,7 @@ class OxfordMercuryItc(Instrument):
 
     @cached_property
     def probe(self) -> Probe:
-        return Probe(b"*IDN?", lambda reply: reply.startswith(b"IDN:"))
+        return naming(b"IDN:")
 
     async def identify(self) -> str:
         return await identified(self, "an Oxford MercuryiTC", codec.IDENTITY)

@@ -9,7 +9,7 @@ from typing import Any
 from devices.source_meter import Checked, ErrorQueue, Mode, SourceMeterUnit, close
 from hal.errors import ConfigError, LimitError, Refused
 from hal.instrument.address import Field
-from hal.instrument.identity import identified
+from hal.instrument.identity import identified, naming
 from hal.model.capabilities import SourceMeter, Sweep
 from hal.model.reading import Answer, Noise, Quality, Sample
 from hal.model.signal import Kind, SignalR, SignalRW
@@ -138,7 +138,7 @@ class YokogawaGS200(ErrorQueue, SourceMeterUnit):
 
     @cached_property
     def probe(self) -> Probe:
-        return Probe(b"*IDN?", lambda reply: reply.startswith(b"YOKOGAWA"))
+        return naming(b"YOKOGAWA")
 
     async def identify(self) -> str:
         return await identified(self, "a Yokogawa GS200", codec.IDENTITY)

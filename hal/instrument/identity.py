@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from ..errors import WrongInstrument
+from ..transport.session import Probe
 from .instrument import Instrument
+
+QUESTION = b"*IDN?"
+
+
+def naming(maker: bytes) -> Probe:
+    """The question as a session's probe: no other answer begins with the maker's name, in capitals, in any case."""
+    return Probe(QUESTION, lambda reply: reply.upper().startswith(maker))
 
 
 async def identified(device: Instrument, what: str, begins: str | tuple[str, ...]) -> str:
@@ -11,7 +19,7 @@ async def identified(device: Instrument, what: str, begins: str | tuple[str, ...
 
     what: the instrument in words, with its article: ``a Keithley 2450``. Raises `WrongInstrument`.
     """
-    found = (await device.ask(b"*IDN?")).reply.decode("ascii", "replace").strip()
+    found = (await device.ask(QUESTION)).reply.decode("ascii", "replace").strip()
     if not found.upper().startswith(begins):
         raise WrongInstrument(device.name, f"expected {what}, found {found!r}; check `link` in the lab file")
     return found
