@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..clock.timebase import Timebase
@@ -65,13 +65,16 @@ class FollowUp:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A harmless question whose answer can't be taken for another's."""
+    """A harmless question whose answer can't be taken for another's.
+
+    Those of two channels of one instrument are equal: it answers them alike, and in the order they were asked.
+    """
 
     question: bytes
-    recognises: Matches
-    then: FollowUp | None = None
+    recognises: Matches = field(compare=False)
+    then: FollowUp | None = field(default=None, compare=False)
     """Where an exchange has two steps."""
-    aside: Callable[[bytes], None] | None = None
+    aside: Callable[[bytes], None] | None = field(default=None, compare=False)
     """Told what comes instead of the answer: an alarm that an instrument tells once."""
 
     def begins(self, reply: bytes) -> bool:
@@ -461,7 +464,16 @@ class Session(KeptLink):
         if self._torn:
             self._discard()
         self._probes[probe] = None
-        await self._send(probe.question, limit, rank, writes=False, owes=(probe,))
+        # One that falls silent before all have come has lost the rest, or it hangs again. Asked once more, one that
+        # hangs does not answer, and still owes them.
+        for _ in range(2):
+            await self._send(probe.question, limit, rank, writes=False, owes=(probe,))
+            if await self._settled(probe, limit, rank):
+                return
+        self._owed = [one for one in self._owed if one.probe != probe]
+
+    async def _settled(self, probe: Probe, limit: float, rank: Purpose) -> bool:
+        """Hear what it answers; return whether it owes nothing then. Raises TimeoutError if it answers nothing."""
         reply = await self._reply(limit, probe.begins, probe.question)
         for _ in range(len(self._owed)):
             if probe.begins(reply):
@@ -470,12 +482,12 @@ class Session(KeptLink):
                     await self._reply(limit, probe.recognises, probe.question)
                 self._answered(probe)
                 if all(one.probe != probe for one in self._really_owed()):
-                    return
+                    return True
             try:  # it was the answer to an earlier probe: what was asked after that is still to come
                 reply = await self._reply(PATIENCE * limit, None, probe.question)
             except TimeoutError:
-                break
-        self._owed = [one for one in self._owed if one.probe != probe]  # the wire is quiet: the rest was lost
+                return False
+        return False
 
     def _really_owed(self) -> list[_Owed]:
         """Without answers to probes: those are known when they come."""

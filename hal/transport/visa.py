@@ -8,8 +8,10 @@ reader has gone is kept for the next one.
 Three habits of pyvisa-py (0.8) are dealt with here. A read that times out raises and drops what it
 had: a socket is read with "suppress end" off, when it returns what there is as soon as the wire is
 quiet, with LF as the termination character, when it returns at once; a serial port is read by one
-byte and then by what waits. A socket refused or hung up looks to it like one that is silent: the
-socket itself is asked. It leaves Nagle's algorithm on: that is set on the socket.
+byte and then by what waits, with all the time in the world: cut short by a machine that stalls, the
+beginning of a reply would be lost and its end be taken for it. A socket refused or hung up looks to
+it like one that is silent: the socket itself is asked. It leaves Nagle's algorithm on: that is set on
+the socket.
 
 Two changes of thread per question cost more than the question. A lab's ``TCPIP::host::port::SOCKET``, which is
 a TCP connection and nothing else, therefore never comes here (`socket_of`, decision 11).
@@ -34,6 +36,8 @@ SLICES = (0.01, 0.02, 0.05)
 """Lengths of successive slices of one wait, s; the last is repeated."""
 PATIENCE = 1.0
 """Seconds the thread is given to close the resource in good order."""
+UNHURRIED = 10.0
+"""Seconds for what needs no waiting: a write, and a read of bytes that have come."""
 CHUNK = 65536
 
 
@@ -131,6 +135,7 @@ class _Wire:
         self._resource: Any = None
         self._visa: Any = None
         self._kind = ""
+        self._allowed = 0.0
         self._closing = threading.Event()
 
     def open(self, resource: str, backend: str, timeout: float, settings: SerialSettings | None) -> None:
@@ -152,6 +157,7 @@ class _Wire:
 
     def write(self, data: bytes) -> None:
         try:
+            self._allow(UNHURRIED)
             self._resource.write_raw(data)
         except (self._visa.Error, OSError) as error:
             raise ConnectionError(f"{self.url}: {_reason(error)}") from error
@@ -209,14 +215,21 @@ class _Wire:
                 with suppress(self._visa.Error):
                     self._resource.set_visa_attribute(constants.ResourceAttribute.tcpip_nodelay, True)
 
+    def _allow(self, seconds: float) -> None:
+        """Limit the next call, unless it is limited so: setting it costs."""
+        if seconds != self._allowed:
+            self._resource.timeout = round(seconds * 1000)
+            self._allowed = seconds
+
     def _slice(self, length: float) -> bytes:
         resource = self._resource
         full = self._visa.constants.StatusCode.success_max_count_read
         try:
-            resource.timeout = round(length * 1000)
+            self._allow(length)
             with resource.ignore_warning(full):
                 data, _ = resource.visalib.read(resource.session, 1 if self._is_serial else CHUNK)
                 if self._is_serial and (more := resource.bytes_in_buffer):
+                    self._allow(UNHURRIED)
                     data += resource.visalib.read(resource.session, more)[0]
             return bytes(data)
         except self._visa.VisaIOError as error:

@@ -84,7 +84,7 @@ NEIGHBOURS = {"mks_937b": 3, "pfeiffer_tpg36x": 2, "keithley_2602b": "b", "thyra
 """A further channel of models that have several."""
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, 3])  # 3: the 937B hangs twice while it catches up, with two channels' probes owed
 @pytest.mark.parametrize("model", MODELS)
 async def test_one_that_hangs_now_and_then_gives_each_channel_its_own_answers(model: str, seed: int) -> None:
     """It hangs for up to twelve timeouts, also in the middle of what it had to catch up with."""

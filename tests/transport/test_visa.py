@@ -203,6 +203,46 @@ async def test_a_serial_resource_goes_through_the_same_code() -> None:
         os.close(slave)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
+async def test_a_machine_that_stalls_loses_neither_a_message_nor_the_beginning_of_a_reply() -> None:
+    """Every byte takes longer than a slice of the wait: with what it had dropped, ``00`` was read of ``+1.23E+00``."""
+    import os
+    import pty
+    import tty
+
+    master, slave = pty.openpty()
+    tty.setraw(slave)
+    link = VisaLink(f"ASRL{os.ttyname(slave)}::INSTR", settings=SerialSettings(19200, 8, "N", 1))
+    await link.open()
+    try:
+        assert link._wire is not None
+        resource = link._wire._resource
+        port = resource.visalib.sessions[resource.session].interface
+        read, write = port.read, port.write
+
+        def slow_read(size: int) -> bytes:
+            data = read(size)
+            time.sleep(0.03)
+            return data
+
+        def slow_write(data: bytes) -> int:
+            limits.append(port.write_timeout)
+            return write(data)
+
+        limits: list[float] = []
+        port.read, port.write = slow_read, slow_write
+        for _ in range(2):
+            await link.send(b"Q?\r")
+            assert os.read(master, 100) == b"Q?\r"
+            os.write(master, b"+1.23E+00\n")
+            assert await collected(link, 10) == b"+1.23E+00\n"
+        assert min(limits) >= 5.0
+    finally:
+        await link.close()
+        os.close(master)
+        os.close(slave)
+
+
 async def test_a_lab_s_visa_socket_is_a_connection_of_our_own_under_the_name_the_user_gave_it() -> None:
     peer = Peer()
     peer.echo = True
