@@ -8,6 +8,7 @@ lift nothing. The smallest delay itself can't be seen one way: it is declared, w
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +54,7 @@ class EnvelopeClock:
         "_pending",
         "_scale",
         "_spans",
+        "_trouble",
         "frequency",
         "late_max",
         "latency",
@@ -88,6 +90,8 @@ class EnvelopeClock:
         self._spans: list[_Span] = []
         self._pending: list[tuple[int, int]] = []
         self._frozen = False
+        self._trouble = ""
+        """The last mistake, in words."""
 
     @classmethod
     def fit(
@@ -107,13 +111,21 @@ class EnvelopeClock:
         return clock
 
     def add(self, ticks: Int64, arrivals: Int64) -> None:
-        """Take in ticks and their arrivals, both int64 of shape (n,), in order of arrival."""
+        """Take in ticks and their arrivals, both int64 of shape (n,), in order of arrival.
+
+        Raises `ClockError` for shapes that don't fit, nothing else: a frame is worth more than its time by arrival.
+        """
         c, a = np.asarray(ticks, np.int64), np.asarray(arrivals, np.int64)
         if c.shape != a.shape or c.ndim != 1:
             raise ClockError(f"{self.name}: {c.size} ticks came with {a.size} arrivals; give one arrival per tick")
-        at = 0
-        while at < c.size:
-            at = self._careful(c, a, at) if self._pending or not self._spans else self._quick(c, a, at)
+        try:
+            at = 0
+            while at < c.size:
+                at = self._careful(c, a, at) if self._pending or not self._spans else self._quick(c, a, at)
+        except Exception as error:
+            self._mistaken(error)
+            self._spans.clear()
+            self.restart()
 
     def restart(self) -> None:
         """The driver knows of a reset (re-armed, reconnected): the next tick starts an epoch."""
@@ -126,16 +138,17 @@ class EnvelopeClock:
         have arrived when it did is invalid; without, by the last epoch. A clock that has seen
         nothing is a ClockError.
         """
-        if not self._spans:
+        if not self._spans and not self._trouble:
             raise ClockError(f"{self.name}: no arrival seen yet, so its ticks have no lab time; add arrivals first")
         c = np.asarray(ticks, np.int64)
         n = c.size
         time, bound = np.zeros(n, np.int64), np.zeros(n, np.int64)
         sigma, epoch = np.full(n, np.inf), np.full(n, -1, np.int32)
         if arrivals is None:
-            number = len(self._spans) - 1
-            time, bound, sigma = self._map(self._spans[number], c)
-            return LabTimes(time, bound, bound, sigma, np.ones(n, np.bool_), np.full(n, number, np.int32))
+            with suppress(ClockError, IndexError):
+                time, bound, sigma = self._map(self._spans[-1], c)
+                epoch[:] = len(self._spans) - 1
+            return LabTimes(time, bound, bound, sigma, epoch >= 0, epoch)
         a = np.asarray(arrivals, np.int64)
         for number, span in enumerate(self._spans):
             last = number + 1 == len(self._spans)
@@ -146,7 +159,10 @@ class EnvelopeClock:
             at = np.flatnonzero(here)
             if not at.size:
                 continue
-            t, b, s = self._map(span, c[at])
+            try:
+                t, b, s = self._map(span, c[at])
+            except ClockError:
+                continue
             late = a[at] - t
             ok = (late >= -b - 1e6) & (late <= (self.late_max + self.latency) * 1e9 + b)
             at, t, b, s = at[ok], t[ok], b[ok], s[ok]
@@ -175,11 +191,22 @@ class EnvelopeClock:
 
     def health(self, now: int) -> ClockHealth:
         """The clock's state at lab time now (ns); never raises."""
-        if not self._spans:
-            return ClockHealth(
-                False, f"{self.name}: no frame has arrived yet, so its clock is unknown; arm it", np.inf, 0, 0.0,
-                round(self.late_max * 1e9), np.inf, np.inf, -1, 0,
-            )  # fmt: skip
+        if self._spans:
+            with suppress(ClockError):
+                return self._health(now)
+        reason = self._trouble or f"{self.name}: no frame has arrived yet, so its clock is unknown; arm it"
+        return ClockHealth(False, reason, np.inf, 0, 0.0, round(self.late_max * 1e9), np.inf, np.inf, -1, 0)
+
+    # -------------------------------------------------------------------------------- private
+
+    def _mistaken(self, error: Exception) -> None:
+        """No mistake in here may end an experiment: it is told."""
+        self._trouble = (
+            f"{self.name}: frames got no lab time by arrival, for {type(error).__name__}: {error}; please report this. "
+            "What is recorded keeps its raw ticks and arrivals, to be aligned again"
+        )
+
+    def _health(self, now: int) -> ClockHealth:
         span = self._spans[-1]
         age = (now - span.last_arrival) * 1e-9
         tick = span.last_tick + round(max(age, 0.0) * self.frequency)
@@ -187,13 +214,12 @@ class EnvelopeClock:
         lines = span.lines(self)
         x, y = span.newest()
         residual = float(np.median(np.abs(y - lines.at(x, 0.0, 0.0)[0])))
-        reason = "" if lines.settled else f"{self.name}: too few prompt frames so far to tell its clock; wait"
+        wait = f"{self.name}: too few prompt frames so far to tell its clock; wait"
+        reason = self._trouble if lines.settled else wait
         return ClockHealth(
             lines.settled, reason, age, int(time[0]) - round(tick * self._scale), float(lines.slope[-1] * 1e6),
             int(bound[0]), float(sigma[0]), residual, len(self._spans) - 1, span.count,
         )  # fmt: skip
-
-    # -------------------------------------------------------------------------------- private
 
     def _quick(self, c: Int64, a: Int64, at: int) -> int:
         """Take all ticks up to the next check point that fit the present epoch; else look at one."""
@@ -266,6 +292,14 @@ class EnvelopeClock:
         self._spans.append(span)
 
     def _map(self, span: _Span, c: Int64) -> tuple[Int64, Int64, Float64]:
+        """Time, bound and sigma. Raises `ClockError` where the model is mistaken."""
+        try:
+            return self._along(span, c)
+        except Exception as error:
+            self._mistaken(error)
+            raise ClockError(self._trouble) from error
+
+    def _along(self, span: _Span, c: Int64) -> tuple[Int64, Int64, Float64]:
         lines = span.lines(self)
         x = span.place(c, self._scale)
         above, excess = lines.at(x, self.ppm * 1e-6, self.wander)

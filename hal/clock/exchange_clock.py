@@ -7,7 +7,8 @@ epochs, roll-overs, and what to answer if nothing is known. Derivations: `docs/e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,10 +76,14 @@ class ExchangeClock:
         self.frequency, self.ppm, self.bits, self.name = frequency, ppm, bits, name
         self.delay_out, self.delay_back, self.delay_sigma = delay_out, delay_back, delay_sigma
         self._counter = Counter(frequency, ppm * 1e-6, bits)
+        # A clock that counts a second too slowly by ppm has ticks too long by a little more.
+        self._steepest = ppm * 1e-6 / (1.0 - ppm * 1e-6)
         self._linker = Linker(self._counter)
         self._spans: list[Span] = []
         self._forgotten = 0
         self._whole = False
+        self._trouble = ""
+        """The last mistake, in words."""
 
     @classmethod
     def fit(
@@ -103,13 +108,18 @@ class ExchangeClock:
         )  # fmt: skip
         clock._whole = True
         columns = Exchanges.of(exchanges)
-        clock._add_many(columns[np.argsort(columns.received, kind="stable")])
+        with clock._guarded():
+            clock._add_many(columns[np.argsort(columns.received, kind="stable")])
         return clock
 
     # ------------------------------------------------------------------ what comes in
 
     def add(self, exchange: Exchange) -> None:
         """Take in an exchange, in order of reception. Never raises for what is in it: a corrupted one is left out."""
+        with self._guarded():
+            self._add(exchange)
+
+    def _add(self, exchange: Exchange) -> None:
         before = self._linker.rejected
         begins, readings, forget = self._linker.add(exchange)
         if self._spans:
@@ -119,7 +129,7 @@ class ExchangeClock:
                 Span(
                     readings[0],
                     frequency=self.frequency,
-                    rho=self.ppm * 1e-6,
+                    rho=self._steepest,
                     delays=(self.delay_out * 1e9, self.delay_back * 1e9),
                     whole=self._whole,
                     confused=self._linker.confused,
@@ -147,7 +157,8 @@ class ExchangeClock:
             if number + 1 < len(self._spans):
                 here &= a < self._spans[number + 1].first.exchange.sent
             if here.any():
-                span.add_one_way(self._counts(span, c[here], span.near_streamed(a[here])), a[here])
+                with self._guarded():
+                    span.add_one_way(self._counts(span, c[here], span.near_streamed(a[here])), a[here])
 
     # ------------------------------------------------------------------ what is asked
 
@@ -167,33 +178,14 @@ class ExchangeClock:
                 near = np.full(c.size, float(span.last.sent))
                 counts = self._counts(span, c, near, before=0.5)
                 known = np.flatnonzero(counts <= span.last.sent) if self._linker.waiting else np.arange(c.size)
-                self._map(answer, known, k, counts[known])
+                with self._guarded():
+                    self._map(answer, known, k, counts[known])
             return answer.times()
         c, a = self._pairs(ticks, arrivals)
         answer, late = _Answer(c.size), np.full(c.size, np.inf)
         for k, span in spans:
-            begin, end = self._life(k)
-            near = (a >= begin) & (a <= end + LATE * 1e9)
-            if self._linker.waiting and k + 1 == len(self._spans):
-                near &= a < self._linker.unsure_since
-            here = np.flatnonzero(near)
-            if not here.size:
-                continue
-            one = _Answer(here.size)
-            self._map(one, np.arange(here.size), k, self._counts(span, c[here], span.near(a[here])))
-            after = (a[here] - one.time).astype(np.float64)
-            # Wider than that, and nobody knows which turn of the counter it was.
-            good = one.bound <= (1.0 - BEFORE) * self._counter.turn
-            good &= (after >= -one.bound - EARLY) & (after <= LATE * 1e9 + one.bound)
-            good &= (one.time >= begin - one.bound) & (one.time <= end + one.bound)
-            for last, first in self._confusion(k):
-                good &= (a[here] <= last) | (a[here] >= first) | (one.time <= last)
-            either = good & (answer.epoch[here] >= 0) & (a[here] < span.first.exchange.received)
-            if either.any():
-                one.either(answer, here, either)
-            good &= np.abs(after) < late[here]
-            late[here[good]] = np.abs(after[good])
-            answer.take(one, here, good)
+            with self._guarded():
+                self._claim(answer, late, k, span, c, a)
         return answer.times()
 
     @property
@@ -208,9 +200,27 @@ class ExchangeClock:
 
     def health(self, now: int) -> ClockHealth:
         """The clock's state at lab time `now` (ns). Never raises."""
-        if not self._spans:
-            reason = f"{self.name}: no exchange yet, so its ticks have no lab time; is it connected?"
-            return ClockHealth(False, reason, np.inf, 0, 0.0, 0, np.inf, np.inf, -1, 0)
+        with self._guarded():
+            if self._spans:
+                return self._health(now)
+        reason = self._trouble or f"{self.name}: no exchange yet, so its ticks have no lab time; is it connected?"
+        return ClockHealth(False, reason, np.inf, 0, 0.0, 0, np.inf, np.inf, -1, 0)
+
+    # ------------------------------------------------------------------ private
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Whatever goes wrong with a clock's time, those who sample, record and guard must go on: it is told."""
+        try:
+            yield
+        except Exception as error:
+            why = str(error) if isinstance(error, ClockError) else f"{type(error).__name__}: {error}"
+            self._trouble = (
+                f"{self.name}: ticks got no lab time, for {why}; please report this. What is recorded keeps its raw "
+                "ticks and exchanges, to be aligned again"
+            )
+
+    def _health(self, now: int) -> ClockHealth:
         span = self._spans[-1]
         count = np.rint(span.near(np.array([now], np.int64))).astype(np.int64)
         answer = _Answer(1)
@@ -239,7 +249,7 @@ class ExchangeClock:
             note = f"{self.name}: its time jumped {ago * 1e-9:.0f} s ago; it was set, or started anew without saying so"
         return ClockHealth(
             usable=not why_not,
-            reason=why_not or note,
+            reason=why_not or note or self._trouble,
             age=(now - span.last.exchange.received) * 1e-9,
             offset=int(answer.time[0]) - round((raw + int(count[0])) * 1e9 / self.frequency),
             rate_ppm=model.table.rates[1] * 1e6,
@@ -249,8 +259,6 @@ class ExchangeClock:
             epoch=self._forgotten + len(self._spans) - 1,
             exchanges=span.total,
         )
-
-    # ------------------------------------------------------------------ private
 
     def _add_many(self, e: Exchanges) -> None:
         """`add` for each; runs that follow without a break go in at once."""
@@ -295,6 +303,32 @@ class ExchangeClock:
         end = float(self._spans[k + 1].first.exchange.received) if k + 1 < len(self._spans) else np.inf
         return begin, end
 
+    def _claim(self, answer: _Answer, late: Float64, k: int, span: Span, c: Int64, a: Int64) -> None:
+        """Put in the ticks c, arrived at a, that the k-th epoch tells best so far; `late`, by how much they arrived
+        after it."""
+        begin, end = self._life(k)
+        near = (a >= begin) & (a <= end + LATE * 1e9)
+        if self._linker.waiting and k + 1 == len(self._spans):
+            near &= a < self._linker.unsure_since
+        here = np.flatnonzero(near)
+        if not here.size:
+            return
+        one = _Answer(here.size)
+        self._map(one, np.arange(here.size), k, self._counts(span, c[here], span.near(a[here])))
+        after = (a[here] - one.time).astype(np.float64)
+        # Wider than that, and nobody knows which turn of the counter it was.
+        good = one.bound <= (1.0 - BEFORE) * self._counter.turn
+        good &= (after >= -one.bound - EARLY) & (after <= LATE * 1e9 + one.bound)
+        good &= (one.time >= begin - one.bound) & (one.time <= end + one.bound)
+        for last, first in self._confusion(k):
+            good &= (a[here] <= last) | (a[here] >= first) | (one.time <= last)
+        either = good & (answer.epoch[here] >= 0) & (a[here] < span.first.exchange.received)
+        if either.any():
+            one.either(answer, here, either)
+        good &= np.abs(after) < late[here]
+        late[here[good]] = np.abs(after[good])
+        answer.take(one, here, good)
+
     def _confusion(self, k: int) -> list[tuple[int, int]]:
         """Lab times before and after the k-th epoch between which the counter did what nobody could follow."""
         pairs = [self._spans[max(i, 0) : i + 2] for i in (k - 1, k)]
@@ -314,7 +348,7 @@ class ExchangeClock:
             rest = np.rint(theta + (x - whole))
             answer.time[where] = span.first.exchange.sent + whole.astype(np.int64) + rest.astype(np.int64)
             # The event fell anywhere within its tick; and the estimate was rounded.
-            wide = scale / 2 + 1.0
+            wide = scale / 2 * (1 + self._steepest) + 1.0
             hard = np.minimum(np.maximum(np.maximum(hard_up - theta, theta - hard_low), 0.0) + wide, MOST)
             tight = np.maximum(np.maximum(up - theta, theta - low), 0.0) + wide
             answer.bound[where] = np.ceil(hard)

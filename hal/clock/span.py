@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import ClockError
 from .model import Model, fit
 from .table import Places, Table
 from .tube import Carried
@@ -30,8 +31,8 @@ class Span:
     """x is nominal device time since the epoch's first reading, ns; y lab time since its question, less x."""
 
     __slots__ = (
-        "_calibrated", "_carried", "_columns", "_count", "_dirty", "_model", "_old", "_open", "_rho", "_scale",
-        "_stream", "_whole", "boot", "confused", "corrupted", "first", "last", "total",
+        "_calibrated", "_carried", "_columns", "_count", "_dirty", "_failure", "_half", "_model", "_old", "_open",
+        "_rho", "_scale", "_stream", "_whole", "boot", "confused", "corrupted", "first", "last", "total",
     )  # fmt: skip
 
     def __init__(
@@ -49,6 +50,8 @@ class Span:
         self.first = self.last = first
         self.boot = first.exchange.boot
         self._scale, self._rho, self._calibrated, self._whole = 1e9 / frequency, rho, delays, whole
+        self._half = self._scale / 2 * (1 + rho)
+        """ns: so far may an event be from the middle of its tick."""
         self._columns = np.zeros((6, 64))  # x and y lower, x and y upper, lab mid, count at sending
         self._count = self.total = 0
         self.corrupted = 0
@@ -58,6 +61,7 @@ class Span:
         self._carried: Carried | None = None
         self._old: Table | None = None
         self._model: Model | None = None
+        self._failure = ""
         self._dirty = True
 
     # ------------------------------------------------------------------ what comes in
@@ -66,7 +70,7 @@ class Span:
         """Take in an exchange that was found to be of this epoch."""
         if self._count == self._columns.shape[1]:
             self._columns = np.concatenate([self._columns, np.zeros_like(self._columns)], axis=1)
-        e, half = reading.exchange, self._scale / 2
+        e, half = reading.exchange, self._half
         x, z = reading.received * self._scale, reading.sent * self._scale
         begin = self.first.exchange.sent
         self._columns[:, self._count] = (
@@ -85,7 +89,7 @@ class Span:
         n = self._count + sent.size
         if n > self._columns.shape[1]:
             self._columns = np.concatenate([self._columns, np.zeros((6, n))], axis=1)
-        begin, half = self.first.exchange.sent, self._scale / 2
+        begin, half = self.first.exchange.sent, self._half
         x, z, a, b = count_received * self._scale, count_sent * self._scale, sent - begin, received - begin
         self._columns[:, self._count : n] = (
             x, a - x - half, z, b - z + half, (a + b) / 2, (count_received + count_sent) / 2
@@ -107,7 +111,7 @@ class Span:
     def add_one_way(self, counts: Int64, arrivals: Int64) -> None:
         """Take in counts (since the first reading) that arrived at lab time (ns)."""
         x = counts * self._scale
-        y = (arrivals - self.first.exchange.sent) - x + self._scale / 2
+        y = (arrivals - self.first.exchange.sent) - x + self._half
         seconds = np.floor(x / SECOND).astype(np.int64)
         order = np.lexsort((y, seconds))
         firsts = order[np.flatnonzero(np.diff(seconds[order], prepend=seconds[order[:1]] - 1))]
@@ -153,9 +157,15 @@ class Span:
         return tuple(np.where(after, a, b) for a, b in zip(now, then, strict=True))  # type: ignore[return-value]
 
     def model(self) -> Model:
-        """Of the live stretch; made anew when something came in."""
-        if self._model is None or self._dirty:
-            self._model, self._dirty = self._fit(), False
+        """Of the live stretch; made anew when something came in. Raises `ClockError` where that failed."""
+        if self._dirty:
+            earlier, self._model, self._dirty = self._model, None, False
+            try:
+                self._model = self._fit(earlier)
+            except Exception as error:  # a mistake in there must not end an experiment; the next exchange may help
+                self._failure = f"{type(error).__name__}: {error}"
+        if self._model is None:
+            raise ClockError(f"its exchanges could not be worked out ({self._failure})")
         return self._model
 
     def residual(self) -> float:
@@ -171,19 +181,32 @@ class Span:
         x, lower, z, upper, *_ = self._columns[:, : self._count]
         order = np.argsort(x, kind="stable")
         # Both limits are half a tick wide of the stamps, and the device's own time is in x and z.
-        trip = upper - lower - self._scale
+        trip = upper - lower - 2 * self._half
         return Limits(x[order], lower[order], z[order], upper[order], trip[order], self._scale)
 
-    def _fit(self) -> Model:
+    def _fit(self, earlier: Model | None) -> Model:
         closed = sorted(point for second, point in self._stream.items() if self._whole or second < self._open)
         x, y = np.array(closed, np.float64).reshape(-1, 2).T
         return fit(
             self._limits(), (x, y), self._rho, corrupted=self.corrupted, delays=self._calibrated,
-            carried=self._carried, earlier=self._model,
+            carried=self._carried, earlier=earlier,
         )  # fmt: skip
 
     def _condense(self) -> None:
-        """Put the oldest exchanges of the live stretch into the table, with what they say about the later ones."""
+        """Forget the oldest exchanges of the live stretch but for what they still say."""
+        try:
+            kept, cut = self._put_by()
+        except Exception:  # whatever was wrong, without them it may be well again
+            kept = self._columns[:, STEP : self._count]
+            cut, self._old, self._carried = float(kept[0].min()), None, None
+        self._columns = np.concatenate([kept, np.zeros((6, 2 * STEP))], axis=1)
+        self._count = kept.shape[1]
+        self._stream = {k: point for k, point in self._stream.items() if point[0] >= cut}
+        self._dirty = True
+
+    def _put_by(self) -> tuple[Float64, float]:
+        """What the oldest say of their own time goes into the table, and what of later is carried on; the columns of
+        the others, and the x from which on they count."""
         model = self.model()
         kept = self._columns[:, STEP : self._count]
         cut = float(kept[0].min())
@@ -196,7 +219,4 @@ class Span:
         self._old = part if self._old is None else self._old.then(part)
         if self._old.x.size > MEMORY:
             self._old = self._old.thinned()
-        self._columns = np.concatenate([kept, np.zeros((6, 2 * STEP))], axis=1)
-        self._count = kept.shape[1]
-        self._stream = {k: point for k, point in self._stream.items() if point[0] >= cut}
-        self._dirty = True
+        return kept, cut

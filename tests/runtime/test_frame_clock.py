@@ -103,6 +103,7 @@ async def test_a_board_that_turns_out_to_capture_nothing_is_no_frame_clock(
 
 
 async def test_a_lab_knows_its_clocks_and_how_good_they_are(lab_file: Path) -> None:
+    lab_file.write_text(LAB.replace("fps = 500", "fps = 100"))  # for slow machines: frames that queue tell no time
     class Looking(Lab):
         board: FrameClock
 
@@ -111,7 +112,7 @@ async def test_a_lab_knows_its_clocks_and_how_good_they_are(lab_file: Path) -> N
         now = lab.context.timebase.now
         assert "no frame has arrived" in lab.clocks["eye"].health(now()).reason
         async with lab.devices["eye"].filming():
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not all(clock.health(now()).usable for clock in lab.clocks.values()):
                     await asyncio.sleep(0.05)
         eye, board = (lab.clocks[name].health(now()) for name in ("eye", "board"))
