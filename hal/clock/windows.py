@@ -31,6 +31,8 @@ FEW = 4
 """The fifth-lowest wait tells how densely waits lie near zero."""
 FINEST = 20.0
 """ns; no link's waits are known finer."""
+COARSE = 0.5
+"""Of a tick; nor are they finer than that: asked in step with its counter, a clock's waits all are alike for minutes."""
 EIGHTH = 8
 """A part of a window stays away from its line if its lowest wait exceeds the whole's lowest by more than ..."""
 FAR_OFF = 1.0
@@ -358,7 +360,8 @@ class Windows:
         out.partition((k, out.size // 2))
         back.partition((n, back.size // 2))
         usual = max(float(out[out.size // 2]), 0.0) * max(float(back[back.size // 2]), 0.0)
-        low, up = max(k, 1) / max(float(out[k]), FINEST), max(n, 1) / max(float(back[n]), FINEST)
+        finest = max(FINEST, COARSE * m.tick)
+        low, up = max(k, 1) / max(float(out[k]), finest), max(n, 1) / max(float(back[n]), finest)
         noise = float(np.sqrt(2 * usual / (q - p) + 1.0 / min(low, up) ** 2))
         trip = m.trip[p:q]
         second = min(1, trip.size - 1)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 import hal.clock.span
 from hal.clock.envelope import EnvelopeClock
@@ -148,6 +149,28 @@ def test_however_exchanges_come_the_hard_bound_holds_and_nothing_is_divided_by_z
     for one in (clock, ExchangeClock.fit(whole, frequency=frequency, ppm=ppm, bits=bits)):
         told(one, [_signed(ticks(moment)) for moment in moments], moments)
         assert "got no lab time" not in one.health(at(t + 1.0)).reason
+
+
+def test_a_millisecond_counter_that_is_asked_in_step_with_its_ticks_is_not_believed_finer_than_they_are() -> None:
+    """For a minute every answer comes at the same place within a tick, and the rate seems to be known."""
+
+    def ticks(t: NDArray[np.float64]) -> NDArray[np.int64]:
+        return np.floor(1e3 * (t + 50.0) * (1 - 13e-6)).astype(np.int64)
+
+    rng = np.random.default_rng(4)
+    t = np.arange(1.0, 300.0) + 2e-6 * rng.random(299)
+    out, back = 3e-5 + rng.exponential(3e-5, t.size), 6e-5 + rng.exponential(6e-5, t.size)
+    came = t + out
+    clock = ExchangeClock(frequency=1e3, ppm=50.0)
+    outside = 0
+    for k, count in enumerate(ticks(came).tolist()):
+        clock.add(Exchange(1, at(t[k]) - 1, count, count, at(came[k] + back[k]) + 1))
+        if k % 6 == 0:
+            moments = t[k] + np.array([0.01, 0.5, 0.99])
+            # An event is anywhere within its tick, so its middle is what can be known.
+            got = clock.to_lab(ticks(moments))
+            outside += int(np.count_nonzero(np.abs(got.time - [at(m) for m in moments]) > got.tight))
+    assert outside == 0
 
 
 def _signed(ticks: int) -> int:

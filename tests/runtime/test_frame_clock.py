@@ -36,6 +36,13 @@ def lab_file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def slower(lab_file: Path) -> Path:
+    """Its camera films so slowly that no machine has frames queue, whose arrivals would tell no time."""
+    lab_file.write_text(LAB.replace("fps = 500", "fps = 100"))
+    return lab_file
+
+
 class Edges:
     """What a board told of its capture inputs."""
 
@@ -102,12 +109,11 @@ async def test_a_board_that_turns_out_to_capture_nothing_is_no_frame_clock(
             pass
 
 
-async def test_a_lab_knows_its_clocks_and_how_good_they_are(lab_file: Path) -> None:
-    lab_file.write_text(LAB.replace("fps = 500", "fps = 100"))  # for slow machines: frames that queue tell no time
+async def test_a_lab_knows_its_clocks_and_how_good_they_are(slower: Path) -> None:
     class Looking(Lab):
         board: FrameClock
 
-    async with Looking.open(lab_file) as lab:
+    async with Looking.open(slower) as lab:
         assert set(lab.clocks) == {"eye", "board"}
         now = lab.context.timebase.now
         assert "no frame has arrived" in lab.clocks["eye"].health(now()).reason
