@@ -32,7 +32,7 @@ FEW = 4
 FINEST = 20.0
 """ns; no link's waits are known finer."""
 COARSE = 0.5
-"""Of a tick; nor are they finer than that: asked in step with its counter, a clock's waits all are alike for minutes."""
+"""Of a tick; nor finer than that: asked in step with its counter, a clock's waits are all alike for minutes."""
 EIGHTH = 8
 """A part of a window stays away from its line if its lowest wait exceeds the whole's lowest by more than ..."""
 FAR_OFF = 1.0
