@@ -590,7 +590,8 @@ def test_no_delays_break_the_hard_bound(ways: list[tuple[float, float]], ppm: fl
         assert got.valid.all()
         assert (np.abs(got.time - lab(asked)) <= got.bound).all()
         assert (got.tight <= got.bound).all()
-        assert abs(clock.health(int(exchanges.received[-1])).rate_ppm) <= 52.5
+        # Its seconds are longer than lab seconds by a little more than its rate is lower.
+        assert abs(clock.health(int(exchanges.received[-1])).rate_ppm) <= 1.05 * 50.0 / (1 - 50e-6)
 
 
 @pytest.mark.parametrize("seed", range(255, 275))
