@@ -33,6 +33,10 @@ class Options:
     rate: float = 1.0
     """K/s at which `set` goes to its value."""
 
+    def __post_init__(self) -> None:
+        if not self.rate > 0:
+            raise ValueError(f"rate = {self.rate:g}: give K/s, more than 0")
+
 
 class Eurotherm3504(Instrument):
     """One loop of a 3504. Every ramp is the instrument's own: it goes on, and ends, without us.

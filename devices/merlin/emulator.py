@@ -85,6 +85,8 @@ class Merlin(Film):
             np.random.default_rng(seed), drop=drop, delay=delay, jitter=jitter, every=every, late=late,
             pulse_delay=pulse_delay,
         )  # fmt: skip
+        if fps <= 0:
+            raise ValueError(f"fps = {fps:g}: give frames per second, more than 0")
         self.world = world
         self.offset, self.ppm, self.size = offset, ppm, size
         self._scene: Scene | None = None

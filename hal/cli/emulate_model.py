@@ -127,7 +127,7 @@ async def _board(cls: type[Instrument], bench: Bench, settings: dict[str, Any], 
         raise ConfigError(f"{options.what}: kind = {kind!r} is neither 'posix' (this machine) nor 'mps2' (QEMU)")
     if options.tcp is not None or options.data is not None:
         raise ConfigError(f"{options.what} chooses its TCP port itself: leave out --tcp, and say --set kind=mps2")
-    check_settings(options.what, make, settings, ("kind",))
+    check_settings(options.what, make, settings)
     path = _path(options.serial or "")
     board = make(kind, bench, **settings)
     await board.open()

@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from ..errors import LimitError, Refused
+from ..errors import ConfigError, LimitError, Refused
 from ..model.reading import Answer
 from ..protocols import modbus
 from ..protocols.framing import Matches
@@ -37,8 +37,11 @@ async def command(device: Any, message: bytes) -> Exchange:
 
 
 def unit_of(device: Any) -> int:
-    """The device's address on the wire, 1 unless the lab file says otherwise."""
-    return 1 if device.unit is None else int(device.unit)
+    """The device's address on the wire, 1 unless the lab file says otherwise. Raises `ConfigError`."""
+    unit = 1 if device.unit is None else device.unit
+    if not str(unit).isdecimal() or not 1 <= int(unit) <= 255:
+        raise ConfigError(f"{device.name}: unit = {unit!r} is no Modbus address; give 1 to 247, as it was set")
+    return int(unit)
 
 
 @dataclass(frozen=True)

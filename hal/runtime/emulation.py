@@ -147,7 +147,7 @@ class Emulation:
         try:
             kind = parse_url(url).path if url.startswith("firmware:") else "posix"
             make = registry.load(registry.BOARD)
-            check_settings(f"devices.{name}.emulator: {entry.driver}", make, entry.emulator)
+            check_settings(f"devices.{name}.emulator: {entry.driver}", make, entry.emulator, but=("kind",))
             board = make(kind, self.bench, **entry.emulator)
         except TypeError as error:
             raise ConfigError(f"devices.{name}.emulator: {error}") from error
@@ -156,12 +156,10 @@ class Emulation:
         return EmulatedLink(key, devices, board, [board])
 
 
-def check_settings(
-    who: str, make: Callable[..., Any], settings: dict[str, Any], more: tuple[str, ...] = (), but: tuple[str, ...] = ()
-) -> None:
-    """Raise `ConfigError` if an emulator is not made with one of `settings`; `more` and `but` are others', not its."""
+def check_settings(who: str, make: Callable[..., Any], settings: dict[str, Any], but: tuple[str, ...] = ()) -> None:
+    """Raise `ConfigError` if an emulator is not made with one of `settings`; `but` are not the user's."""
     parameters = inspect.signature(make).parameters
-    own = [name for name in parameters if name not in ("world", "bench", "kind", *but)] + list(more)
+    own = [name for name in parameters if name not in ("world", "bench", *but)]
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return  # it hands them on: only making it can tell
     for key in settings:

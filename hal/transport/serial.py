@@ -7,6 +7,7 @@ thread reads, at the price of some hundred microseconds a message.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import sys
 import threading
@@ -33,7 +34,7 @@ def settings_from(address: Address, default: SerialSettings) -> SerialSettings:
         try:
             changed[key] = text.lower() in ("1", "true", "yes") if kind is bool else kind(text)
         except ValueError:
-            raise ConfigError(f"link {address.url!r}: {key}={text!r} is not a {kind.__name__}") from None
+            raise ConfigError(f"link {address.url!r}: {key}={text!r} is no number") from None
     return replace(default, **changed)
 
 
@@ -162,8 +163,11 @@ class SerialLink:
 
 
 def _reason(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error)
-    return "another program holds it" if "exclusively lock" in str(error) else text
+    if "exclusively lock" in str(error):
+        return "another program holds it, or a lab of this one that was not closed (`await lab.close()`)"
+    if getattr(error, "errno", None) == errno.EACCES:
+        return "no permission; add yourself to its group (`sudo usermod -aG dialout $USER`) and log in anew"
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _settle(ready: asyncio.Future[None]) -> None:

@@ -85,7 +85,7 @@ def with_camera(more: str) -> str:
         ),
         (
             with_heater("link = 'serial:///dev/ttyUSB0?baudrate=fast'"),
-            r"devices\.heater\.link: .*baudrate='fast' is not a int",
+            r"devices\.heater\.link: .*baudrate='fast' is no number",
         ),
         (with_heater("link = 'visa://X'"), r"devices\.heater\.link: a heater is reached by tcp or serial, not by visa"),
         (with_heater("gian = 2.0"), r"devices\.heater\.gian: unknown key \(did you mean 'gain'\?\)"),
