@@ -1,5 +1,7 @@
 /* A profile: ramps, steps and pulses down to 1 ms, run on the device's clock.
-   Where a segment ends follows from the start and the durations, so that late passes add up to nothing. */
+   Where a segment ends follows from the start and the durations, so that late passes add up to nothing. Passes lie
+   where they like within the profile's milliseconds, and come some microseconds late where a sample or an edge is
+   served first: segments end half a pass beside them, or a pulse of one pass would take two, or none. */
 #include "profile.h"
 #include <string.h>
 
@@ -21,6 +23,9 @@ bool profile_load(struct profile *profile, uint8_t first, uint8_t n, const struc
         if (segments[i].kind > SEGMENT_KIND_RAMP || segments[i].duration == 0u ||
             segments[i].duration > PROFILE_LONGEST_MS) {
             return false;
+        }
+        if (segments[i].kind == SEGMENT_KIND_RAMP && profile->head.target == PROFILE_TARGET_DIGITAL) {
+            return false; /* between two patterns lie those of other valves */
         }
     }
     memcpy(profile->segments + first, segments, n * sizeof segments[0]);
@@ -111,15 +116,24 @@ static bool profile_seek(struct profile *profile, const struct clock *clock, uin
     return true;
 }
 
+/* The first pass is the first segment's, unless one was missed before it: a quarter later is no interrupt's doing. */
+static int32_t profile_aside(const struct clock *clock, uint64_t late)
+{
+    uint64_t pass = clock_of_ms(clock, 1);
+    uint64_t missed = late < pass + pass / 4u ? 0u : (late - pass / 4u) / pass;
+    return (int32_t)(pass / 2u) - (int32_t)(late - missed * pass);
+}
+
 bool profile_pass(struct profile *profile, const struct clock *clock, uint64_t now)
 {
     if (profile->state == PROFILE_STATE_WAITING && !profile->edge_wanted && now >= profile->start) {
+        profile->aside = profile_aside(clock, now - profile->start);
         profile->state = PROFILE_STATE_RUNNING;
     }
     if (profile->state != PROFILE_STATE_RUNNING) {
         return false;
     }
-    if (!profile_seek(profile, clock, now)) {
+    if (!profile_seek(profile, clock, now + (uint64_t)(int64_t)profile->aside)) {
         profile->state = PROFILE_STATE_DONE;
         return true;
     }
@@ -131,6 +145,7 @@ bool profile_pass(struct profile *profile, const struct clock *clock, uint64_t n
     uint64_t begin = profile->start + clock_of_ms(clock, profile->before_ms);
     uint64_t whole = clock_of_ms(clock, segment->duration);
     uint64_t part = now > begin ? now - begin : 0u;
+    part = part < whole ? part : whole;
     while (whole > 0xffffffffu) { /* a ramp of days: coarser ticks, so that the product fits */
         whole >>= 1;
         part >>= 1;

@@ -18,6 +18,7 @@ struct profile {
     bool edge_wanted;       /* ON_EDGE, not AT_TICK */
     bool edge_rising;
     uint64_t start;         /* tick at which the run in hand began; an edge that is waited for comes later */
+    int32_t aside;          /* ticks from a pass to the middle between two of them, counted from the start */
     uint64_t before_ms;     /* durations of this run's segments before the present one */
     uint32_t runs;          /* finished */
     uint8_t segment;
@@ -26,7 +27,7 @@ struct profile {
 };
 
 void profile_begin(struct profile *profile, const struct msg_profile_begin *head, uint8_t channel);
-/* Takes segments in order; false where they are out of order or wrong. */
+/* Takes segments in order; false where they are out of order or wrong, such as a ramp of digital outputs. */
 bool profile_load(struct profile *profile, uint8_t first, uint8_t n, const struct msg_segment *segments);
 /* Largest and smallest value of the whole. */
 void profile_bounds(const struct profile *profile, int32_t *least, int32_t *most);

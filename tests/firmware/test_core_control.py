@@ -196,6 +196,36 @@ def test_pulses_of_a_millisecond_come_each_in_its_own_pass(core):
     assert core.status().profile is gen.ProfileState.DONE
 
 
+@pytest.mark.parametrize("phase", [0, 20, 60, 500, 940, 980])
+@pytest.mark.parametrize("how", [gen.Start.NOW, gen.Start.AT_TICK])
+def test_passes_that_wait_for_another_interrupt_lengthen_no_pulse_and_leave_none_out(core, phase, how):
+    """A control pass is kept waiting by a sample or an edge: 60 us at most, whichever way it falls."""
+    core.arm()
+    load(core, gen.ProfileTarget.DAC, [(STEP, 1, 1000), (STEP, 1, 0), (STEP, 1, 2000)], repeat=30)
+    core.board.passes_stop = True  # here they come by hand
+    core.advance((MS - core.board.ticks % MS + phase) / MS)
+    start = core.board.ticks
+    core.ask(gen.ProfileStart(how, start + 2 * MS, 0))
+    began, seen = start + (2 * MS if how is gen.Start.AT_TICK else 0), []
+    for n in range(100):
+        due = (start // MS + 1 + n) * MS + (n * 37) % 61
+        core.advance((due - core.board.ticks) / MS)
+        if n % 50 == 0:
+            core.beat()
+        core.lib.app_tick_1khz()
+        if due >= began:
+            seen.append(core.board.dac[0])
+    assert seen[:90] == [1000, 0, 2000] * 30
+
+
+def test_digital_outputs_do_not_ramp(core):
+    """On the way from 1 to 8 lie the patterns of all other valves."""
+    core.arm()
+    core.ask(gen.ProfileBegin(gen.ProfileTarget.DIGITAL, 2, 1, 0))
+    assert core.ask(gen.ProfileSegments(0, (gen.Segment(RAMP, 10, 8),))).reason is gen.Refusal.RANGE
+    assert core.ask(gen.ProfileSegments(0, (gen.Segment(STEP, 10, 8),))).loaded == 1
+
+
 def test_a_ramp_is_a_straight_line_in_device_time(core):
     core.arm()
     load(core, gen.ProfileTarget.DAC, [(RAMP, 1000, 60_000), (STEP, 100, 60_000), (RAMP, 500, 10_000)], start=10_000)
@@ -228,8 +258,9 @@ def test_passes_that_come_late_add_up_to_nothing(core):
         done = core.status().profile is gen.ProfileState.DONE
         late = core.board.passes_stop
         if not late:
-            assert done == (core.board.ticks - start >= 250 * MS)
-            assert done or core.board.dac[0] == (1 if (core.board.ticks - start) // MS % 5 < 3 else 2)
+            passed = core.board.ticks - start - MS  # the first pass after the start is the first of the first segment
+            assert done == (passed >= 250 * MS)
+            assert done or core.board.dac[0] == (1 if passed // MS % 5 < 3 else 2)
 
 
 def test_a_profile_starts_at_its_tick(core):
