@@ -36,6 +36,46 @@ class Rcc(Part):
         self.words[offset] = value
 
 
+class Supply(Part):
+    """5, 12: the voltage detector, and the interrupt line that its output drives."""
+
+    VOLTS = 2.0, 2.1, 2.3, 2.5, 2.6, 2.7, 2.8, 2.9  # by PLS (5.4.1)
+
+    def __init__(self, board: UnicornBoard) -> None:
+        super().__init__(board)
+        self.exti = Part(board)
+        self._volts = 3.3
+
+    @property
+    def too_low(self) -> bool:
+        control = self.words.get(0x00, 0)
+        return bool(control & 1 << 4) and self._volts < self.VOLTS[control >> 5 & 7]
+
+    @property
+    def volts(self) -> float:
+        return self._volts
+
+    @volts.setter
+    def volts(self, volts: float) -> None:
+        before, self._volts = self.too_low, volts
+        line = 1 << 16
+        if self.too_low and not before and self.exti.words.get(0x08, 0) & self.exti.words.get(0x00, 0) & line:
+            self.nvic.pending.add(1)
+
+    def read(self, offset: int) -> int:
+        return self.too_low << 2 if offset == 0x04 else self.words.get(offset, 0)
+
+
+class Dac(Part):
+    """14: two outputs; the buffer of an output comes no nearer to the rails than 0.2 V (DS8626, DAC characteristics)."""
+
+    def volts(self, channel: int) -> float:
+        """At its pin."""
+        control, code = self.words.get(0x00, 0) >> 16 * channel, self.words.get(0x08 + 12 * channel, 0)
+        plain = code / 4096 * 3.3
+        return plain if control & 2 else min(max(plain, 0.2), 3.1)
+
+
 class Rng(Part):
     """24: 32 random bits, the same at each run, others at each boot."""
 
@@ -392,10 +432,10 @@ class Stm32Board(UnicornBoard):
         self.port_a, self.port_c = Gpio(self), Gpio(self)
         self.eeprom = None if eeprom is None else Eeprom(self, eeprom)
         self.port_b = PortB(self, self.eeprom)
-        self.dac = Part(self)
+        self.dac, self.supply = Dac(self), Supply(self)
         for address, part in (
             (0x4002_3800, self.rcc), (0x5006_0800, Rng(self)), (0x4000_0000, self.tim2), (0x4000_0400, self.pwm),
-            (0x4000_0800, self.tim4), (0x4000_0C00, self.tim5), (0x4000_3000, self.iwdg), (0x4000_7400, self.dac),
+            (0x4000_0800, self.tim4), (0x4000_0C00, self.tim5), (0x4000_3000, self.iwdg), (0x4000_7000, self.supply), (0x4000_7400, self.dac), (0x4001_3C00, self.supply.exti),
             (0x4001_1000, self.usart), (0x4001_2000, self.adc), (0x4002_0000, self.port_a),
             (0x4002_0400, self.port_b), (0x4002_0800, self.port_c),
         ):  # fmt: skip

@@ -41,7 +41,8 @@ void startup_crash(void)
     uint32_t frame;
     startup_outputs_off();
     __asm volatile("mov %0, sp" : "=r"(frame));
-    startup_record.vector = SCB_ICSR & 0x1FFu;
+    uint32_t exception = SCB_ICSR & 0x1FFu;
+    startup_record.vector = exception != 0u ? exception : 1u; /* reset's own: the start itself gave up */
     /* The stacked program counter lies above what this function pushed: take the first word that looks like code. */
     startup_record.address = 0;
     if (frame >= (uint32_t)(uintptr_t)_stack_start && frame + 64u <= (uint32_t)(uintptr_t)_stack_end) {

@@ -17,7 +17,7 @@ void startup_crash(void);
 struct startup_record {
     uint32_t magic;
     uint32_t boots;     /* since power-on */
-    uint32_t vector;    /* exception that crashed the last run, 0 for none */
+    uint32_t vector;    /* exception that crashed the last run, 1: its start gave up, 0: none */
     uint32_t address;   /* where it crashed */
     uint32_t watchdog;  /* non-zero: the watchdog's first stage barked in the last run */
 };

@@ -17,7 +17,7 @@ void analog_start(void)
     ADC1_CR2 = ADC_CR2_ADON;
     DAC_DHR12R1 = 0;
     DAC_DHR12R2 = 0;
-    DAC_CR = 1u | (1u << 16);
+    DAC_CR = DAC_CR_PLAIN | (DAC_CR_PLAIN << 16);
     TIM_PSC(3) = 0;
     TIM_ARR(3) = PWM_STEPS - 1u;
     TIM_CCR(3, 1) = 0;

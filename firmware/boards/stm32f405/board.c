@@ -89,6 +89,7 @@ void board_start(void)
     facts.boot = (clock_entropy() ^ startup_record.boots) * 2654435761u;
     /* A byte waits 11 us at most: the link may interrupt the core, the core's interrupts never each other. */
     cortex_order();
+    nvic_enable(IRQ_PVD, PRIORITY_LINK);
     nvic_enable(IRQ_USART1, PRIORITY_LINK);
     nvic_enable(IRQ_TIM2, PRIORITY_EDGES);
     nvic_enable(IRQ_TIM4, PRIORITY_CORE);

@@ -1,4 +1,4 @@
-/* 168 MHz from the crystal, or from the internal oscillator if the crystal is dead; no wait is unbounded. */
+/* Supply and clock: 168 MHz from the crystal, or from the internal oscillator if that is dead; no wait is unbounded. */
 #include "registers.h"
 #include "startup.h"
 #include "stm32f405.h"
@@ -21,8 +21,23 @@ static bool wait_for(const volatile uint32_t *address, uint32_t bits, uint32_t v
     return false;
 }
 
+/* Below 2.7 V the flash is too slow for what follows (3.5.1), and a processor that reads wrong does anything: too low a
+   supply starts nothing, and one that sinks later is a crash (everything off). Before the clocks, at 16 MHz. */
+static void watch_supply(void)
+{
+    RCC_APB1ENR |= 1u << 28;
+    (void)RCC_APB1ENR;
+    PWR_CR |= PWR_CR_WATCH_2V8;
+    EXTI_RTSR |= EXTI_SUPPLY; /* its output rises when the supply falls (5.2.3) */
+    EXTI_IMR |= EXTI_SUPPLY;
+    if (!wait_for(&PWR_CSR, PWR_CSR_TOO_LOW, 0)) {
+        startup_crash();
+    }
+}
+
 void clock_start(void)
 {
+    watch_supply();
     /* A boot loader may have left the PLL running, and it can't be set while it does (7.3.2). */
     RCC_CR |= 1u;
     RCC_CFGR = 0;

@@ -49,8 +49,8 @@ void pins_start(void)
     }
 #if BOARD_QEMU
     SYSCFG_EXTICR1 = 0;
-    EXTI_RTSR = 1;
-    EXTI_IMR = 1;
+    EXTI_RTSR |= 1;
+    EXTI_IMR |= 1;
 #endif
 }
 

@@ -4,6 +4,12 @@
 
 #include "cortex_m.h"
 
+/* 5: supply */
+#define PWR_CR REGISTER(0x40007000u)
+#define PWR_CSR REGISTER(0x40007004u)
+#define PWR_CR_WATCH_2V8 (6u << 5 | 1u << 4) /* PLS, PVDE (5.4.1) */
+#define PWR_CSR_TOO_LOW (1u << 2)            /* PVDO (5.4.2) */
+
 /* 7: reset and clocks */
 #define RCC_CR REGISTER(0x40023800u)
 #define RCC_PLLCFGR REGISTER(0x40023804u)
@@ -29,6 +35,7 @@ enum gpio_port { PORT_A, PORT_B, PORT_C };
 #define SYSCFG_EXTICR1 REGISTER(0x40013808u)
 #define EXTI_IMR REGISTER(0x40013C00u)
 #define EXTI_RTSR REGISTER(0x40013C08u)
+#define EXTI_SUPPLY (1u << 16) /* the voltage detector's output (12.2.5) */
 #define EXTI_PR REGISTER(0x40013C14u)
 
 /* 13: analogue inputs */
@@ -46,6 +53,7 @@ enum gpio_port { PORT_A, PORT_B, PORT_C };
 
 /* 14: analogue outputs */
 #define DAC_CR REGISTER(0x40007400u)
+#define DAC_CR_PLAIN 3u /* EN1, BOFF1: the buffer does not come below 0.2 V (DS8626, DAC characteristics), and off is 0 V */
 #define DAC_DHR12R1 REGISTER(0x40007408u)
 #define DAC_DHR12R2 REGISTER(0x40007414u)
 
@@ -92,6 +100,6 @@ enum gpio_port { PORT_A, PORT_B, PORT_C };
 #define USART_CR1_UE 0x2000u
 
 /* 12.2, table 61: positions in the vector table */
-enum irq { IRQ_EXTI0 = 6, IRQ_TIM2 = 28, IRQ_TIM4 = 30, IRQ_USART1 = 37, IRQ_TIM5 = 50 };
+enum irq { IRQ_PVD = 1, IRQ_EXTI0 = 6, IRQ_TIM2 = 28, IRQ_TIM4 = 30, IRQ_USART1 = 37, IRQ_TIM5 = 50 };
 
 #endif

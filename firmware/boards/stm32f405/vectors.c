@@ -5,6 +5,7 @@
 
 const vector_t vectors[16 + 82] __attribute__((section(".vectors"), used)) = {
     STARTUP_SYSTEM_VECTORS(startup_crash),
+    [16 + IRQ_PVD] = startup_crash,
 #if BOARD_QEMU
     [16 + IRQ_EXTI0] = capture_exti_interrupt,
 #endif
