@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from math import inf
+from math import ceil, inf
 from typing import Any
 
 from hal.errors import ConfigError, DeviceError, LimitError, NoReply, ProtocolError, Refused
@@ -85,6 +85,9 @@ class InsituMcu(HolderBoard):
         """%, the most the heater is given; TEDS may allow less."""
         temperature_max: float | None = None
         """degC, above it the board switches off; None: as TEDS says."""
+        loop_break: float = 30.0
+        """s: so long at its largest output without the thermometer feeling it, and the board switches off; 0: not
+        watched."""
         adc_noise: float = 1.0
         """Counts, one sigma: scatter of the board's converter."""
         tolerance: float = 1.0
@@ -95,6 +98,8 @@ class InsituMcu(HolderBoard):
         """1/s, samples of each of them."""
 
         def __post_init__(self) -> None:
+            if not 0 <= self.loop_break <= 65535:
+                raise ConfigError(f"loop_break = {self.loop_break:g} s is none of 0 to 65535 s")
             if not set(self.record_inputs) <= set(range(8)):
                 raise ConfigError(f"record_inputs = {self.record_inputs} are not all among the inputs 0 to 7")
             count = len(set(self.record_inputs))
@@ -234,6 +239,7 @@ class InsituMcu(HolderBoard):
                 (o.kp or 0.0) * percent, o.ki * percent, o.kd * percent, o.feed_forward * percent,
                 round((o.ambient + KELVIN) * 1e3), round(o.slew * percent),
                 min(round(o.output_max * percent), status.output_max), round(min(hottest, status.temperature_max)), 0,
+                ceil(o.loop_break),
             )  # fmt: skip
             await self.do(config)
         self._tuned = what

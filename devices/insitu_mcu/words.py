@@ -22,6 +22,7 @@ FAULTS = {
     Fault.COMMANDED: "the host asked for a fault",
     Fault.ADC_DEAD: "the converter of a watched input gives no value",
     Fault.HOLDER: "the holder was exchanged, or its EEPROM does not answer",
+    Fault.LOOP_BREAK: "the thermometer does not feel the heater: it is reversed, shorted or has come off",
 }
 
 REFUSALS = {

@@ -20,6 +20,9 @@ static enum fault control_judge(struct app *self, uint64_t now, uint64_t since, 
     if (self->over >= CONTROL_OVER_PASSES) {
         return FAULT_OVER_TEMPERATURE;
     }
+    if (heater_loop_is_broken(&self->heater, &self->clock, now)) {
+        return FAULT_LOOP_BREAK;
+    }
     *seen = 0;
     if (safety_lease(&self->safety, &self->clock, now) == 0u) {
         return FAULT_LEASE;

@@ -1,8 +1,10 @@
 /* The specimen heater: setpoint ramp, control loop, limits, slew, time on. */
 #include "heater.h"
+#include <float.h>
 #include <string.h>
 
 #define HEATER_GAIN_MAX 1e9f
+#define HEATER_FELT 5.0f /* K above the coldest: more than a thermometer scatters */
 
 void heater_init(struct heater *heater, const struct msg_teds *teds)
 {
@@ -49,6 +51,8 @@ static void heater_on(struct heater *heater, enum heater_mode mode, uint64_t now
 {
     if (heater->mode == HEATER_MODE_OFF) {
         heater->on_ticks = now;
+        heater->coldest = FLT_MAX;
+        heater->felt_ticks = now;
     }
     if (heater->mode != (uint8_t)mode) {
         pid_reset(&heater->pid);
@@ -99,6 +103,17 @@ static void heater_ramp(struct heater *heater, const struct clock *clock, uint64
     }
 }
 
+/* Against the coldest and not against a while ago: a setpoint out of reach is no broken loop. */
+static void heater_feel(struct heater *heater, uint64_t now, float kelvin)
+{
+    heater->coldest = kelvin < heater->coldest ? kelvin : heater->coldest;
+    bool most = heater->mode == HEATER_MODE_CLOSED_LOOP && heater->output > 0.0f &&
+                heater->output >= (float)heater->config.output_max;
+    if (!most || kelvin - heater->coldest >= HEATER_FELT) {
+        heater->felt_ticks = now;
+    }
+}
+
 uint16_t heater_pass(struct heater *heater, const struct clock *clock, uint64_t now, float kelvin, float dt)
 {
     if (heater->mode == HEATER_MODE_OFF) {
@@ -122,6 +137,7 @@ uint16_t heater_pass(struct heater *heater, const struct clock *clock, uint64_t 
         float forward = above > 0.0f ? config->feed_forward * above : 0.0f;
         heater->output = pid_step(&heater->pid, &gains, setpoint, kelvin, forward, dt, 0.0f, high);
     }
+    heater_feel(heater, now, kelvin);
     return (uint16_t)(heater->output + 0.5f);
 }
 
@@ -131,4 +147,10 @@ bool heater_on_too_long(const struct heater *heater, const struct clock *clock, 
         return false;
     }
     return now - heater->on_ticks >= (uint64_t)heater->config.on_time_max * clock->rate;
+}
+
+bool heater_loop_is_broken(const struct heater *heater, const struct clock *clock, uint64_t now)
+{
+    return heater->mode == HEATER_MODE_CLOSED_LOOP && heater->config.loop_break != 0u &&
+           now - heater->felt_ticks >= (uint64_t)heater->config.loop_break * clock->rate;
 }

@@ -16,6 +16,8 @@ struct heater {
     uint32_t rate;          /* mK/s; 0: a step */
     int32_t setpoint;       /* mK, now */
     uint64_t on_ticks;      /* when it went on */
+    float coldest;          /* K, since then */
+    uint64_t felt_ticks;    /* when it last gave less than its most, or the thermometer felt it */
     float output;           /* 1/65535, before rounding */
 };
 
@@ -33,5 +35,7 @@ void heater_follow(struct heater *heater, int32_t setpoint);
 uint16_t heater_pass(struct heater *heater, const struct clock *clock, uint64_t now, float kelvin, float dt);
 /* True where it has been on for longer than allowed. */
 bool heater_on_too_long(const struct heater *heater, const struct clock *clock, uint64_t now);
+/* True where the thermometer does not feel what the heater gives: it is reversed, shorted or has come off. */
+bool heater_loop_is_broken(const struct heater *heater, const struct clock *clock, uint64_t now);
 
 #endif

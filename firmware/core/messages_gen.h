@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MSG_SCHEMA 0x3320af2cu
+#define MSG_SCHEMA 0x478ace93u
 #define MSG_VERSION 1u
 #define MSG_HEADER_SIZE 4u
 #define MSG_PAYLOAD_MAX 240u
@@ -46,6 +46,7 @@ enum fault {
     FAULT_COMMANDED = 13, /* the host asked for a fault (a test of the chain) */
     FAULT_ADC_DEAD = 14, /* the converter of a watched input gives no value */
     FAULT_HOLDER = 15, /* another holder, or its EEPROM does not answer */
+    FAULT_LOOP_BREAK = 16, /* the heater gives its most, and the thermometer does not feel it */
 };
 
 enum refusal {
@@ -1263,7 +1264,7 @@ static inline bool msg_heater_config_reply_unpack(struct msg_heater_config_reply
 }
 
 /* Tunes the loop. Limits may only be tighter than TEDS's. */
-#define MSG_HEATER_CONFIG_SIZE 34u
+#define MSG_HEATER_CONFIG_SIZE 36u
 struct msg_heater_config {
     float kp; /* proportional [1/65535/K] */
     float ki; /* integral [1/65535/K/s] */
@@ -1274,6 +1275,7 @@ struct msg_heater_config {
     uint16_t output_max; /* largest output [1/65535] */
     int32_t temperature_max; /* over-temperature above it [mK] */
     uint32_t on_time_max; /* longest time on; 0: as TEDS says [s] */
+    uint16_t loop_break; /* closed loop: so long at the largest output, and the thermometer still within 5 K of the coldest since the heater went on, is a fault; 0: not watched [s] */
 };
 static inline size_t msg_heater_config_pack(const struct msg_heater_config *m, uint8_t *to)
 {
@@ -1287,12 +1289,13 @@ static inline size_t msg_heater_config_pack(const struct msg_heater_config *m, u
     wire_put_u16(&p, m->output_max);
     wire_put_i32(&p, m->temperature_max);
     wire_put_u32(&p, m->on_time_max);
+    wire_put_u16(&p, m->loop_break);
     return (size_t)(p - to);
 }
 static inline bool msg_heater_config_unpack(struct msg_heater_config *m, const uint8_t *from, size_t size)
 {
     const uint8_t *p = from;
-    if (size != 34u) {
+    if (size != 36u) {
         return false;
     }
     m->kp = wire_take_f32(&p);
@@ -1304,6 +1307,7 @@ static inline bool msg_heater_config_unpack(struct msg_heater_config *m, const u
     m->output_max = wire_take_u16(&p);
     m->temperature_max = wire_take_i32(&p);
     m->on_time_max = wire_take_u32(&p);
+    m->loop_break = wire_take_u16(&p);
     return true;
 }
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import Any, ClassVar, Generic, TypeVar
 
-SCHEMA = 0x3320AF2C
+SCHEMA = 0x478ACE93
 """Hash of the definition: the firmware tells its own in HELLO."""
 VERSION = 1
 HEADER_SIZE = 4
@@ -86,6 +86,8 @@ class Fault(IntEnum):
     """The converter of a watched input gives no value."""
     HOLDER = 15
     """Another holder, or its EEPROM does not answer."""
+    LOOP_BREAK = 16
+    """The heater gives its most, and the thermometer does not feel it."""
 
 
 class Refusal(IntEnum):
@@ -1367,20 +1369,22 @@ class HeaterConfig(Request["HeaterConfigReply"]):
     """Over-temperature above it [mK]."""
     on_time_max: int
     """Longest time on; 0: as TEDS says [s]."""
+    loop_break: int
+    """Closed loop: so long at the largest output, and the thermometer still within 5 K of the coldest since the heater went on, is a fault; 0: not watched [s]."""
 
     def pack(self) -> bytes:
         """Return the payload."""
         return _pack(_HEATER_CONFIG, "HeaterConfig", self.kp, self.ki, self.kd, self.feed_forward, self.ambient,
-            self.slew, self.output_max, self.temperature_max, self.on_time_max)
+            self.slew, self.output_max, self.temperature_max, self.on_time_max, self.loop_break)
 
     @classmethod
     def unpack(cls, payload: bytes) -> HeaterConfig:
         """Return the message that a payload carries."""
-        if len(payload) != 34:
+        if len(payload) != 36:
             raise _misfit("HeaterConfig", len(payload))
-        (kp, ki, kd, feed_forward, ambient, slew, output_max, temperature_max,
-            on_time_max) = _HEATER_CONFIG.unpack(payload)
-        return cls(kp, ki, kd, feed_forward, ambient, slew, output_max, temperature_max, on_time_max)
+        (kp, ki, kd, feed_forward, ambient, slew, output_max, temperature_max, on_time_max,
+            loop_break) = _HEATER_CONFIG.unpack(payload)
+        return cls(kp, ki, kd, feed_forward, ambient, slew, output_max, temperature_max, on_time_max, loop_break)
 
 
 @dataclass(frozen=True, slots=True)
@@ -2360,7 +2364,7 @@ _STREAM_STOP_REPLY = struct.Struct("<II")
 _STREAM_STOP = struct.Struct("<B")
 _CREDIT = struct.Struct("<BI")
 _HEATER_CONFIG_REPLY = struct.Struct("<HiI")
-_HEATER_CONFIG = struct.Struct("<ffffiIHiI")
+_HEATER_CONFIG = struct.Struct("<ffffiIHiIH")
 _HEATER_SET_REPLY = struct.Struct("<i")
 _HEATER_SET = struct.Struct("<iI")
 _HEATER_OUTPUT_REPLY = struct.Struct("<H")

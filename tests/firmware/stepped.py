@@ -257,7 +257,7 @@ def examples(count: int) -> settings:
 
 GAINS = gen.HeaterConfig(
     kp=400.0, ki=800.0, kd=0.0, feed_forward=0.0, ambient=296_150, slew=0, output_max=60_000,
-    temperature_max=900_000, on_time_max=0,
+    temperature_max=900_000, on_time_max=0, loop_break=0,
 )  # fmt: skip
 
 

@@ -285,7 +285,7 @@ TEDS = Teds(
 )  # fmt: skip
 TUNING = HeaterConfig(
     kp=2000.0, ki=4000.0, kd=0.0, feed_forward=218.0, ambient=round(AMBIENT * 1000), slew=0,
-    output_max=65535, temperature_max=round(LIMIT * 1000), on_time_max=0,
+    output_max=65535, temperature_max=round(LIMIT * 1000), on_time_max=0, loop_break=0,
 )  # fmt: skip
 
 
