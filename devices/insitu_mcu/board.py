@@ -92,6 +92,7 @@ class Board(Instrument):
                 self.name, f"expected our board, found something else ({error}); check `link` in the lab file"
             ) from None
         hello: gen.HelloReply = done.reply
+        self._refuse_nonsense(hello)
         before, self.hello = self.hello, hello
         board = hello.board.rstrip(b"\0").decode(errors="replace")
         if before is None or before.boot != hello.boot:
@@ -104,10 +105,22 @@ class Board(Instrument):
             )  # fmt: skip
         return f"{board} build {hello.build:08x} boot {hello.boot:08x} ({hello.reset_cause.name} reset)"
 
+    def _refuse_nonsense(self, hello: gen.HelloReply) -> None:
+        """Raise `WrongInstrument` where nothing could be reckoned with what the board says of itself."""
+        for what, value, least, most in (
+            ("counter runs at {} Hz", hello.tick_rate, 1_000_000, 2**32),
+            ("control loop takes {} us", hello.control_period, 1, 10_000),
+            ("converter counts to {}", hello.adc_full_counts, 1, 32767),
+        ):
+            if not least <= value <= most:
+                raise WrongInstrument(
+                    self.name, f"the board says that its {what.format(value)}, which can't be; flash firmware that fits"
+                )
+
     @property
     def volts_per_count(self) -> float:
         """Of its analogue inputs; 0 before it has said who it is."""
-        return 0.0 if self.hello is None else self.hello.adc_full_scale * 1e-6 / (self.hello.adc_full_counts or 1)
+        return 0.0 if self.hello is None else self.hello.adc_full_scale * 1e-6 / self.hello.adc_full_counts
 
     @property
     def read_only(self) -> bool:

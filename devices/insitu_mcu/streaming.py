@@ -242,19 +242,25 @@ class StreamingBoard(TimedBoard):
             raise
 
     def _samples_came(self, chunk: SampleChunk) -> None:
-        if self.sampled.take(chunk):
-            self._grant()
+        if not self.sampled.take(chunk):
+            return
+        self._grant_due(self.sampled)
         for listener in self._sample_listeners:
             self._hand(listener, chunk)
 
     def _edges_came(self, chunk: EdgeChunk) -> None:
-        if self.captured.take(chunk):
-            self._grant()
+        if not self.captured.take(chunk):
+            return
+        self._grant_due(self.captured)
         for listener in self._edge_listeners:
             self._hand(listener, chunk)
 
     def _telemetry_came(self, line: Telemetry) -> None:
         if self.followed.take(line):
+            self._grant_due(self.followed)
+
+    def _grant_due(self, ledger: Ledger) -> None:
+        if ledger.due() is not None:
             self._grant()
 
     def _grant(self, *, again: bool = False) -> None:

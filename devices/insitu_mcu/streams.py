@@ -27,7 +27,7 @@ class Ledger:
         """Blocks with lower numbers may be sent."""
         self.next = 0
         """Number of the block expected next."""
-        self._seen = -1
+        self._seen = self._newest = -1
         self.lost_blocks = 0
         """Blocks that the board sent or dropped and that never came."""
         self.received = 0
@@ -51,14 +51,23 @@ class Ledger:
         self.dropped = max(self.dropped, told.dropped)
 
     def _begin(self) -> None:
-        self.granted, self.next, self._seen = self.window, 0, -1
+        self.granted, self.next, self._seen, self._newest = self.window, 0, -1, -1
         self.lost_blocks = self.received = self.dropped = 0
 
-    def _blocks(self, first: int, last: int, n: int) -> bool:
-        """Note blocks `first` to `last`, n of them; whether credit is due."""
+    def _blocks(self, first: int, last: int, n: int, began: int, ended: int) -> bool:
+        """Note blocks `first` to `last`, n of them, from tick `began` to `ended`; whether they are news.
+
+        Numbers that were seen are a repetition, but of later ticks they are of a stream begun anew: what came of the
+        one before after it was ended (`begin`) is not this one's.
+        """
+        if first < self.next:
+            if began <= self._newest:
+                return False
+            self._begin()
+        self._newest = ended
         self.lost_blocks += max(0, last + 1 - self.next - n)
         self.next = last + 1
-        return self.due() is not None
+        return True
 
 
 class Sampled(Ledger):
@@ -88,19 +97,23 @@ class Sampled(Ledger):
     def begin(self, request: SamplesStart) -> None:
         self._begin()
         self.request = request
+
+    def _begin(self) -> None:
+        super()._begin()
         self._first = self._end = self._period = 0
 
     def take(self, chunk: SampleChunk) -> bool:
-        """Enter a chunk; return whether credit is due."""
+        """Enter a chunk; return whether it is news."""
         number = chunk.number
-        due = self._blocks(int(number[0]), int(number[-1]), len(number))
+        if not self._blocks(int(number[0]), int(number[-1]), len(number), int(chunk.ticks[0]), int(chunk.ticks[-1])):
+            return False
         if not self._period:
             self._period, self._channels = chunk.period, len(chunk.channels)
             self._first = int(chunk.ticks[0]) - int(number[0]) * self.per_block * chunk.period
         self.received += chunk.counts.size
         self.dropped = int(chunk.dropped[-1])
         self._end = int(chunk.ticks[-1]) + chunk.period
-        return due
+        return True
 
     _period = 0
 
@@ -122,17 +135,21 @@ class Captured(Ledger):
     def begin(self, request: CapturesStart) -> None:
         self._begin()
         self.request = request
+
+    def _begin(self) -> None:
+        super()._begin()
         self.overrun = self.lost = self._index = 0
 
     def take(self, chunk: EdgeChunk) -> bool:
-        """Enter a chunk; return whether credit is due."""
-        due = self._blocks(int(chunk.number[0]), int(chunk.number[-1]), len(chunk.number))
+        """Enter a chunk; return whether it is news."""
+        number, newest = chunk.number, int(chunk.ticks.max())
+        if not self._blocks(int(number[0]), int(number[-1]), len(number), int(chunk.ticks[0]), newest):
+            return False
         self.received += len(chunk)
-        if len(chunk):
-            self._index = int(chunk.index[-1]) + 1
+        self._index = int(chunk.index[-1]) + 1
         self.dropped, self.overrun = chunk.dropped, chunk.overrun
         self.lost = self._index - self.received - self.dropped
-        return due
+        return True
 
 
 class Followed(Ledger):
@@ -148,13 +165,18 @@ class Followed(Ledger):
     def begin(self, request: TelemetryStart) -> None:
         self._begin()
         self.request = request
+
+    def _begin(self) -> None:
+        super()._begin()
         self.lines = []
 
     def take(self, line: Telemetry) -> bool:
-        """Enter a line; return whether credit is due."""
+        """Enter a line; return whether it is news."""
         if self.request is None:
             return False  # nobody asked, or nobody does any more
+        if not self._blocks(line.number, line.number, 1, line.ticks, line.ticks):
+            return False
         self.lines.append(line)
         self.received += 1
         self.dropped = line.dropped
-        return self._blocks(line.number, line.number, 1)
+        return True

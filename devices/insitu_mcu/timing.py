@@ -12,11 +12,11 @@ import numpy as np
 
 from hal.clock.exchange import Exchange
 from hal.clock.exchange_clock import ExchangeClock
-from hal.errors import DeviceError, NoReply
+from hal.errors import DeviceError, NoReply, ProtocolError
 from hal.gate import Purpose, acting
 from hal.model.reading import Answer
 from hal.protocols import firmware_gen as gen
-from hal.protocols.firmware import Int64
+from hal.protocols.firmware import END_OF_TIME, Int64
 
 from .board import Board, Done
 
@@ -88,8 +88,10 @@ class TimedBoard(Board):
     def stamped(self, done: Done, first: int, last: int) -> Answer:
         """The answer of what was so from tick `first` to tick `last`, by the board's clock where that tells more.
 
-        The round trip is the truth in any case: the clock may only narrow it.
+        The round trip is the truth in any case: the clock may only narrow it. Raises `ProtocolError`.
         """
+        if not first <= last < END_OF_TIME:
+            raise ProtocolError(self.name, f"it tells of ticks {first} to {last}, which can't be; reset it")
         earliest = done.exchange.sent - round((last - first) * 1e9 / self.clock.frequency)
         latest = done.exchange.received
         found = self.clock.to_lab(np.array([first, last], np.int64), boot=self._boot)

@@ -1275,7 +1275,7 @@ struct msg_heater_config {
     uint16_t output_max; /* largest output [1/65535] */
     int32_t temperature_max; /* over-temperature above it [mK] */
     uint32_t on_time_max; /* longest time on; 0: as TEDS says [s] */
-    uint16_t loop_break; /* closed loop: so long at the largest output, and the thermometer still within 5 K of the coldest since the heater went on, is a fault; 0: not watched [s] */
+    uint16_t loop_break; /* fault after so long at the largest output, all within 5 K of the coldest; 0: never [s] */
 };
 static inline size_t msg_heater_config_pack(const struct msg_heater_config *m, uint8_t *to)
 {

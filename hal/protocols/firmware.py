@@ -44,6 +44,9 @@ REPLY = 0x80
 LONGEST = HEADER_SIZE + PAYLOAD_MAX + 2 + 2
 """Bytes of a message on the wire: stuffing adds one to so short a message, and a zero ends it."""
 
+END_OF_TIME = 1 << 62
+"""No board counts so many ticks; a number beyond is none of its clock's."""
+
 Int64 = NDArray[np.int64]
 
 
@@ -240,10 +243,12 @@ class Sorter:
             else:
                 replies.append(piece + b"\0")
         arrival = self._now()
-        for chunk in sample_chunks(samples, self.boot, arrival, self.volts_per_count) if samples else ():
-            self._samples(chunk)
-        if edges and (found := edge_chunk(edges, self.boot, arrival)) is not None:
-            self._edges(found)
+        for run in _runs(samples):
+            for chunk in sample_chunks(run, self.boot, arrival, self.volts_per_count):
+                self._samples(chunk)
+        for run in _runs(edges):
+            if (found := edge_chunk(run, self.boot, arrival)) is not None:
+                self._edges(found)
         return b"".join(replies)
 
     def reset(self) -> None:
@@ -257,7 +262,27 @@ class Sorter:
             self.damaged += 1
             return
         assert isinstance(told, Telemetry | Event)
-        self._told(told)
+        if told.ticks < END_OF_TIME:
+            self._told(told)
+        else:
+            self.damaged += 1
+
+
+def _runs(blocks: list[bytes]) -> Iterator[list[bytes]]:
+    """Blocks whose numbers rise: where they do not, one was repeated, or the stream begun anew."""
+    run: list[bytes] = []
+    last = -1
+    for block in blocks:
+        number = int.from_bytes(block[HEADER_SIZE : HEADER_SIZE + 4], "little")
+        if number <= last:
+            if block == run[-1]:
+                continue
+            yield run
+            run = []
+        run.append(block)
+        last = number
+    if run:
+        yield run
 
 
 def sample_chunks(
@@ -266,10 +291,10 @@ def sample_chunks(
     """Sample blocks as arrays: those of one length, inputs and period together. What does not fit is left out."""
     for length, run in groupby(messages, len):
         size = length - _SAMPLES_HEAD
-        if size < 0 or size % 2:
+        if size <= 0 or size % 2:
             continue
         blocks = np.frombuffer(b"".join(run), _sample_block(size // 2))
-        blocks = blocks[blocks["n"] == size // 2]
+        blocks = blocks[(blocks["n"] == size // 2) & (blocks["ticks"] < END_OF_TIME)]
         changes = np.flatnonzero((np.diff(blocks["mask"]) != 0) | (np.diff(blocks["period"].astype(np.int64)) != 0)) + 1
         for part in np.split(blocks, changes) if len(changes) else (blocks,):
             channels = _channels(int(part["mask"][0])) if len(part) else ()
@@ -293,6 +318,8 @@ def edge_chunk(messages: list[bytes], boot: int, arrival: int) -> EdgeChunk | No
         if head is None or len(message) != _CAPTURES_HEAD.itemsize + int(head["n"]) * _EDGE.itemsize:
             continue
         part = np.frombuffer(message, _EDGE, offset=_CAPTURES_HEAD.itemsize)
+        if not len(part) or part["ticks"].max() >= END_OF_TIME:
+            continue
         parts.append(part)
         index.append(int(head["first"]) + np.arange(len(part), dtype=np.int64))
         number.append(int(head["number"]))

@@ -1370,7 +1370,7 @@ class HeaterConfig(Request["HeaterConfigReply"]):
     on_time_max: int
     """Longest time on; 0: as TEDS says [s]."""
     loop_break: int
-    """Closed loop: so long at the largest output, and the thermometer still within 5 K of the coldest since the heater went on, is a fault; 0: not watched [s]."""
+    """Fault after so long at the largest output, all within 5 K of the coldest; 0: never [s]."""
 
     def pack(self) -> bytes:
         """Return the payload."""

@@ -67,7 +67,7 @@ class Supply(Part):
 
 
 class Dac(Part):
-    """14: two outputs; the buffer of an output comes no nearer to the rails than 0.2 V (DS8626, DAC characteristics)."""
+    """14: two outputs; with its buffer on one comes no nearer to the rails than 0.2 V (DS8626, DAC characteristics)."""
 
     def volts(self, channel: int) -> float:
         """At its pin."""
@@ -435,7 +435,8 @@ class Stm32Board(UnicornBoard):
         self.dac, self.supply = Dac(self), Supply(self)
         for address, part in (
             (0x4002_3800, self.rcc), (0x5006_0800, Rng(self)), (0x4000_0000, self.tim2), (0x4000_0400, self.pwm),
-            (0x4000_0800, self.tim4), (0x4000_0C00, self.tim5), (0x4000_3000, self.iwdg), (0x4000_7000, self.supply), (0x4000_7400, self.dac), (0x4001_3C00, self.supply.exti),
+            (0x4000_0800, self.tim4), (0x4000_0C00, self.tim5), (0x4000_3000, self.iwdg), (0x4000_7000, self.supply),
+            (0x4000_7400, self.dac), (0x4001_3C00, self.supply.exti),
             (0x4001_1000, self.usart), (0x4001_2000, self.adc), (0x4002_0000, self.port_a),
             (0x4002_0400, self.port_b), (0x4002_0800, self.port_c),
         ):  # fmt: skip
