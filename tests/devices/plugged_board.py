@@ -84,7 +84,7 @@ async def state(device: InsituMcu) -> gen.StatusReply:
     return reply
 
 
-async def until(what: Callable[[], object], within: float = 5.0) -> None:
+async def until(what: Callable[[], object], within: float = 60.0) -> None:
     deadline = time.monotonic() + within
     while not what():
         assert time.monotonic() < deadline, "it did not come about"

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
+PATIENCE = 60.0  # s, for what the machine has to come round to
 TICK_RATE = 25_000_000  # Hz, the CMSDK dual timer
 _COUNTER = 0x4000_2004  # its value register; counts down
 _PEND = 0xE000_E200  # NVIC_ISPR0
@@ -140,7 +141,7 @@ class Qemu:
         self.command("cont")
 
     def _connect(self, name: str) -> socket.socket:
-        end = time.monotonic() + 10
+        end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             assert self._child is not None
             if self._child.poll() is not None:
@@ -152,7 +153,7 @@ class Qemu:
                 wire.close()
                 time.sleep(0.01)
                 continue
-            wire.settimeout(10)
+            wire.settimeout(PATIENCE)
             return wire
         raise TimeoutError(f"QEMU does not open its {name} socket")
 
@@ -235,9 +236,9 @@ class Qemu:
         self.close()
 
 
-def until(what: Callable[[], object], timeout: float, message: str, pause: float = 0.001) -> None:
+def until(what: Callable[[], object], message: str, pause: float = 0.001) -> None:
     """Waits for `what` to be true; says `message` if it never is."""
-    end = time.monotonic() + timeout
+    end = time.monotonic() + PATIENCE
     while not what():
         if time.monotonic() > end:
             raise TimeoutError(message)

@@ -81,6 +81,9 @@ class Heard:
 class Host:
     """Asks and is answered; subclasses move the bytes and the time."""
 
+    PATIENCE = 5.0
+    """s"""
+
     def __init__(self) -> None:
         self._framing = FirmwareFraming()
         self._numbers = {False: 0, True: 0}  # of what acts once, of what is carried out each time
@@ -112,9 +115,9 @@ class Host:
             self._write(self._framing.encode(command(request, number, channel)))
             return key
 
-    def ask(self, request: Request[R], channel: int = 0, timeout: float = 5) -> R:
+    def ask(self, request: Request[R], channel: int = 0, timeout: float = 0.0) -> R:
         key = self.say(request, channel)
-        if not self._wait(lambda: key in self._replies, timeout):
+        if not self._wait(lambda: key in self._replies, timeout or self.PATIENCE):
             raise TimeoutError(f"no reply to {request}")
         reply = self._replies.pop(key)
         if isinstance(reply, Refused):
@@ -171,7 +174,7 @@ class Host:
         self.beat = None
         self.heartbeat()
         self.beating = True
-        if not self._wait(lambda: self.beat is not None, 5):
+        if not self._wait(lambda: self.beat is not None, self.PATIENCE):
             raise TimeoutError("no reply to a heartbeat")
         assert self.beat is not None
         self.ask(Arm(self.beat.nonce, self.interlocks.checksum, self.holder))
@@ -190,14 +193,18 @@ class Host:
     def counters(self) -> CountersReply:
         return self.ask(Counters())
 
-    def until_fault(self, cause: Fault, timeout: float = 5) -> StatusReply:
-        if not self._wait(lambda: any(event.value == cause for event in self.heard.events if event.kind == 2), timeout):
+    def until_fault(self, cause: Fault) -> StatusReply:
+        if not self._wait(
+            lambda: any(event.value == cause for event in self.heard.events if event.kind == 2), self.PATIENCE
+        ):
             raise TimeoutError(f"no fault {cause!r}: {self.status()}")
         return self.status()
 
 
 class SocketHost(Host):
     """Over a socket, with a thread that reads and keeps the lease while `beating`."""
+
+    PATIENCE = 30.0  # the machine's affair
 
     def __init__(self, wire: socket.socket) -> None:
         super().__init__()
@@ -214,7 +221,13 @@ class SocketHost(Host):
         with self._news:
             return bool(self._news.wait_for(done, seconds))
 
-    wait = _wait
+    def wait(self, done: Callable[[], object]) -> bool:
+        return self._wait(done, self.PATIENCE)
+
+    def hush(self) -> None:
+        """No heartbeat leaves after this."""
+        with self.lock:
+            self.beating = False
 
     def _run(self) -> None:
         due = 0.0
@@ -230,12 +243,13 @@ class SocketHost(Host):
                 self.feed(data)
                 if data:
                     self._news.notify_all()
-            if self.beating and time.monotonic() >= due:
-                due = time.monotonic() + BEAT
-                try:
-                    self.heartbeat()
-                except OSError:
-                    return
+            with self.lock:
+                if self.beating and time.monotonic() >= due:
+                    due = time.monotonic() + BEAT
+                    try:
+                        self.heartbeat()
+                    except OSError:
+                        return
 
     def close(self) -> None:
         self._over.set()
