@@ -18,7 +18,7 @@ from . import images
 from .counter import Counter
 from .page import Page
 
-STARTS_WITHIN = 10.0
+STARTS_WITHIN = 60.0
 """Seconds a board is given to start."""
 LOOKS, LOOKS_AT_MOST = 8, 0.3
 """How often its counter must have been seen in time when it has started, and seconds spent on that at most."""

@@ -16,7 +16,7 @@ from hal.protocols import firmware_gen as gen
 from hal.protocols.firmware_gen import Fault, State, TedsState
 from hal.transport.session import Reconnect
 
-pytestmark = [pytest.mark.real_clock, pytest.mark.needs_tool("cc")]
+pytestmark = [pytest.mark.real_clock, pytest.mark.needs_tool("cc"), pytest.mark.timeout(900)]  # it is compiled first
 
 TUNED = {"kp": 2.0, "ki": 4.0, "feed_forward": 0.066}
 

@@ -22,7 +22,7 @@ def built(name: str, compiler: str = "gcc") -> Path:
     target = f"../build/firmware/{file.relative_to(BUILT)}"
     run = subprocess.run(
         ["make", "-s", "-f", "boards/cortex_m.mk", f"ZIG={sys.executable} -m ziglang", target],
-        cwd=ROOT / "firmware", capture_output=True, text=True, timeout=100,
+        cwd=ROOT / "firmware", capture_output=True, text=True, timeout=900,
     )  # fmt: skip
     if run.returncode:
         pytest.fail(f"{target} does not build:\n{run.stderr[-3000:]}")

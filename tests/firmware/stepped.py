@@ -58,6 +58,9 @@ class Board(ctypes.Structure):
     ]
 
 
+_BUFFER = ctypes.create_string_buffer(65536)
+
+
 @cache
 def library() -> Any:
     """The core as a library, built when its sources changed."""
@@ -78,7 +81,7 @@ def library() -> Any:
 
 def make(*targets: str) -> None:
     """Build; the compiler's words are the failure's."""
-    run = subprocess.run(["make", "-s", "-C", str(FIRMWARE), *targets], capture_output=True, text=True, timeout=100)
+    run = subprocess.run(["make", "-s", "-C", str(FIRMWARE), *targets], capture_output=True, text=True, timeout=900)
     assert run.returncode == 0, run.stderr[-3000:]
 
 
@@ -151,9 +154,8 @@ class Stepped:
         self.lib.stepped_send(data, ctypes.c_size_t(len(data)))
 
     def read(self) -> bytes:
-        buffer = ctypes.create_string_buffer(65536)
-        size = self.lib.stepped_take(buffer, ctypes.c_size_t(len(buffer)))
-        return buffer.raw[:size]
+        size = self.lib.stepped_take(_BUFFER, ctypes.c_size_t(len(_BUFFER)))
+        return ctypes.string_at(_BUFFER, size)
 
     def messages(self) -> list[bytes]:
         """Replies that have come; events and blocks are put aside."""

@@ -19,7 +19,7 @@ from hal.model.context import Context
 from hal.protocols import firmware
 from hal.transport.session import Reconnect, Session
 
-LOOK = 0.0005
+LOOK = 0.001
 """s between two looks at what the board has said."""
 
 
@@ -34,6 +34,8 @@ class SteppedLink:
         """What becomes of a message of the board."""
         self.said: Callable[[bytes], list[bytes]] = lambda message: [message]
         """What becomes of a message to it."""
+        self.world: Callable[[float], object] = lambda seconds: None
+        """What lives beside the board, a millisecond at a time."""
         self.gone = False
         self._to, self._from = firmware.FirmwareFraming(), firmware.FirmwareFraming()
         self._lived = 0.0
@@ -42,9 +44,13 @@ class SteppedLink:
         """The board's time goes on to the loop's."""
         now = asyncio.get_running_loop().time()
         ticks = round((now - self._lived) * 1000 * MS)
-        if ticks > 0:
-            self._lived = now
-            self.core.advance(ticks / MS)
+        if ticks <= 0:
+            return
+        self._lived = now
+        for start in range(0, ticks, MS):
+            step = min(MS, ticks - start)
+            self.core.advance(step / MS)
+            self.world(step * 1e-6)
 
     async def open(self) -> None:
         self._refuse_if_gone()

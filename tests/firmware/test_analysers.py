@@ -20,6 +20,6 @@ FIRMWARE = Path(__file__).parents[2] / "firmware"
 )
 def test_the_analysers_find_no_fault_with_the_firmware(analyser: str, tmp_path: Path) -> None:
     run = subprocess.run(
-        ["make", "-s", "-C", str(FIRMWARE), f"OUT={tmp_path}", analyser], capture_output=True, text=True, timeout=110
+        ["make", "-s", "-C", str(FIRMWARE), f"OUT={tmp_path}", analyser], capture_output=True, text=True, timeout=900
     )
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]

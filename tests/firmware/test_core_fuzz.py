@@ -24,7 +24,7 @@ PLAIN = (
 
 def test_a_million_random_messages_crash_nothing_and_put_nothing_on():
     make("../build/firmware/fuzz")
-    run = subprocess.run([BUILT / "fuzz", "1000000", "1"], capture_output=True, text=True, timeout=100)
+    run = subprocess.run([BUILT / "fuzz", "1000000", "1"], capture_output=True, text=True, timeout=900)
     assert run.returncode == 0, run.stderr[-3000:]
     found = re.search(r"(\d+) frames, (\d+) refused.*ARMED (\d+) RUN (\d+)", run.stdout)
     assert found, run.stdout
@@ -38,7 +38,7 @@ def test_a_million_random_messages_crash_nothing_and_put_nothing_on():
 def test_what_the_fuzzer_once_found_still_does_no_harm():
     make("../build/firmware/fuzz")
     inputs = sorted((FIRMWARE / "tests" / "corpus").iterdir())
-    run = subprocess.run([BUILT / "fuzz", "-", *inputs], capture_output=True, text=True, timeout=100)
+    run = subprocess.run([BUILT / "fuzz", "-", *inputs], capture_output=True, text=True, timeout=900)
     assert run.returncode == 0, run.stderr[-3000:]
     assert run.stdout == f"{len(inputs)} inputs\n"
     assert len(inputs) > 20
@@ -62,7 +62,7 @@ def test_the_core_does_all_of_it_under_address_and_undefined_behaviour_sanitizer
     }
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *PLAIN],
-        cwd=HERE, env=environment, capture_output=True, text=True, timeout=110,
+        cwd=HERE, env=environment, capture_output=True, text=True, timeout=900,
     )  # fmt: skip
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
     assert " passed" in run.stdout

@@ -223,6 +223,6 @@ def test_over_a_pseudo_terminal_hosts_come_and_go(tmp_path):
 @pytest.mark.parametrize("arguments", [[], ["--pty", "--tcp", "0"], ["--tcp"], ["--what", "1"], ["--tcp", "70000"]])
 def test_wrong_arguments_are_told(arguments):
     make("posix")
-    run = subprocess.run([BUILT / "insitu-mcu", *arguments], capture_output=True, text=True, timeout=10)
+    run = subprocess.run([BUILT / "insitu-mcu", *arguments], capture_output=True, text=True, timeout=60)
     assert run.returncode == 2
     assert "usage" in run.stderr

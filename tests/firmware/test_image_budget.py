@@ -24,7 +24,7 @@ LAST = {"mps2": ("watchdog_interrupt", "startup_crash"), "stm32f405": ("startup_
 
 def tool(name: str, *arguments: str) -> str:
     return subprocess.run(
-        [f"arm-none-eabi-{name}", *arguments], capture_output=True, text=True, check=True, timeout=60
+        [f"arm-none-eabi-{name}", *arguments], capture_output=True, text=True, check=True, timeout=900
     ).stdout
 
 
