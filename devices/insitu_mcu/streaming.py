@@ -25,7 +25,7 @@ from .teds import KELVIN
 from .timing import TimedBoard
 
 QUIET = 0.05
-"""Seconds without a block after which a stream that was stopped is at its end."""
+"""Seconds in which edges come that waited on the board when fewer were wanted."""
 LOOP_LONGEST = 3600.0
 """Seconds of the heater loop that are recorded at once, at most: it is kept in memory."""
 
@@ -194,18 +194,19 @@ class StreamingBoard(TimedBoard):
 
     async def _stop(self, ledger: Ledger) -> None:
         try:
-            await self.do(gen.StreamStop(ledger.stream), harmless=True)
-            seen = -1
-            while seen != ledger.next:  # what waits on the board still comes
-                seen = ledger.next
-                await asyncio.sleep(QUIET)
-            # Asked again, for the numbers at the very end.
-            made: gen.StreamStopReply = (await self.do(gen.StreamStop(ledger.stream), harmless=True)).reply
+            made, sent = await self._end_stream(ledger), -1
+            while made.blocks != sent:  # between two answers something was sent: more may wait
+                made, sent = await self._end_stream(ledger), made.blocks
             ledger.end(made)
         except DeviceError as error:  # whoever left is done with the stream: this is no error of theirs
             self.context.journal.note("error", self.name, f"stopping a stream: {error}")
         finally:
             ledger.request = None
+
+    async def _end_stream(self, ledger: Ledger) -> gen.StreamStopReply:
+        """How much there was so far: that has all come before this answer."""
+        reply: gen.StreamStopReply = (await self.do(gen.StreamStop(ledger.stream), harmless=True)).reply
+        return reply
 
     async def disconnecting(self) -> None:
         crediting, self._crediting = self._crediting, None

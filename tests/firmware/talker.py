@@ -36,6 +36,7 @@ from hal.protocols.firmware_gen import (
     InterlockInputs,
     InterlockKind,
     InterlockSet,
+    Refusal,
     Refused,
     Request,
     Safe,
@@ -176,8 +177,15 @@ class Host:
         self.beating = True
         if not self._wait(lambda: self.beat is not None, self.PATIENCE):
             raise TimeoutError("no reply to a heartbeat")
-        assert self.beat is not None
-        self.ask(Arm(self.beat.nonce, self.interlocks.checksum, self.holder))
+        while True:
+            holder = self.holder
+            assert self.beat is not None
+            try:
+                self.ask(Arm(self.beat.nonce, self.interlocks.checksum, holder))
+                return
+            except RefusedByBoard as refused:  # two heartbeats have overtaken it
+                if refused.refusal.reason is not Refusal.NONCE:
+                    raise
 
     @property
     def holder(self) -> int:

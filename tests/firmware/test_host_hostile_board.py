@@ -93,6 +93,19 @@ async def test_credits_that_never_arrive_do_not_end_a_stream():
         assert ledger.received + ledger.dropped == ledger.expected
 
 
+@pytest.mark.parametrize("room", [3, 8, 4096])
+async def test_what_waits_on_the_board_when_a_stream_is_ended_still_comes_however_slow_the_line(room):
+    async with stepped() as (device, link):
+        async with device.sampling(range(8), 250):
+            link.core.board.tx_room = room  # bytes in a millisecond
+            await asyncio.sleep(1.017)
+        ledger = device.sampled
+        assert ledger.lost == ledger.lost_blocks == 0
+        told = await device.counters()
+        assert told.samples == ledger.received + told.samples_dropped
+        assert ledger.dropped == told.samples_dropped
+
+
 # ---------------------------------------------------------------------- a board that starts anew
 
 

@@ -53,7 +53,7 @@ async def test_a_lab_heats_with_the_emulated_board_and_leaves_it_safe(lab_file):
     async with InSitu.open(lab_file) as lab:
         page = lab.emulation.links["firmware:heater"].port.page
         await lab.heater.ramp(to=90.0, rate=60.0)
-        async with asyncio.timeout(20):  # where the machine was busy its world went in large steps: let it settle
+        async with asyncio.timeout(60):  # where the machine was busy its world went in large steps: let it settle
             while abs(lab.emulation.bench.world.temperature - 90.0) > 4.0 or not page["heater"]:
                 await asyncio.sleep(0.01)
         await lab.heater.safe_state()
@@ -72,6 +72,10 @@ async def test_every_exposure_of_the_detector_is_stamped_on_the_boards_clock(lab
                     if (seen := seen + 1) > 150:
                         break
             await lab.camera.drain()
+            made = len(lab.emulation.emulator("camera").truth().number)
+            async with asyncio.timeout(60):  # its world hands them on as the machine has time for it
+                while sum(int((~chunk.rising).sum()) for chunk in got) < made:
+                    await asyncio.sleep(0.01)
         detector, bench = lab.emulation.emulator("camera"), lab.emulation.bench
         truth = detector.truth()
         ticks = np.concatenate([chunk.ticks for chunk in got])
