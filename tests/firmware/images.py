@@ -10,9 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[2]
-BUILT = ROOT / "build" / "firmware"
+from stepped import BUILT, ROOT, building
 
 
 @cache
@@ -20,10 +18,11 @@ def built(name: str, compiler: str = "gcc") -> Path:
     """The ELF file of a board: mps2, stm32f405 or netduinoplus2."""
     file = BUILT / f"{name}.elf" if compiler == "gcc" else BUILT / compiler / f"{name}.elf"
     target = f"../build/firmware/{file.relative_to(BUILT)}"
-    run = subprocess.run(
-        ["make", "-s", "-f", "boards/cortex_m.mk", f"ZIG={sys.executable} -m ziglang", target],
-        cwd=ROOT / "firmware", capture_output=True, text=True, timeout=900,
-    )  # fmt: skip
+    with building():
+        run = subprocess.run(
+            ["make", "-s", "-f", "boards/cortex_m.mk", f"ZIG={sys.executable} -m ziglang", target],
+            cwd=ROOT / "firmware", capture_output=True, text=True, timeout=900,
+        )  # fmt: skip
     if run.returncode:
         pytest.fail(f"{target} does not build:\n{run.stderr[-3000:]}")
     return file

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -79,9 +82,19 @@ def library() -> Any:
     return lib
 
 
+@contextmanager
+def building() -> Iterator[None]:
+    """One process builds at a time, however many run tests: none sees a file half written."""
+    BUILT.mkdir(parents=True, exist_ok=True)
+    with (BUILT / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def make(*targets: str) -> None:
     """Build; the compiler's words are the failure's."""
-    run = subprocess.run(["make", "-s", "-C", str(FIRMWARE), *targets], capture_output=True, text=True, timeout=900)
+    with building():
+        run = subprocess.run(["make", "-s", "-C", str(FIRMWARE), *targets], capture_output=True, text=True, timeout=900)
     assert run.returncode == 0, run.stderr[-3000:]
 
 

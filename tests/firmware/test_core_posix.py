@@ -20,7 +20,7 @@ from devices.insitu_mcu.interlocks import Interlocks
 from hal.protocols import firmware
 from hal.protocols import firmware_gen as gen
 
-pytestmark = pytest.mark.real_clock
+pytestmark = [pytest.mark.real_clock, pytest.mark.patient]
 PATIENCE = 60.0
 """s, for what the machine has to come round to."""
 HEATER, PASSES, HANG, ADC = 0x10, 0x08, 0x48, 0x80
