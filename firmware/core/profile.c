@@ -145,7 +145,10 @@ bool profile_pass(struct profile *profile, const struct clock *clock, uint64_t n
     uint64_t begin = profile->start + clock_of_ms(clock, profile->before_ms);
     uint64_t whole = clock_of_ms(clock, segment->duration);
     uint64_t part = now > begin ? now - begin : 0u;
-    part = part < whole ? part : whole;
+    if (part >= whole) {
+        profile->value = segment->value; /* its last pass is behind its end */
+        return true;
+    }
     while (whole > 0xffffffffu) { /* a ramp of days: coarser ticks, so that the product fits */
         whole >>= 1;
         part >>= 1;
