@@ -205,10 +205,11 @@ class Board(Instrument):
 
     # ------------------------------------------------------------------ living
 
-    async def beat(self) -> gen.HeartbeatReply:
+    async def beat(self, tries: int = 1) -> gen.HeartbeatReply:
         """One heartbeat: renews the lease, brings a nonce to arm with."""
         self._count += 1
-        reply: gen.HeartbeatReply = (await self.do(gen.Heartbeat(self._session_id, self._count), tries=1)).reply
+        beat = gen.Heartbeat(self._session_id, self._count)
+        reply: gen.HeartbeatReply = (await self.do(beat, tries=tries)).reply
         self._nonce = reply.nonce
         self.heard(reply.state, reply.fault)
         return reply

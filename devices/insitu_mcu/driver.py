@@ -404,7 +404,7 @@ class InsituMcu(HolderBoard):
     async def arm_now(self) -> None:
         """As a step of an operation, also of devices that are parts of the board: see that outputs may be set."""
         async with self._arming:
-            reply = await self.beat()
+            reply = await self.beat(self.TRIES)
             if reply.state is State.FAULT:
                 raise Refused(self.name, f"{FAULTS[reply.fault]}; find the cause, then clear_fault()")
             self.keep_alive()
@@ -414,10 +414,11 @@ class InsituMcu(HolderBoard):
                     raise Refused(self.name, f"{REFUSALS[Refusal.HOLDER]}; nothing was sent")
                 await self._tune()
                 await self.protect()
+                await self.beat(self.TRIES)  # the nonce that came before is as old as all that took
                 await self.do(gen.Arm(self._nonce, self.interlocks.checksum, meant))
 
     async def _clear_fault(self) -> None:
-        reply = await self.beat()
+        reply = await self.beat(self.TRIES)
         if reply.state is State.FAULT:
             await self.do(gen.ClearFault(reply.fault))
 
