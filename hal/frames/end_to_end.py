@@ -37,7 +37,7 @@ class EndToEnd:
         """Whether the frames are near enough, and too short for means."""
         middle = film.middle.time
         near = not middle.size or max(abs(int(m) - self._origin) for m in (middle.min(), middle.max())) < APART // 4
-        return near and film.longest <= 0.5 * self.line.r.shortest
+        return near and film.longest <= 0.5 * self.line.r.narrowest
 
     def on(self, film: Film) -> list[Aligned]:
         """What `Line.on` gives of each."""

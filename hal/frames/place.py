@@ -165,7 +165,8 @@ class Block:
             u = self.spread(place.x)
             np.subtract(x, u, out=u)
             u *= self.spread(place.rate)
-            if self.late is not None or (x.size and x.min() < place.x[0]):
+            first = x[:1] if place.moments.ascending else x
+            if self.late is not None or (x.size and first.min() < place.x[0]):
                 np.clip(u, 0.0, 1.0, out=u)
             self._u = u
         return self._u

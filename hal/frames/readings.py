@@ -44,8 +44,9 @@ class Readings:
         if channel.aperture_s:
             width = np.maximum(width - channel.aperture_s * 0.5e9, 0.0)
         sigma = _per_reading(channel.sigma, m)
-        delay2 = (_per_reading(channel.delay_sigma_s, m) * 1e9) ** 2
-        good = np.isfinite(value) & np.isfinite(sigma)
+        delay2 = _per_reading((np.asarray(channel.delay_sigma_s) * 1e9) ** 2, m)
+        good = np.isfinite(value)
+        good &= np.isfinite(pick(sigma, slice(None)))
         if channel.good is not None:
             good &= channel.good
         time = channel.time
@@ -69,7 +70,7 @@ class Readings:
         merges = False
         if channel.kind == "linear" and m > 1:
             sigma = _steady(sigma, good)
-            merges = bool((width[1:] + width[:-1] >= step).any())
+            merges = bool(_overlapping(width, step).any())
             if merges:
                 kept = _joined(time, value, width, good, step)
                 if kept is not None:
@@ -77,22 +78,27 @@ class Readings:
                     value, sigma, delay2, good = value[keep], sigma[keep], delay2[keep], good[keep]
                     step = np.diff(time)
         x = (time - time[0]).astype(np.float64) if m else np.zeros(0)
-        dt = step.astype(np.float64)
+        dt = np.maximum(step, 1).astype(np.float64)
         both = good[1:] & good[:-1]
         if channel.kind == "step" and not channel.polled:
             both = good[:-1]  # a bad reading says when the value was lost; until then it held
-        gap = dt > channel.max_gap_s * 1e9
-        usable = both & ~gap
-        whole = bool(usable.all())
-        if whole:
-            why = np.zeros(usable.size, np.uint8)
-        else:
-            why = np.where(both, np.where(gap, Reason.GAP, Reason.OK), Reason.BAD_QUALITY).astype(np.uint8)
-        np.maximum(dt, 1.0, out=dt)
+        usable = dt <= channel.max_gap_s * 1e9
+        why = np.zeros(usable.size, np.uint8)
+        whole = bool(usable.all() and both.all())
+        if not whole:
+            why[~usable] = Reason.GAP
+            why[~both] = Reason.BAD_QUALITY
+            usable &= both
         return cls(
             channel, time, x, value, width, sigma, delay2, good, dt, usable, whole, why, merges,
-            float(dt.min()) if dt.size else math.inf, bool(delay2.any()), None if whole else _runs(usable),
+            float(dt.min()) if dt.size else math.inf, bool(pick(delay2, slice(None)).any()),
+            None if whole else _runs(usable),
         )  # fmt: skip
+
+    @property
+    def narrowest(self) -> float:
+        """ns, the shortest interval in which a frame can lie: two readings at one time hold none."""
+        return self.shortest if self.shortest > 1.0 else float(np.min(self.dt[self.dt > 1.0], initial=math.inf))
 
     def neighbours(self, reach: Float64, low: int, high: int) -> tuple[Int64, Int64]:
         """For readings low to high - 1 the one before and the one after, each at least `reach` ns away.
@@ -176,6 +182,11 @@ def _steady(sigma: Float64, good: Mask) -> Float64:
     return out
 
 
+def _overlapping(width: Float64, step: Int64) -> Mask:
+    """Intervals whose two readings may have been measured at one moment."""
+    return np.asarray(pick(width, slice(1, None)) + pick(width, slice(-1)) >= step)
+
+
 def _joined(
     time: Int64, value: Float64, width: Float64, good: Mask, step: Int64
 ) -> tuple[Int64, Int64, Float64] | None:
@@ -185,7 +196,7 @@ def _joined(
     measures answered from its cache. The one measurement lies in all these intervals, so in their
     intersection, which is narrower. No intersection: then they were several after all. None: nothing to join.
     """
-    same = (value[1:] == value[:-1]) & good[1:] & good[:-1] & (width[1:] + width[:-1] >= step)
+    same = (value[1:] == value[:-1]) & good[1:] & good[:-1] & _overlapping(width, step)
     if not same.any():
         return None
     begins = np.flatnonzero(np.concatenate([[True], ~same]))
@@ -233,7 +244,7 @@ def reasons(r: Readings, places: Places) -> tuple[Codes, Int64]:
 def long_exposures(r: Readings, places: Places, exact: Int64) -> Iterator[Int64]:
     """The frames exposed for more than half the interval between the readings around them, in parts."""
     film = places.film
-    if film.longest <= 0.5 * r.shortest:
+    if film.longest <= 0.5 * r.narrowest:
         return
     k = places.middle.k
     if exact.size:

@@ -56,7 +56,6 @@ class _Table:
     def __init__(self, lines: Sequence[Line], places: Places, value: Float64, sigma: Float32 | None) -> None:
         self.lines, self.value, self.sigma = lines, value, sigma
         self.seen = places.film.seen_by(lines[0].r.channel.clock)
-        self.per_reading = np.stack([line.r.value for line in lines])
         self.bent = any(line.bent for line in lines)
         if sigma is None:
             return
@@ -69,22 +68,24 @@ class _Table:
 
     def fill(self, block: Block, group: int) -> None:
         """Values and sigmas of the block's frames, `group` of them (a divisor of all) per product."""
+        for i, line in enumerate(self.lines):
+            block.interpolate(line.r.value, line.dv, self.value[i, block.frames])
+        if self.sigma is None:
+            return
         k = block.k.reshape(-1, group)
         first = k.min(1)
         count = int((k.max(1) - first).max()) + 2
         if count > _READINGS:
-            self._one_by_one(block)
+            for i, line in enumerate(self.lines):
+                line.sigma_at(block, self.sigma[i, block.frames], self.seen, self.ends[i])
             return
         at = first[:, None] + np.arange(count)  # readings, (products, count)
-        s = (k - first[:, None]) + block.u.reshape(-1, group)
-        hats = s[:, None, :] - np.arange(float(count))[:, None]
+        s = ((k - first[:, None]) + block.u.reshape(-1, group)).astype(np.float32)
+        hats = s[:, None, :] - np.arange(count, dtype=np.float32)[:, None]
         np.abs(hats, out=hats)
-        np.subtract(1.0, hats, out=hats)
-        np.maximum(hats, 0.0, out=hats)
-        np.matmul(_taken(self.per_reading, at), hats, out=_cut(self.value[:, block.frames], group))
-        if self.sigma is None:
-            return
-        weights, columns = [hats.astype(np.float32)], [_taken(self.ends, at)]
+        np.subtract(np.float32(1.0), hats, out=hats)
+        np.maximum(hats, np.float32(0.0), out=hats)
+        weights, columns = [hats], [_taken(self.ends, at)]
         if not self.seen.even:
             # The frames' own variance of time goes with the weights.
             time2 = (self.seen.sigma[block.frames] ** 2).reshape(-1, 1, group)
@@ -100,12 +101,6 @@ class _Table:
         np.matmul(np.concatenate(columns, 2), np.concatenate(weights, 1), out=_cut(out, group))
         np.maximum(out, np.float32(0.0), out=out)
         np.sqrt(out, out=out)
-
-    def _one_by_one(self, block: Block) -> None:
-        for i, line in enumerate(self.lines):
-            block.interpolate(line.r.value, line.dv, self.value[i, block.frames])
-            if self.sigma is not None:
-                line.sigma_at(block, self.sigma[i, block.frames], self.seen, self.ends[i])
 
 
 def _taken(table: NDArray[Number], at: Int64) -> NDArray[Number]:

@@ -8,7 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hal.frames.align import Aligned, Channel, align
+from hal.frames.end_to_end import EndToEnd
 from hal.frames.frame import FrameTimes, Reason
+from hal.frames.place import Film
+from hal.frames.readings import Readings
 
 ORIGIN = 1_790_000_000_000_000_000
 SECOND = 1_000_000_000
@@ -113,3 +116,17 @@ def test_ages_that_prove_independent_average_between_readings_and_a_saw_tooth_do
         sigma[name] = float(np.median(got.sigma))
     assert sigma["saw-tooth"] == pytest.approx(0.35, rel=0.05)
     assert sigma["at random"] < 0.8 * sigma["saw-tooth"]
+
+
+def test_two_readings_at_one_time_don_t_keep_channels_from_going_together() -> None:
+    """As where an instrument answers twice within one step of the clock."""
+    rng = np.random.default_rng(4)
+    time = ORIGIN + np.arange(50) * SECOND // 10
+    time[20], time[49] = time[19], time[48]
+    channels = [Channel(time + i * 1000, rng.normal(size=50), 10**6, 0.1) for i in range(3)]
+    start = ORIGIN + np.linspace(-SECOND, 6 * SECOND, 5_000).astype(np.int64)
+    frames = FrameTimes.of(start, start + 1_000_000)
+    joined = EndToEnd([Readings.of(channel) for channel in channels])
+    assert joined.fits(Film(frames))
+    for got, channel in zip(joined.on(Film(frames)), channels, strict=True):
+        same(got, align(frames, {"alone": channel})["alone"])
