@@ -44,6 +44,7 @@ class Chain:
     missable  how many pulses in a row may have been missed, by what is seen of the train
     barred    the furthest shift with more pulses that only the declared smallest latency forbids;  gain: how many more
     swap      how likely a missed first pulse and a dropped last frame are
+    unended   no series has a pulse at its last exposure, so that nothing shows where its pulses ended
     """
 
     places: list[Place]
@@ -59,6 +60,7 @@ class Chain:
     barred: int = 0
     gain: int = 0
     swap: float = 0.0
+    unended: bool = False
     ambiguous: int = 0  # whole periods by which the truth may differ
     lost: bool = False  # not even the series is sure
 
@@ -177,6 +179,7 @@ def allowed_shifts(chain: Chain, combs: Combs, limit: Float64, rules: Rules) -> 
     chain.front = np.max([_front(p, chain.shifts, combs, rules) for p in chain.places], axis=0)
     tied = chain.shifts[chain.deficit == 0]
     chain.move(int(tied[np.argmin(np.abs(tied))]))
+    chain.unended = not any(_captured(p, sum(p.part.extent) - 1, 1, combs) for p in chain.places)
 
 
 def _goes_on(place: Place, shift: int, combs: Combs) -> bool:
@@ -234,6 +237,8 @@ def decide(chains: Sequence[Chain], least: float | None, slack: float, host: flo
     # and so does one if a frame is a whole period late without it.
     gain = sum(c.gain for c in chains if not c.lost)
     lowest = min((c.floor for c in settled), default=np.inf) if least is None else least
+    # A detector that puts out pulses before its first exposure leaves a choice wherever the end is in sight.
+    none_before = any(not c.unended for c in settled)
     settled = [c for c in settled if c.floor <= lowest + _ALIKE]
     for chain in chains:
         if chain.lost or chain.floor == np.inf:
@@ -245,6 +250,8 @@ def decide(chains: Sequence[Chain], least: float | None, slack: float, host: flo
         high = late + doubt
         possible = (chain.front <= chain.missable) | (chain.shifts == 0)
         rivals = (chain.shifts < 0) & (chain.swap ** np.maximum(chain.deficit, 1) > RARE)
+        if chain.unended and not none_before:
+            rivals |= chain.shifts > 0
         if known is not None and late < PROMPT and doubt < PROMPT:
             over = chain.floor - chain.shifts * chain.period - known
             fits = (over >= -doubt) & (over <= high)

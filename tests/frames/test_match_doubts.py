@@ -151,3 +151,23 @@ def test_a_series_of_unknown_length_that_looks_complete_one_exposure_late_is_not
 def test_frames_have_their_pulses_though_much_is_missing(name, rate):
     judged, _ = ours(trace(REGIMES[name], rate, seed=4, frames=20_000 if rate > 400 else 2_000))
     assert judged.wrong == judged.outside == judged.refused == 0
+
+
+@pytest.mark.parametrize("before", [1, 2])
+@pytest.mark.parametrize("rate", [400, 4_000])
+def test_pulses_before_the_first_exposure_of_a_run_that_was_killed_move_no_frame(rate, before):
+    run = film(800, rate)
+    more = run.start[0] - np.arange(1, before + 1) / rate
+    pulses, armed = run.pulses(lost=range(760, 800), more=more), ORIGIN + round((more.min() - 0.3 / rate) * 1e9)
+    times = run.matched(pulses, armed=armed, arrival=run.frames.arrival + 5_000_000)
+    assert run.none_is_wrong(times)
+    assert (run.error(times)[:760] <= times.bound[:760]).all()
+
+
+def test_a_whole_series_shows_for_the_one_that_was_killed_that_no_pulse_comes_before_the_first_exposure():
+    start = np.concatenate([1.0 + np.arange(500) / 400, 4.0 + np.arange(500) / 400])
+    run = Run(start, np.tile(np.arange(500), 2), 1 / 400)
+    late = run.frames.arrival + 5_000_000
+    times = run.matched(run.pulses(lost=range(960, 1000)), arrival=late, armed=ORIGIN + round(0.999e9))
+    assert times.valid[:960].all()
+    assert run.none_is_wrong(times)
