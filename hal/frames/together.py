@@ -1,13 +1,13 @@
-"""Lines read at the same times, worked out together: values and sigma^2 as products of small matrices.
+"""Lines read at the same times, worked out together: their sigma^2 as products of small matrices.
 
-Between two readings, value and sigma^2 are sums of a few numbers that belong to the readings (different for
-every channel) times weights that belong to the frame (the same for all channels): 1-u and u, and for
-sigma^2 also q = u (1 - u) and its square. So for some frames in a row and the readings around them,
+Between two readings sigma^2 is a sum of a few numbers that belong to the readings (different for every channel)
+times weights that belong to the frame (the same for all channels): 1-u and u, q = u (1 - u) and its square. So for
+some frames in a row and the readings around them,
 
     (channels x readings) times (readings x frames)
 
 is all there is to do. The weights 1-u and u of reading j at the coordinate s = k + u are the hat function
-max(0, 1 - |s - j|), and q is the product of two neighbouring hats.
+max(0, 1 - |s - j|), and q is the product of two neighbouring hats. Values are cheaper line by line.
 """
 
 from __future__ import annotations

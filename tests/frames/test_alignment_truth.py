@@ -77,7 +77,7 @@ class Instrument:
     jitter: bool = False  # ages independent of one another, instead of a cache's saw-tooth
     kind: Kind = "linear"
     exposure: float = 0.9e-3
-    rate: float = 1000.0  # frames/s
+    rate: float = 250.0  # frames/s
     aperture: float = 0.0  # s, averaged within the answer's interval
     resolution: float = 0.0
 
