@@ -110,12 +110,14 @@ class Bench:
 def test_any_pattern_of_losses_and_any_rhythm_leaves_no_frame_with_a_wrong_time(data):
     some = st.sets(st.integers(1, 398), max_size=25)
     stray = data.draw(st.lists(st.floats(5.0, 5.8), max_size=8))
-    bench = Bench(400, lost=data.draw(some), dropped=data.draw(some), stray=stray)
+    lost = data.draw(some)
+    bench = Bench(400, lost=lost, dropped=data.draw(some), stray=stray)
     times, _ = bench.go(7.5, step=data.draw(st.sampled_from([0.05, 0.2, 0.9])))
     assert len(times) == len(bench.seen)
     good = times.valid
     assert (bench.off(times)[good] <= times.bound[good] * 1e-9 + 1e-9).all()
-    assert good.mean() > 0.7
+    if len(lost & set(range(1, 7))) <= 2:  # of more, a train's first pulse is not known before the run ends
+        assert good.mean() > 0.7
 
 
 def test_a_frame_has_its_time_within_a_second_and_says_by_whose_clock():
