@@ -83,8 +83,7 @@ class Line:
 
     def sigma_at(self, block: Block, out: Float32, seen: Seen, ends: Float32) -> None:
         """Into `out`: uncertainties at the middles of the block's frames; ends: sigma^2 at each reading."""
-        u = block.u.astype(np.float32)
-        down = np.float32(1.0) - u
+        down, u = block.weights
         if seen.even:
             first, next_ = block.spread(ends[:-1]), block.spread(ends[1:])
         else:

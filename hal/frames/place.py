@@ -122,13 +122,14 @@ class Block:
     Frames before the first reading or after the last one are put at the nearest end.
     """
 
-    __slots__ = ("_among", "_counts", "_k", "_place", "_u", "_x", "frames", "late")
+    __slots__ = ("_among", "_counts", "_k", "_place", "_u", "_weights", "_x", "frames", "late")
 
     def __init__(self, place: Place, frames: slice) -> None:
         self.frames = frames
         self._place, self._x = place, place.moments.x[frames]
         self._k: Int64 | None = None
         self._u: Float64 | None = None
+        self._weights: tuple[Float32, Float32] | None = None
         self._counts: Int64 | None = None  # frames in each of the intervals `_among`, where they are in order
         self.late: slice | Mask | None = None  # the frames on the last reading or after it; None for none
         x, last = self._x, place.x.size - 2
@@ -170,6 +171,14 @@ class Block:
                 np.clip(u, 0.0, 1.0, out=u)
             self._u = u
         return self._u
+
+    @property
+    def weights(self) -> tuple[Float32, Float32]:
+        """Of the readings before and after each frame: 1 - u and u, as fine as uncertainties are."""
+        if self._weights is None:
+            after = self.u.astype(np.float32)
+            self._weights = np.float32(1.0) - after, after
+        return self._weights
 
     def spread(self, per_interval: NDArray[Number]) -> NDArray[Number]:
         """A number per interval (or of each one's first reading), given to each frame."""
