@@ -13,9 +13,11 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -49,6 +51,15 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         return (yield)
     with sharing(alone=False):
         return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> Iterator[None]:
+    """End a test that hangs, also where asyncio keeps to itself what a callback or another task raises."""
+    result = yield
+    if settings.timeout and settings.method == "signal":
+        signal.setitimer(signal.ITIMER_REAL, settings.timeout, 5.0)
+    return result
 
 
 @contextmanager
