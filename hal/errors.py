@@ -6,6 +6,9 @@ from the builtin a Python programmer would expect to catch.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class HalError(Exception):
     """Root of every error this project raises on purpose."""
@@ -72,3 +75,9 @@ class WrongInstrument(DeviceError):
 
 class Refused(DeviceError):
     """The device understood the message and refused it, with its own error code."""
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """For a message about a word that is not known: which of those known may have been meant, or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -159,8 +159,13 @@ async def wired(
     try:
         yield device, wire
     finally:
-        await context.close()
-        if device.operation is not None:
-            device.operation.cancel()
-            await device.operation.ended()
-        await device.disconnect()
+        await put_away(device, context)
+
+
+async def put_away(device: Instrument, context: Context) -> None:
+    """End what polls and runs, then disconnect: for whoever wired a device by hand."""
+    await context.close()
+    if device.operation is not None:
+        device.operation.cancel()
+        await device.operation.ended()
+    await device.disconnect()

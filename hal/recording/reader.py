@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -20,7 +19,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import RecordError
+from ..errors import RecordError, near
 from . import layout
 from .columns import cameras
 from .finish import joined_events
@@ -82,9 +81,8 @@ class _Lazy(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._names:
-            close = get_close_matches(name, self._names, n=1)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
-            raise KeyError(f"no {self._what} {name!r} in this run{hint}; there are {', '.join(self._names) or 'none'}")
+            known = ", ".join(self._names) or "none"
+            raise KeyError(f"no {self._what} {name!r} in this run{near(name, self._names)}; there are {known}")
         return self._read(name)
 
     def __contains__(self, name: object) -> bool:

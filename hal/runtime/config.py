@@ -16,7 +16,7 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from ..errors import ConfigError, UnitError
+from ..errors import ConfigError, UnitError, near
 from ..instrument.camera import CameraInstrument
 from ..instrument.instrument import Instrument
 from ..model.calibrated import Calibration
@@ -30,7 +30,7 @@ from ..units import factors
 from . import registry, telemetry_entry
 from .calibration_entry import CalibrationEntry
 from .lab_file import DeviceEntry, HolderEntry, LabFile, LinkEntry
-from .mistakes import link_meant, near, not_toml, sentence, told
+from .mistakes import link_meant, not_toml, sentence, told
 
 
 @dataclass(frozen=True)

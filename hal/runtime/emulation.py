@@ -12,14 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import ConfigError
+from ..errors import ConfigError, near
 from ..instrument.bench import Bench
 from ..instrument.serving import Port, PtyPort, StreamPort, TcpPort
 from ..recording.plan import EMULATED
 from ..transport.link import UNREAL, parse_url
 from . import registry
 from .config import LabConfig, parse
-from .mistakes import near
 
 
 @dataclass

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from ..errors import ConfigError
+from ..errors import ConfigError, near
 from .lab_file import InterlockEntry, LabEntry, LabFile, LinkEntry
 from .telemetry_entry import CommandsEntry, RateEntry, TelemetryEntry, UserEntry
 
@@ -23,12 +22,6 @@ INSTEAD = {
     "channel": "write it as a whole number, or as text in quotes",
 }
 """By key, what pydantic's own words don't say."""
-
-
-def near(word: str, known: Any) -> str:
-    """What may have been meant."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def not_toml(error: Exception, text: str) -> str:

@@ -15,6 +15,7 @@ from hal.gate import Gate
 from hal.instrument.bench import Bench
 from hal.model.context import Context
 from hal.protocols import firmware_gen as gen
+from hal.testing import put_away
 from hal.transport.fault import Faults, FaultyLink
 from hal.transport.serial import SerialLink
 from hal.transport.session import Reconnect, Session
@@ -71,11 +72,7 @@ async def plugged(
             await device.connect()
         yield Plugged(device, board, faults, session)
     finally:
-        await context.close()
-        if device.operation is not None:
-            device.operation.cancel()
-            await device.operation.ended()
-        await device.disconnect()
+        await put_away(device, context)
         await board.close()
 
 

@@ -17,6 +17,7 @@ from hal.clock.timebase import Timebase
 from hal.gate import Gate
 from hal.model.context import Context
 from hal.protocols import firmware
+from hal.testing import put_away
 from hal.transport.session import Reconnect, Session
 
 LOOK = 0.001
@@ -98,9 +99,5 @@ async def stepped(
             await device.connect()
         yield device, link
     finally:
-        await context.close()
-        if device.operation is not None:
-            device.operation.cancel()
-            await device.operation.ended()
-        await device.disconnect()
+        await put_away(device, context)
         assert link.core.board.violations == 0

@@ -1,11 +1,12 @@
 """VISA links over pyvisa-py, on real sockets and a pseudo-terminal of this machine."""
 
 import asyncio
+import os
 import sys
 import threading
 import time
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -190,9 +191,9 @@ async def test_a_link_can_be_opened_again(line: tuple[VisaLink, Peer]) -> None:
     assert await collected(link, 6) == b"again\n"
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
-async def test_a_serial_resource_goes_through_the_same_code() -> None:
-    import os
+@asynccontextmanager
+async def on_a_line() -> AsyncIterator[tuple[VisaLink, int]]:
+    """A VISA serial resource, and the descriptor of the line's other end."""
     import pty
     import tty
 
@@ -201,13 +202,7 @@ async def test_a_serial_resource_goes_through_the_same_code() -> None:
     link = VisaLink(f"ASRL{os.ttyname(slave)}::INSTR", settings=SerialSettings(19200, 8, "N", 1))
     await link.open()
     try:
-        await link.send(b"T\r")
-        assert os.read(master, 100) == b"T\r"
-        with suppress(TimeoutError):
-            async with asyncio.timeout(0.03):
-                await link.receive()
-        os.write(master, b"\x01\xfe\n\x00 no end")
-        assert await collected(link, 11) == b"\x01\xfe\n\x00 no end"
+        yield link, master
     finally:
         await link.close()
         os.close(master)
@@ -215,17 +210,21 @@ async def test_a_serial_resource_goes_through_the_same_code() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
+async def test_a_serial_resource_goes_through_the_same_code() -> None:
+    async with on_a_line() as (link, master):
+        await link.send(b"T\r")
+        assert os.read(master, 100) == b"T\r"
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.03):
+                await link.receive()
+        os.write(master, b"\x01\xfe\n\x00 no end")
+        assert await collected(link, 11) == b"\x01\xfe\n\x00 no end"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
 async def test_a_machine_that_stalls_loses_neither_a_message_nor_the_beginning_of_a_reply() -> None:
     """Every byte takes longer than a slice of the wait: with what it had dropped, ``00`` was read of ``+1.23E+00``."""
-    import os
-    import pty
-    import tty
-
-    master, slave = pty.openpty()
-    tty.setraw(slave)
-    link = VisaLink(f"ASRL{os.ttyname(slave)}::INSTR", settings=SerialSettings(19200, 8, "N", 1))
-    await link.open()
-    try:
+    async with on_a_line() as (link, master):
         assert link._wire is not None
         resource = link._wire._resource
         port = resource.visalib.sessions[resource.session].interface
@@ -248,10 +247,6 @@ async def test_a_machine_that_stalls_loses_neither_a_message_nor_the_beginning_o
             os.write(master, b"+1.23E+00\n")
             assert await collected(link, 10) == b"+1.23E+00\n"
         assert min(limits) >= 5.0
-    finally:
-        await link.close()
-        os.close(master)
-        os.close(slave)
 
 
 async def test_a_lab_s_visa_socket_is_a_connection_of_our_own_under_the_name_the_user_gave_it() -> None:
